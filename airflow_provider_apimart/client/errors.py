@@ -1,0 +1,330 @@
+"""One tree for everything that can go wrong between us and APIMart.
+
+Every error answers three questions by its type, never by its text:
+
+* ``terminal``: would the same call, sent again unchanged, fail again? A terminal error is not repeated.
+* ``charge``: was money spent? ``Charge.UNKNOWN`` means that nobody on this side can tell, and the only
+  safe thing to send is the identical body under the identical idempotency key.
+* ``request_id``: what APIMart's support asks for first.
+
+Messages are read by people: what happened, what happened to the money, what to do next. They never hold the API key
+(the client scrubs it from whatever the server said).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, ClassVar
+
+
+class Charge(StrEnum):
+    """What an error says about the money."""
+
+    NO = "no"
+    YES = "yes"
+    UNKNOWN = "unknown"
+
+
+class ApimartError(Exception):
+    """Root of the tree.
+
+    :param message: what happened, as APIMart or this library says it.
+    :param status: the HTTP status, where there was an answer.
+    :param code: APIMart's machine-readable code (``error.code``), as text.
+    :param error_type: APIMart's ``error.type``.
+    :param request_id: APIMart's id of the request, from the header, the envelope or the message.
+    :param retry_after_seconds: what ``Retry-After`` asked for, in seconds from now.
+    """
+
+    terminal: ClassVar[bool] = False
+    charge: Charge = Charge.UNKNOWN
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int | None = None,
+        code: str | None = None,
+        error_type: str | None = None,
+        request_id: str | None = None,
+        retry_after_seconds: float | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.status = status
+        self.code = code
+        self.error_type = error_type
+        self.request_id = request_id
+        self.retry_after_seconds = retry_after_seconds
+
+    def __str__(self) -> str:
+        notes = [f"HTTP {self.status}"] if self.status is not None else []
+        notes += [f"{name} {value}" for name, value in (("code", self.code), ("request", self.request_id)) if value]
+        return f"{self.message} ({', '.join(notes)})" if notes else self.message
+
+    def scrub(self, secret: str) -> None:
+        """Take ``secret`` out of everything that this error would print, in place."""
+        if not secret:
+            return
+        for name in ("message", "code", "error_type", "request_id"):
+            value = getattr(self, name)
+            if isinstance(value, str):
+                setattr(self, name, value.replace(secret, "***"))
+        self.args = tuple(a.replace(secret, "***") if isinstance(a, str) else a for a in self.args)
+
+
+# --- before anything is sent -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class FieldProblem:
+    """One wrong value: the field's name, the value as given, and what is allowed."""
+
+    field: str
+    value: Any
+    allowed: str
+
+    def __str__(self) -> str:
+        shown = repr(self.value)
+        return f"{self.field}={shown if len(shown) <= 120 else shown[:117] + '...'}: {self.allowed}"
+
+
+class InvalidParameterError(ApimartError, ValueError):
+    """A request that APIMart would refuse, refused here before anything was sent. Holds *all* its problems."""
+
+    terminal = True
+    charge = Charge.NO
+
+    def __init__(self, problems: tuple[FieldProblem, ...]) -> None:
+        self.problems = problems
+        super().__init__("; ".join(str(problem) for problem in problems))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (type(self), (self.problems,))
+
+
+class ConfigurationError(ApimartError, ValueError):
+    """The connection cannot be used: no key, no such host, ``http://`` to somewhere else, and the like."""
+
+    terminal = True
+    charge = Charge.NO
+
+
+# --- no answer, or none that can be read -------------------------------------------------------------------------
+
+
+class ApimartConnectionError(ApimartError):
+    """No connection could be opened, so nothing was sent: wrong host, refused, DNS, TLS."""
+
+    charge = Charge.NO
+
+
+class OutcomeUnknownError(ApimartError):
+    """The request may have been carried out: it was sent, and no answer came back that says."""
+
+
+class ApimartTimeoutError(OutcomeUnknownError):
+    """The answer did not come in time."""
+
+
+class ResponseError(OutcomeUnknownError):
+    """An answer came, but it is not what the contract says: broken JSON, HTML, too large, of an unknown shape."""
+
+
+class MissingTaskIdError(ResponseError):
+    """A submission was accepted (2xx) without the id of what was accepted."""
+
+
+class RedirectError(ApimartError):
+    """The API answered with a redirect. It is not followed: the key goes to the API's host and nowhere else."""
+
+    terminal = True
+    charge = Charge.NO
+
+
+# --- what APIMart says: section 7 of the contract ----------------------------------------------------------------
+
+
+class ApiStatusError(ApimartError):
+    """APIMart answered with an error. The subclasses say which."""
+
+
+class BadRequestError(ApiStatusError):
+    """400, or a 500 that hides one (``build_request_failed``): the parameters are wrong."""
+
+    terminal = True
+    charge = Charge.NO
+
+
+class AuthenticationError(ApiStatusError):
+    """401: the API key is wrong, revoked or missing."""
+
+    terminal = True
+    charge = Charge.NO
+
+
+class InsufficientBalanceError(ApiStatusError):
+    """402: the account, or the quota of the key, does not cover the request."""
+
+    terminal = True
+    charge = Charge.NO
+
+
+class PermissionDeniedError(ApiStatusError):
+    """403: the key may not use this model, from this address, or at all."""
+
+    terminal = True
+    charge = Charge.NO
+
+
+class NotFoundError(ApiStatusError):
+    """404: APIMart knows no such route or task."""
+
+    terminal = True
+    charge = Charge.NO
+
+
+class UploadTooLargeError(ApiStatusError):
+    """413: the image is larger than APIMart takes."""
+
+    terminal = True
+    charge = Charge.NO
+
+
+class RateLimitError(ApiStatusError):
+    """429: too many requests."""
+
+    charge = Charge.NO
+
+
+class ChannelUnavailableError(ApiStatusError):
+    """``get_channel_failed``: no upstream channel right now. Looks like a 400 and passes."""
+
+    charge = Charge.NO
+
+
+class UpstreamError(ApiStatusError):
+    """422 with ``bad_response_status_code``: something behind APIMart failed."""
+
+
+class ServerError(ApiStatusError):
+    """408 and 5xx: the request may have been carried out."""
+
+
+class IdempotencyUnavailableError(ApiStatusError):
+    """503 ``idempotency_unavailable``: APIMart could not look the key up and did nothing."""
+
+    charge = Charge.NO
+
+
+class IdempotencyInProgressError(ApiStatusError):
+    """409 ``idempotency_in_progress``: the first request under this key is still being worked on."""
+
+    charge = Charge.NO
+
+
+class IdempotencyKeyReusedError(ApiStatusError):
+    """409 ``idempotency_key_reused``: this key came with another body before."""
+
+    terminal = True
+    charge = Charge.NO
+
+
+class IdempotencyIndeterminateError(ApiStatusError):
+    """409 ``idempotency_result_indeterminate``: APIMart itself does not know. Nothing may be sent again."""
+
+    terminal = True
+
+
+# --- what became of a generation ---------------------------------------------------------------------------------
+
+
+class GenerationError(ApimartError):
+    """A generation that was submitted did not become a video."""
+
+    def __init__(self, message: str, *, generation_id: str, **kwargs: Any) -> None:
+        super().__init__(message, **kwargs)
+        self.generation_id = generation_id
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (_rebuild_generation_error, (type(self), self.message, self.generation_id))
+
+
+def _rebuild_generation_error(kind: type[GenerationError], message: str, generation_id: str) -> GenerationError:
+    return kind(message, generation_id=generation_id)
+
+
+class GenerationFailedError(GenerationError):
+    """APIMart reports the generation as failed. Failed generations are not charged; a new one may be made."""
+
+    charge = Charge.NO
+
+
+class ContentRejectedError(GenerationError):
+    """The prompt or an image was refused for its content. The same request would be refused again."""
+
+    terminal = True
+    charge = Charge.NO
+
+
+class EmptyResultError(GenerationError):
+    """``completed`` without a video. Whether it was charged is for the account's bill to say."""
+
+    terminal = True
+
+
+class GenerationParkedError(GenerationError):
+    """The deadline passed without a verdict. The generation goes on; the next try re-attaches to it."""
+
+    charge = Charge.YES
+
+
+class GenerationRefusedError(GenerationError):
+    """Going on would pay again, or pay for what cannot be known: refused until a person decides."""
+
+    terminal = True
+
+
+# --- landing -----------------------------------------------------------------------------------------------------
+
+
+class LandingError(ApimartError):
+    """The video exists and is paid for, but could not be copied into storage."""
+
+    charge = Charge.YES
+
+
+class VideoExpiredError(LandingError):
+    """The video's URL has expired, and asking for it anew gave no other."""
+
+    terminal = True
+
+
+class InvalidVideoError(LandingError):
+    """What the URL served is not a whole MP4."""
+
+
+class VideoTooLargeError(LandingError):
+    """The video is larger than the connection's cap."""
+
+    terminal = True
+
+
+class ForbiddenAddressError(LandingError):
+    """The video's URL points to an address that the worker must not fetch from."""
+
+    terminal = True
+
+
+def details(error: ApimartError) -> Mapping[str, str]:
+    """Return what an error knows beside its message, for structured logs. Holds no secret."""
+    known = {
+        "type": type(error).__name__,
+        "status": error.status,
+        "code": error.code,
+        "request_id": error.request_id,
+        "charged": error.charge,
+    }
+    return {name: str(value) for name, value in known.items() if value is not None}
