@@ -1,0 +1,219 @@
+"""A whole Airflow of its own in one directory: made, run and ended by us.
+
+Invariants: nothing outside ``home`` is written; no ``AIRFLOW*`` variable of the user reaches it, and the user's own
+Airflow home is never touched; two can live on one machine (every port is a free one); once :meth:`LocalAirflow.stop`
+has returned, none of its processes is left (``dev.processes``). The components are started one by one: a terminated
+``airflow standalone`` leaves its children behind.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import secrets
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import httpx
+
+from dev.airflow_api import AirflowApi
+from dev.processes import ProcessSessions
+
+COMPONENTS = ("api-server", "scheduler", "dag-processor", "triggerer")
+#: What ``/api/v2/monitor/health`` must call healthy.
+HEALTH = ("metadatabase", "scheduler", "triggerer", "dag_processor")
+
+
+class LocalAirflowError(RuntimeError):
+    """A component did not start; the message ends with the tail of its log."""
+
+
+def free_ports(count: int) -> list[int]:
+    """Return ports of the loopback that nobody listens on, all different."""
+    sockets = [socket.socket() for _ in range(count)]
+    try:
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return [int(each.getsockname()[1]) for each in sockets]
+    finally:
+        for each in sockets:
+            each.close()
+
+
+def clean_environment(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """Return the environment without anything that speaks to Airflow."""
+    return {key: value for key, value in environ.items() if not key.lstrip("_").startswith("AIRFLOW")}
+
+
+class LocalAirflow(AirflowApi):
+    """An Airflow on sqlite with a LocalExecutor, in ``home``.
+
+    :param home: directory of everything: database, configuration, logs.
+    :param dags_folder: where its DAGs are.
+    :param env: more environment for all components, as ``AIRFLOW_CONN_<ID>`` (a connection as JSON).
+    :param config: more Airflow options as ``{"section.option": "value"}``; they win over ours.
+    :param login: user and password of a real login; without it everybody is an admin.
+    :param port: of the API server; a free one if not given.
+    """
+
+    def __init__(
+        self,
+        home: Path,
+        dags_folder: Path,
+        env: Mapping[str, str] | None = None,
+        config: Mapping[str, str] | None = None,
+        login: tuple[str, str] | None = None,
+        port: int | None = None,
+    ) -> None:
+        self.home = home.resolve()
+        self.dags_folder = dags_folder.resolve()
+        ports = free_ports(3)
+        self.port = ports[0] if port is None else port
+        super().__init__(f"http://127.0.0.1:{self.port}", login)
+        options = {**self._options(ports[1], ports[2]), **(config or {})}
+        self.env = clean_environment()
+        self.env |= {"AIRFLOW_HOME": str(self.home), "PYTHONUNBUFFERED": "1", "NO_PROXY": "127.0.0.1,localhost"}
+        self.env |= {f"AIRFLOW__{key.replace('.', '__').upper()}": value for key, value in options.items()}
+        self.env |= dict(env or {})
+        self.processes = ProcessSessions(self.home / "logs", self.env)
+
+    @property
+    def db_path(self) -> Path:
+        """The sqlite database."""
+        return self.home / "airflow.db"
+
+    @property
+    def task_logs(self) -> Path:
+        """The directory of the task logs."""
+        return self.home / "logs" / "tasks"
+
+    def start(self, timeout: float = 180) -> Self:
+        """Make the database, start all components and wait until all are healthy.
+
+        :raises LocalAirflowError: if one of them ends or is not healthy in time.
+        """
+        self.home.mkdir(parents=True, exist_ok=True)
+        if self.login is not None:
+            user, password = self.login
+            (self.home / "passwords.json").write_text(json.dumps({user: password}), "utf-8")
+        try:
+            self._migrate(timeout)
+            for name in COMPONENTS:
+                self._spawn(name)
+            self._wait_healthy(timeout)
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def stop(self) -> None:
+        """End every process; calling it again is harmless."""
+        self.processes.stop()
+        self.http.close()
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
+        self.stop()
+
+    def kill(self, component: str, signal: int) -> None:
+        """Send a signal to a component and all that it has forked."""
+        self.processes.signal(component, signal)
+
+    def restart(self, component: str, timeout: float = 90) -> None:
+        """End a component, if it still lives, start it again and wait until all is healthy."""
+        self.processes.end(component)
+        self._spawn(component)
+        self._wait_healthy(timeout)
+
+    def health(self) -> dict[str, str | None]:
+        """Return the state of each component as Airflow sees it; empty while the API server does not answer."""
+        try:
+            answer = self.http.get("/api/v2/monitor/health")
+        except httpx.TransportError:
+            return {}
+        if answer.is_error:
+            return {}
+        return {name: part["status"] for name, part in answer.json().items() if part}
+
+    def _spawn(self, name: str) -> None:
+        argv = [sys.executable, "-m", "airflow", name]
+        if name == "api-server":
+            argv += ["--host", "127.0.0.1", "--port", str(self.port)]
+        self.processes.spawn(name, argv)
+
+    def _migrate(self, timeout: float) -> None:
+        child = self.processes.spawn("migrate", [sys.executable, "-m", "airflow", "db", "migrate"])
+        try:
+            code = child.wait(timeout)
+        except subprocess.TimeoutExpired:
+            code = -1
+        if code != 0:
+            raise LocalAirflowError(f"airflow db migrate failed ({code}):\n{self.processes.log_tail('migrate')}")
+        self.processes.end("migrate")
+
+    def _wait_healthy(self, timeout: float) -> None:
+        until = time.monotonic() + timeout
+        while True:
+            health = self.health()
+            if all(health.get(name) == "healthy" for name in HEALTH):
+                return
+            dead = self.processes.dead()
+            if dead or time.monotonic() > until:
+                blame = dead or [name for name in COMPONENTS if health.get(name.replace("-", "_")) != "healthy"]
+                tails = "\n".join(f"--- {name}\n{self.processes.log_tail(name)}" for name in blame)
+                why = f"{', '.join(dead)} ended" if dead else f"not healthy after {timeout:.0f} s: {health}"
+                raise LocalAirflowError(f"Airflow did not start: {why}\n{tails}")
+            time.sleep(0.25)
+
+    def _options(self, worker_log_port: int, trigger_log_port: int) -> dict[str, str]:
+        login: dict[str, str] = {"core.simple_auth_manager_all_admins": "True"}
+        if self.login is not None:
+            login = {
+                "core.simple_auth_manager_users": f"{self.login[0]}:admin",
+                "core.simple_auth_manager_passwords_file": str(self.home / "passwords.json"),
+            }
+        return login | {
+            "core.dags_folder": str(self.dags_folder),
+            "core.load_examples": "False",
+            "core.executor": "LocalExecutor",
+            "core.parallelism": "6",
+            "core.dags_are_paused_at_creation": "True",
+            "core.fernet_key": base64.urlsafe_b64encode(secrets.token_bytes(32)).decode(),
+            # Sent by the workers to the API server; the default speaks of port 8080.
+            "core.execution_api_server_url": f"{self.url}/execution/",
+            "api.base_url": self.url,
+            "api.workers": "1",
+            "api.secret_key": secrets.token_hex(16),
+            # Separate processes must share it, or the server refuses its own workers.
+            "api_auth.jwt_secret": secrets.token_hex(32),
+            "database.sql_alchemy_conn": f"sqlite:///{self.db_path}",
+            "logging.base_log_folder": str(self.task_logs),
+            "logging.worker_log_server_port": str(worker_log_port),
+            "logging.trigger_log_server_port": str(trigger_log_port),
+            # The machine's own name may not resolve, and the log server listens on the loopback too.
+            "core.hostname_callable": "dev.local_airflow.hostname",
+            "dag_processor.refresh_interval": "5",
+            "dag_processor.min_file_process_interval": "5",
+            "scheduler.catchup_by_default": "False",
+            "usage_data_collection.enabled": "False",
+        }
+
+
+def hostname() -> str:
+    """Return the name under which the components of a local Airflow find each other."""
+    return "127.0.0.1"
+
+
+def wipe(directory: Path) -> None:
+    """Remove a directory with all that is in it, if it is there."""
+    shutil.rmtree(directory, ignore_errors=True)
