@@ -1,0 +1,1 @@
+"""APIMart's HTTP API. Imports nothing of Airflow."""

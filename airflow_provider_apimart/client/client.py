@@ -1,0 +1,296 @@
+"""The two clients: thin senders of the calls that ``protocol.py`` builds and reads.
+
+They keep three promises for every call: the key goes to the API's host and nowhere else (no redirects, public endpoints get
+none, whatever an error would print is scrubbed), an answer is read up to a limit in size and time, and a call is repeated only
+as ``retry.py`` allows. What differs between the two is the lines that wait.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from types import TracebackType
+from typing import Any, Self, TypeVar
+from urllib.parse import urlsplit
+
+import httpx
+from tenacity import AsyncRetrying, Retrying
+
+import airflow_provider_apimart
+from airflow_provider_apimart.client import errors, protocol
+from airflow_provider_apimart.client.models import Balance, Generation, Model, Price, Submission, Upload
+from airflow_provider_apimart.client.protocol import Call, Reply
+from airflow_provider_apimart.client.retry import RetryPolicy, tenacity_arguments
+from airflow_provider_apimart.client.settings import Settings
+
+T = TypeVar("T")
+
+#: A trickling answer is given up after this many times the call's timeout.
+TOTAL_TIME_FACTOR = 4
+PUBLIC_API_HOST = "api.apimart.ai"
+PUBLIC_PRICES_URL = "https://apimart.ai"
+
+
+class _Base:
+    """What both clients share: settings, request building, reading of answers, naming of failures."""
+
+    def __init__(self, settings: Settings, retry: RetryPolicy | None = None) -> None:
+        self.settings = settings
+        self.retry = retry or RetryPolicy()
+
+    def _options(self) -> dict[str, Any]:
+        return {
+            "base_url": self.settings.base_url,
+            "headers": {
+                "Accept": "application/json",
+                "User-Agent": f"airflow-provider-apimart/{airflow_provider_apimart.__version__}",
+            },
+            "limits": httpx.Limits(max_connections=20, max_keepalive_connections=10),
+            "follow_redirects": False,
+            # A proxy of the environment must not see calls to an emulator on this very machine.
+            "trust_env": not self.settings.is_loopback,
+        }
+
+    def _request_options(self, call: Call[Any]) -> dict[str, Any]:
+        headers = dict(call.headers)
+        if call.authenticated:
+            headers["Authorization"] = f"Bearer {self.settings.api_key}"
+        seconds = max(call.timeout_seconds, self.settings.read_timeout_seconds or 0)
+        options: dict[str, Any] = {"headers": headers, "timeout": httpx.Timeout(seconds, connect=10.0, pool=seconds)}
+        if call.content is not None:
+            options["content"] = call.content
+        if call.params:
+            options["params"] = dict(call.params)
+        if call.file is not None:
+            options["files"] = {"file": call.file}
+        return options
+
+    @contextmanager
+    def _named_failures(self, call: Call[Any]) -> Iterator[None]:
+        """Turn what httpx raises into the error tree, and take the key out of every error's text."""
+        host = urlsplit(self.settings.base_url).netloc
+        try:
+            yield
+        except errors.ApimartError as error:
+            error.scrub(self.settings.api_key)
+            raise
+        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError) as error:
+            text = f"no connection to {host}: {error or type(error).__name__}"
+            raise errors.ApimartConnectionError(self._clean(text)) from None
+        except httpx.TimeoutException:
+            text = f"the {call.what} to {host} got no answer within {call.timeout_seconds:g} s"
+            raise errors.ApimartTimeoutError(self._clean(text)) from None
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            text = f"the {call.what} to {host} broke off: {error or type(error).__name__}"
+            raise errors.OutcomeUnknownError(self._clean(text)) from None
+
+    def _clean(self, text: str) -> str:
+        return text.replace(self.settings.api_key, "***")
+
+    @staticmethod
+    def _body_guard(call: Call[Any], monotonic: Callable[[], float] = time.monotonic) -> Callable[[int], None]:
+        """Return a check of size and time that is called with the number of bytes after each chunk."""
+        end = monotonic() + TOTAL_TIME_FACTOR * call.timeout_seconds
+
+        def check(size: int) -> None:
+            if size > protocol.MAX_RESPONSE_BYTES:
+                raise errors.ResponseError(f"APIMart's answer is larger than {protocol.MAX_RESPONSE_BYTES} bytes")
+            if monotonic() > end:
+                raise errors.ApimartTimeoutError(f"APIMart's answer to the {call.what} trickled in and was given up")
+
+        return check
+
+    @staticmethod
+    def _reply(response: httpx.Response, content: bytes) -> Reply:
+        return Reply(response.status_code, {k.lower(): v for k, v in response.headers.items()}, content)
+
+    @property
+    def prices_base_url(self) -> str:
+        """Where the public price list is: on apimart.ai for the public API, else beside the API."""
+        return PUBLIC_PRICES_URL if urlsplit(self.settings.base_url).hostname == PUBLIC_API_HOST else ""
+
+    def _submission(self, body: Mapping[str, Any], idempotency_key: str, resend_unknown: bool) -> Call[Submission]:
+        return protocol.submit(
+            body,
+            idempotency_key,
+            resend_unknown=resend_unknown,
+            response_version=self.settings.response_version,
+        )
+
+
+class _Doubt:
+    """Remembers over the attempts of one call that one of them may have been carried out.
+
+    A later answer such as a 402 says nothing about the earlier attempt, so the error must not say "not charged".
+    """
+
+    def __init__(self, call: Call[Any]) -> None:
+        self.matters = call.repeat is not protocol.Repeat.FREELY
+        self.seen = False
+
+    @contextmanager
+    def watch(self) -> Iterator[None]:
+        try:
+            yield
+        except errors.ApimartError as error:
+            if self.matters:
+                if self.seen and error.charge is errors.Charge.NO:
+                    error.charge = errors.Charge.UNKNOWN
+                self.seen = self.seen or error.charge is errors.Charge.UNKNOWN
+            raise
+
+
+class ApimartClient(_Base):
+    """APIMart's API, blocking. One pooled connection set; use it as a context manager or ``close()`` it.
+
+    Every method raises :class:`~airflow_provider_apimart.client.errors.ApimartError`.
+
+    :param settings: base URL, key and limits.
+    :param retry: how long a call is tried.
+    :param transport: an httpx transport, for tests.
+    """
+
+    def __init__(
+        self, settings: Settings, retry: RetryPolicy | None = None, transport: httpx.BaseTransport | None = None
+    ) -> None:
+        super().__init__(settings, retry)
+        self._http = httpx.Client(transport=transport, **self._options())
+
+    def submit(self, body: Mapping[str, Any], idempotency_key: str, *, resend_unknown: bool = True) -> Submission:
+        """Submit a generation: the paid call. See :func:`.protocol.submit`."""
+        return self.send(self._submission(body, idempotency_key, resend_unknown))
+
+    def generation(self, generation_id: str) -> Generation:
+        """Ask how a generation is."""
+        return self.send(protocol.generation(generation_id))
+
+    def upload_image(self, filename: str, content: bytes, content_type: str) -> Upload:
+        """Upload an image; its URL lives for 72 hours."""
+        return self.send(protocol.upload(filename, content, content_type))
+
+    def key_balance(self) -> Balance:
+        """Ask what the key may still spend."""
+        return self.send(protocol.key_balance())
+
+    def account_balance(self) -> Balance:
+        """Ask what the account holds."""
+        return self.send(protocol.account_balance())
+
+    def models(self) -> tuple[Model, ...]:
+        """Ask which models the key may use."""
+        return self.send(protocol.models())
+
+    def prices(self) -> tuple[Price, ...]:
+        """Ask for the public price list of video models."""
+        return self.send(protocol.prices(self.prices_base_url))
+
+    def send(self, call: Call[T], *, repeat: bool = True) -> T:
+        """Send ``call`` and read its answer.
+
+        :param repeat: ``False`` sends it once, for callers with a loop of their own.
+        """
+        doubt = _Doubt(call)
+
+        def attempt() -> T:
+            with doubt.watch(), self._named_failures(call):
+                return self._send_once(call)
+
+        policy = self.retry if repeat else self.retry.once()
+        return Retrying(**tenacity_arguments(call, policy, time.sleep))(attempt)
+
+    def _send_once(self, call: Call[T]) -> T:
+        check, content = self._body_guard(call), bytearray()
+        with self._http.stream(call.method, call.path, **self._request_options(call)) as response:
+            for chunk in response.iter_bytes():
+                content += chunk
+                check(len(content))
+        return call.read(self._reply(response, bytes(content)))
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self.close()
+
+
+class AsyncApimartClient(_Base):
+    """The same API for an event loop. Made on the loop that uses it; ``await aclose()`` it.
+
+    :param settings: base URL, key and limits.
+    :param retry: how long a call is tried.
+    :param transport: an httpx transport, for tests.
+    """
+
+    def __init__(
+        self, settings: Settings, retry: RetryPolicy | None = None, transport: httpx.AsyncBaseTransport | None = None
+    ) -> None:
+        super().__init__(settings, retry)
+        self._http = httpx.AsyncClient(transport=transport, **self._options())
+
+    async def submit(self, body: Mapping[str, Any], idempotency_key: str, *, resend_unknown: bool = True) -> Submission:
+        """Submit a generation: the paid call. See :func:`.protocol.submit`."""
+        return await self.send(self._submission(body, idempotency_key, resend_unknown))
+
+    async def generation(self, generation_id: str) -> Generation:
+        """Ask how a generation is."""
+        return await self.send(protocol.generation(generation_id))
+
+    async def upload_image(self, filename: str, content: bytes, content_type: str) -> Upload:
+        """Upload an image; its URL lives for 72 hours."""
+        return await self.send(protocol.upload(filename, content, content_type))
+
+    async def key_balance(self) -> Balance:
+        """Ask what the key may still spend."""
+        return await self.send(protocol.key_balance())
+
+    async def account_balance(self) -> Balance:
+        """Ask what the account holds."""
+        return await self.send(protocol.account_balance())
+
+    async def models(self) -> tuple[Model, ...]:
+        """Ask which models the key may use."""
+        return await self.send(protocol.models())
+
+    async def prices(self) -> tuple[Price, ...]:
+        """Ask for the public price list of video models."""
+        return await self.send(protocol.prices(self.prices_base_url))
+
+    async def send(self, call: Call[T], *, repeat: bool = True) -> T:
+        """Send ``call`` and read its answer.
+
+        :param repeat: ``False`` sends it once, for callers with a loop of their own.
+        """
+        doubt = _Doubt(call)
+
+        async def attempt() -> T:
+            with doubt.watch(), self._named_failures(call):
+                return await self._send_once(call)
+
+        policy = self.retry if repeat else self.retry.once()
+        return await AsyncRetrying(**tenacity_arguments(call, policy, asyncio.sleep))(attempt)
+
+    async def _send_once(self, call: Call[T]) -> T:
+        check, content = self._body_guard(call), bytearray()
+        async with self._http.stream(call.method, call.path, **self._request_options(call)) as response:
+            async for chunk in response.aiter_bytes():
+                content += chunk
+                check(len(content))
+        return call.read(self._reply(response, bytes(content)))
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        await self._http.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        await self.aclose()

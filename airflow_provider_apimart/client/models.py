@@ -1,0 +1,305 @@
+"""What APIMart answers, in one shape each, whatever shape it came in.
+
+The readers here are lenient on purpose: section 3 and 10 of the contract record several spellings of the same thing, and a
+paid video must not be lost to a field that changed its type. They are strict in one thing: nothing is guessed. A status that
+is not known is "not finished yet", a number that cannot be read is ``None``.
+
+:class:`VeoRequest` (what is asked) lives in ``request.py`` and is exported here too.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal, InvalidOperation
+from enum import StrEnum
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from airflow_provider_apimart.client.request import VeoRequest
+
+__all__ = [
+    "Balance",
+    "Generation",
+    "GenerationStatus",
+    "Model",
+    "Price",
+    "Submission",
+    "Upload",
+    "VeoRequest",
+    "Video",
+]
+
+#: How long a video's URL lives when APIMart does not say: the shorter of the two documented readings.
+DEFAULT_URL_LIFE = timedelta(hours=24)
+
+_COMPLETED = {"completed", "success", "succeeded"}
+_FAILED = {"failed", "cancelled", "canceled", "failure", "error"}
+_QUEUED = {"submitted", "pending", "queued"}
+
+# What APIMart and Google write when they refuse content, seen in the wild (contract 3.6 and 10.10). Text is all there is:
+# the code of a rejection is an int here, a word there and absent elsewhere.
+_REJECTION_WORDS = (
+    "public_error_unsafe",
+    "content_policy",
+    "content policy",
+    "content_rejected",
+    "content rejected",
+    "safety review",
+    "safety filter",
+    "safety system",
+    "prohibited use policy",
+    "usage policy",
+    "usage guidelines",
+    "moderation",
+    "nsfw",
+    "sensitive content",
+    "unsafe_generation",
+    "violat",
+    "responsible ai",
+    "rai_filtered",
+    "public figure",
+    "prominent people",
+    "copyright",
+    "minors",
+)
+
+
+class Frozen(BaseModel):
+    """Base of what crosses a boundary."""
+
+    model_config = ConfigDict(frozen=True)
+
+
+class GenerationStatus(StrEnum):
+    """The life of a generation. Whatever APIMart says that is neither of the two ends is one of the first two."""
+
+    PENDING = "pending"
+    PROCESSING = "processing"
+    COMPLETED = "completed"
+    FAILED = "failed"
+
+    @classmethod
+    def read(cls, value: Any) -> GenerationStatus:
+        """Read any spelling of a status; what is unknown or missing is not an end."""
+        word = str(value or "").strip().lower()
+        if word in _COMPLETED:
+            return cls.COMPLETED
+        if word in _FAILED:
+            return cls.FAILED
+        return cls.PENDING if word in _QUEUED else cls.PROCESSING
+
+    @property
+    def is_final(self) -> bool:
+        """True for completed and failed."""
+        return self in (GenerationStatus.COMPLETED, GenerationStatus.FAILED)
+
+
+class Submission(Frozen):
+    """An accepted submission.
+
+    :param replayed: APIMart answered from its idempotency record: this generation was paid for by an earlier request.
+    """
+
+    generation_id: str
+    status: GenerationStatus = GenerationStatus.PENDING
+    replayed: bool = False
+    request_id: str | None = None
+    estimated_seconds: float | None = None
+
+
+class Video(Frozen):
+    """One finished video: where it can be fetched, and until when."""
+
+    url: str
+    expires_at: datetime | None = None
+
+
+class Generation(Frozen):
+    """APIMart's view of one generation.
+
+    :param cost_usd: what was really charged, after discounts; ``None`` until APIMart says.
+    :param progress: 0 to 100.
+    :param error_code: the code of a failure as text, where there is one.
+    :param error_message: why it failed, or why a completed one has no video.
+    :param rejected: the failure is a refusal of the content: the same request would be refused again.
+    """
+
+    generation_id: str
+    status: GenerationStatus
+    raw_status: str = ""
+    progress: int | None = None
+    cost_usd: float | None = None
+    created_at: datetime | None = None
+    completed_at: datetime | None = None
+    estimated_seconds: float | None = None
+    actual_seconds: float | None = None
+    videos: tuple[Video, ...] = ()
+    error_code: str | None = None
+    error_message: str | None = None
+    rejected: bool = False
+
+    @property
+    def is_final(self) -> bool:
+        """True when nothing more will come."""
+        return self.status.is_final
+
+    @classmethod
+    def read(cls, data: Mapping[str, Any], generation_id: str) -> Generation:
+        """Read a task object (``data`` of the envelope, or the bare object of a webhook)."""
+        status = GenerationStatus.read(data.get("status"))
+        completed = status is GenerationStatus.COMPLETED
+        completed_at = read_time(data.get("completed"))
+        videos = tuple(_videos(data.get("result"), completed_at)) if completed else ()
+        ended_badly = status is GenerationStatus.FAILED or (completed and not videos)
+        code, message = _failure(data) if ended_badly else (None, None)
+        progress = read_number(data.get("progress"))
+        cost = read_number(data.get("cost"))
+        credits_cost = read_number(data.get("credits_cost"))
+        if cost is None and credits_cost is not None:
+            cost = round(credits_cost / 10, 8)
+        return cls(
+            # The id that was asked for, whatever the answer calls itself: records are kept under it.
+            generation_id=generation_id,
+            status=status,
+            raw_status=str(data.get("status") or ""),
+            progress=None if progress is None else int(min(100, max(0, progress))),
+            cost_usd=cost,
+            created_at=read_time(data.get("created")),
+            completed_at=completed_at,
+            estimated_seconds=read_number(data.get("estimated_time")),
+            actual_seconds=read_number(data.get("actual_time")),
+            videos=videos,
+            error_code=code,
+            error_message=message,
+            rejected=ended_badly and _is_rejection(code, message, data.get("error")),
+        )
+
+
+class Upload(Frozen):
+    """An image that APIMart holds for 72 hours, and its public URL."""
+
+    url: str
+    filename: str | None = None
+    content_type: str | None = None
+    bytes: int | None = None
+    created_at: datetime | None = None
+
+
+class Balance(Frozen):
+    """What a key, or an account, has left and has used, in USD. ``None`` is "unlimited" where ``unlimited`` is true."""
+
+    remaining_usd: float | None
+    used_usd: float | None
+    unlimited: bool = False
+
+    @classmethod
+    def read(cls, data: Mapping[str, Any]) -> Balance:
+        """Read a balance; dollars come from the credits where only these are given."""
+        unlimited = data.get("unlimited_quota") is True
+
+        def usd(name: str) -> float | None:
+            value = read_number(data.get(f"{name}_balance"))
+            if value is None and (credits := read_number(data.get(f"{name}_credits"))) is not None:
+                value = credits / 10
+            return None if value is None or (unlimited and name == "remain") else value
+
+        return cls(remaining_usd=usd("remain"), used_usd=usd("used"), unlimited=unlimited)
+
+
+class Model(Frozen):
+    """A model that the key may use."""
+
+    id: str
+
+
+class Price(Frozen):
+    """One price of a model: ``usd_per_second`` or ``usd_per_call``, by ``key`` (a resolution, often)."""
+
+    model: str
+    unit: str
+    key: str
+    usd: float
+
+
+# --- readers ---------------------------------------------------------------------------------------------------------
+
+
+def read_number(value: Any) -> float | None:
+    """Return a finite number from a JSON number or its text, else ``None``."""
+    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
+        return None
+    try:
+        number = float(Decimal(value.strip().rstrip("%")) if isinstance(value, str) else value)
+    except (InvalidOperation, OverflowError, ValueError):
+        return None
+    return number if math.isfinite(number) else None
+
+
+def read_time(value: Any) -> datetime | None:
+    """Return a time in UTC from unix seconds (milliseconds are told by their size), else ``None``."""
+    number = read_number(value)
+    if number is None or number <= 0:
+        return None
+    try:
+        return datetime.fromtimestamp(number / 1000 if number > 1e11 else number, tz=UTC)
+    except (OverflowError, OSError, ValueError):
+        return None
+
+
+def _urls(value: Any) -> Iterator[str]:
+    """Yield http(s) URLs from a text or a list of texts."""
+    for item in value if isinstance(value, (list, tuple)) else [value]:
+        if isinstance(item, str) and item.strip().lower().startswith(("http://", "https://")):
+            yield item.strip()
+
+
+def _videos(result: Any, completed_at: datetime | None) -> Iterator[Video]:
+    fallback = completed_at + DEFAULT_URL_LIFE if completed_at else None
+    seen: set[str] = set()
+    for holder, value in _places(result):
+        expires_at = read_time(holder.get("expires_at")) or fallback
+        for url in _urls(value):
+            if url not in seen:
+                seen.add(url)
+                yield Video(url=url, expires_at=expires_at)
+
+
+def _places(result: Any) -> Iterator[tuple[Mapping[str, Any], Any]]:
+    """Yield the places where a video's URL has been seen, the documented one first."""
+    if isinstance(result, Mapping):
+        videos = result.get("videos")
+        for video in videos if isinstance(videos, list) else [videos]:
+            if isinstance(video, Mapping):
+                yield video, video.get("url") or video.get("video_url")
+            else:
+                yield result, video
+        yield result, result.get("url")
+        yield result, result.get("video_url")
+    else:
+        yield {}, result
+
+
+def _failure(data: Mapping[str, Any]) -> tuple[str | None, str | None]:
+    """Return code and message of a failure from wherever they were put."""
+    error = data.get("error")
+    result = data.get("result")
+    code = message = None
+    if isinstance(error, Mapping):
+        code, message = error.get("code") or error.get("type"), error.get("message")
+    elif isinstance(error, str):
+        message = error
+    nested = result.get("error") if isinstance(result, Mapping) else None
+    if isinstance(nested, Mapping):
+        nested = nested.get("message")
+    for other in (data.get("error_message"), nested, data.get("fail_reason"), data.get("message")):
+        message = message or other
+    return (str(code) if code else None), (str(message) if message else None)
+
+
+def _is_rejection(code: str | None, message: str | None, error: Any) -> bool:
+    kind = error.get("type") if isinstance(error, Mapping) else None
+    text = " ".join(str(part) for part in (code, message, kind) if part).lower()
+    return any(word in text for word in _REJECTION_WORDS)

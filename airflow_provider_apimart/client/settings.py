@@ -1,0 +1,97 @@
+"""What a client needs to know, checked once: where the API is, the key, and the limits.
+
+Owns the rule of where a key may go: over ``https://``, or over ``http://`` to this very machine, or where ``allow_http`` says
+so. No error of this file shows the key.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from dataclasses import dataclass, field
+from urllib.parse import urlsplit, urlunsplit
+
+from airflow_provider_apimart.client.errors import ConfigurationError
+
+DEFAULT_BASE_URL = "https://api.apimart.ai"
+MEBIBYTE = 1024 * 1024
+DEFAULT_MAX_VIDEO_BYTES = 2048 * MEBIBYTE
+_VERSION = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to reach APIMart.
+
+    :param api_key: the key, as copied from APIMart's console.
+    :param base_url: where the API is; empty means ``https://api.apimart.ai``. A trailing ``/v1`` is dropped.
+    :param allow_http: permits ``http://`` to other machines.
+    :param response_version: sent as ``X-APIMart-Response-Version`` with submissions, where given.
+    :param read_timeout_seconds: raises the timeouts of calls, where given.
+    :param max_video_bytes: larger videos are not landed.
+    """
+
+    api_key: str = field(repr=False)
+    base_url: str = DEFAULT_BASE_URL
+    allow_http: bool = False
+    response_version: str | None = None
+    read_timeout_seconds: float | None = None
+    max_video_bytes: int = DEFAULT_MAX_VIDEO_BYTES
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "api_key", _clean_key(self.api_key))
+        object.__setattr__(self, "base_url", _clean_base_url(self.base_url, self.allow_http))
+        version = (self.response_version or "").strip() or None
+        if version and not _VERSION.fullmatch(version):
+            raise ConfigurationError(f"response_version={version!r}: allowed: a date such as 2026-07-27, or empty")
+        object.__setattr__(self, "response_version", version)
+
+    @property
+    def is_loopback(self) -> bool:
+        """True where the API is on this very machine."""
+        return is_loopback(urlsplit(self.base_url).hostname or "")
+
+
+def is_loopback(host: str) -> bool:
+    """Say whether ``host`` names this very machine."""
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _clean_key(key: str) -> str:
+    key = key.strip()
+    if key.lower().startswith("bearer "):
+        key = key[len("bearer ") :].strip()
+    if not key:
+        raise ConfigurationError("the connection has no API key: put it into the password field (keys: apimart.ai/keys)")
+    if not re.fullmatch(r"[!-~]+", key):
+        raise ConfigurationError("the API key (password field) holds a character that no key has; copy it again")
+    return key
+
+
+def _clean_base_url(value: str, allow_http: bool) -> str:
+    value = value.strip().rstrip("/") or DEFAULT_BASE_URL
+    if "://" not in value:
+        host = urlsplit(f"//{value}").hostname or ""
+        value = f"{'http' if is_loopback(host) else 'https'}://{value}"
+    try:
+        parts = urlsplit(value)
+        port = parts.port
+    except ValueError as error:
+        raise ConfigurationError(f"host={value!r}: not a URL ({error})") from None
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ConfigurationError(f"host={value!r}: allowed: an https:// URL such as {DEFAULT_BASE_URL}, or empty")
+    if parts.username or parts.password or parts.query or parts.fragment:
+        raise ConfigurationError("host: must be a plain URL, without user, password, query or fragment")
+    if parts.scheme == "http" and not allow_http and not is_loopback(parts.hostname):
+        raise ConfigurationError(
+            f"host={value!r}: http:// would send the API key unencrypted; use https://, "
+            "or set allow_http in the connection if that is meant"
+        )
+    netloc = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+    path = parts.path.rstrip("/").removesuffix("/v1")
+    return urlunsplit((parts.scheme, f"{netloc}:{port}" if port else netloc, path, "", ""))

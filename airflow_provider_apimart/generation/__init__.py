@@ -1,0 +1,1 @@
+"""One paid generation, from request to landed video. Imports nothing of Airflow."""
