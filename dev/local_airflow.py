@@ -27,6 +27,7 @@ import httpx
 from dev.airflow_api import AirflowApi
 from dev.processes import ProcessSessions
 
+_REPO = Path(__file__).resolve().parent.parent
 COMPONENTS = ("api-server", "scheduler", "dag-processor", "triggerer")
 #: What ``/api/v2/monitor/health`` must call healthy.
 HEALTH = ("metadatabase", "scheduler", "triggerer", "dag_processor")
@@ -80,6 +81,9 @@ class LocalAirflow(AirflowApi):
         super().__init__(f"http://127.0.0.1:{self.port}", login)
         options = {**self._options(ports[1], ports[2]), **(config or {})}
         self.env = clean_environment()
+        # The components run a module of this repository, from wherever the user is.
+        path = [str(_REPO), *filter(None, [self.env.get("PYTHONPATH")])]
+        self.env["PYTHONPATH"] = os.pathsep.join(path)
         self.env |= {"AIRFLOW_HOME": str(self.home), "PYTHONUNBUFFERED": "1", "NO_PROXY": "127.0.0.1,localhost"}
         self.env |= {f"AIRFLOW__{key.replace('.', '__').upper()}": value for key, value in options.items()}
         self.env |= dict(env or {})
@@ -89,6 +93,10 @@ class LocalAirflow(AirflowApi):
     def db_path(self) -> Path:
         """The sqlite database."""
         return self.home / "airflow.db"
+
+    @property
+    def _gate(self) -> Path:
+        return self.home / "migrated"
 
     @property
     def task_logs(self) -> Path:
@@ -105,9 +113,11 @@ class LocalAirflow(AirflowApi):
             user, password = self.login
             (self.home / "passwords.json").write_text(json.dumps({user: password}), "utf-8")
         try:
-            self._migrate(timeout)
+            self._gate.unlink(missing_ok=True)
+            migration = self.processes.spawn("migrate", [sys.executable, "-m", "airflow", "db", "migrate"])
             for name in COMPONENTS:
                 self._spawn(name)
+            self._finish_migration(migration, timeout)
             self._wait_healthy(timeout)
         except BaseException:
             self.stop()
@@ -146,20 +156,20 @@ class LocalAirflow(AirflowApi):
         return {name: part["status"] for name, part in answer.json().items() if part}
 
     def _spawn(self, name: str) -> None:
-        argv = [sys.executable, "-m", "airflow", name]
+        argv = [sys.executable, "-m", "dev.component", str(self._gate), name]
         if name == "api-server":
             argv += ["--host", "127.0.0.1", "--port", str(self.port)]
         self.processes.spawn(name, argv)
 
-    def _migrate(self, timeout: float) -> None:
-        child = self.processes.spawn("migrate", [sys.executable, "-m", "airflow", "db", "migrate"])
+    def _finish_migration(self, child: subprocess.Popen[bytes], timeout: float) -> None:
         try:
-            code = child.wait(timeout)
+            code: int | str = child.wait(timeout)
         except subprocess.TimeoutExpired:
-            code = -1
+            code = f"still running after {timeout:.0f} s"
         if code != 0:
             raise LocalAirflowError(f"airflow db migrate failed ({code}):\n{self.processes.log_tail('migrate')}")
         self.processes.end("migrate")
+        self._gate.touch()
 
     def _wait_healthy(self, timeout: float) -> None:
         until = time.monotonic() + timeout

@@ -42,11 +42,13 @@ def signal_session(session: int, number: int) -> None:
             os.kill(pid, number)
 
 
-def end_sessions(sessions: Sequence[int], patience_seconds: float = 6.0) -> None:
-    """Ask all processes of the sessions to end, and kill those that do not within the patience."""
+def end_sessions(sessions: Sequence[int], patience_seconds: float = 3.0) -> None:
+    """Ask the leaders of the sessions to end, and kill all that has not ended within the patience."""
     for session in sessions:
+        # Only the leader is asked: a triggerer whose own children vanish under it waits for them for ever.
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.kill(session, signal.SIGTERM)
         # A stopped process cannot act on SIGTERM until it is continued.
-        signal_session(session, signal.SIGTERM)
         signal_session(session, signal.SIGCONT)
     until = time.monotonic() + patience_seconds
     while time.monotonic() < until and any(pids_of_session(session) for session in sessions):
@@ -105,13 +107,13 @@ class ProcessSessions:
         if number == signal.SIGKILL:
             self.children[name].wait()
 
-    def end(self, name: str, patience_seconds: float = 10.0) -> None:
+    def end(self, name: str, patience_seconds: float = 15.0) -> None:
         """End one child with all that it has forked, and wait for it."""
         child = self.children.pop(name)
         end_sessions([child.pid], patience_seconds)
         child.wait()
 
-    def stop(self, patience_seconds: float = 6.0) -> None:
+    def stop(self, patience_seconds: float = 3.0) -> None:
         """End all children, at once; calling it again is harmless."""
         atexit.unregister(self.stop)
         children, self.children = self.children, {}

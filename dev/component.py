@@ -1,0 +1,34 @@
+"""Be one Airflow component: ``python -m dev.component <gate file> <airflow arguments>``.
+
+Half of a component's start is spent on imports, which need no database. So they are done while the database is still
+being made; the component itself begins when the gate file appears.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import time
+from pathlib import Path
+
+HEAVY = {
+    "api-server": ("airflow.api_fastapi.core_api.app", "airflow.api_fastapi.execution_api.app"),
+    "scheduler": ("airflow.jobs.scheduler_job_runner",),
+    "dag-processor": ("airflow.jobs.dag_processor_job_runner",),
+    "triggerer": ("airflow.jobs.triggerer_job_runner",),
+}
+
+
+def main(gate: Path, arguments: list[str]) -> None:
+    """Import, wait for the gate, become ``airflow <arguments>``."""
+    for module in HEAVY[arguments[0]]:
+        importlib.import_module(module)
+    cli = importlib.import_module("airflow.__main__")
+    while not gate.exists():
+        time.sleep(0.05)
+    sys.argv = ["airflow", *arguments]
+    cli.main()
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), sys.argv[2:])
