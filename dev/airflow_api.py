@@ -13,8 +13,7 @@ import httpx
 ENDED = frozenset({"success", "failed"})
 #: What Airflow adds to every log line: known to who asks for the log.
 _LOG_FRAME = frozenset(
-    ["event", "timestamp", "level", "logger", "filename", "lineno"]
-    + ["dag_id", "run_id", "task_id", "map_index", "try_number", "ti_id"]
+    "event timestamp level logger filename lineno dag_id run_id task_id map_index try_number ti_id".split()
 )
 
 
@@ -177,9 +176,7 @@ class AirflowApi:
         found: dict[str, Any] = self.task_instance(dag_id, run_id, task_id, map_index)["rendered_fields"]
         return found
 
-    def xcom(
-        self, dag_id: str, run_id: str, task_id: str, key: str = "return_value", map_index: int = -1
-    ) -> Any:
+    def xcom(self, dag_id: str, run_id: str, task_id: str, key: str = "return_value", map_index: int = -1) -> Any:
         """Return the value of one XCom, ``None`` if there is none."""
         path = f"{_run(dag_id, run_id)}/taskInstances/{quote(task_id)}/xcomEntries/{quote(key)}"
         try:

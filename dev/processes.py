@@ -128,7 +128,7 @@ class ProcessSessions:
         if self._reaper is None:
             atexit.register(self.stop)
             # In a session of its own, so that Ctrl-C in the terminal does not reach it.
-            self._reaper = subprocess.Popen(  # noqa: S603
+            self._reaper = subprocess.Popen(
                 [sys.executable, "-m", "dev.processes"],
                 cwd=_REPO,
                 stdin=subprocess.PIPE,

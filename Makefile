@@ -1,0 +1,70 @@
+# From a clone, with Python >= 3.11, make and PyPI: `make demo`, `make test`. Everything is made in .venv, .demo and .airflow.
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+# uv installs several times faster; without it venv and pip do the same. `make UV= ...` is without it.
+UV := $(shell uv --version >/dev/null 2>&1 && echo uv)
+# A version manager's shims can be on PATH and still fail, so each candidate is run before it is believed.
+# Some systems split ensurepip off, without which venv makes no pip.
+PYTHON := $(shell for candidate in python3.13 python3.12 python3.11 python3 python; do \
+	"$$candidate" -c 'import sys$(if $(UV),,, ensurepip, venv); sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 \
+	&& { echo "$$candidate"; break; }; done)
+
+VENV := .venv
+BIN := $(VENV)/bin
+# Compiled here on all cores: else the demo's first start would do it, one module after the other.
+ifneq ($(UV),)
+install = $(UV) pip install --quiet --python $(BIN)/python --constraint constraints.txt --compile-bytecode
+else
+install = $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+endif
+
+.PHONY: help demo up test lint format constraints clean
+
+help:  ## Show this help
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: $(VENV)/.demo  ## Run the marketing example DAG against the emulator: no key, no cost, under 3 minutes
+	@$(BIN)/python -m dev.demo
+
+up: $(VENV)/.demo  ## Open the whole of Airflow with the emulator and the example DAGs; Ctrl-C ends it
+	@$(BIN)/python -m dev.up
+
+test: $(VENV)/.test  ## Run all tests, the system tests with a real Airflow included
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+lint: $(VENV)/.test  ## ruff, mypy --strict and the import rule
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(VENV)/.test  ## Mend what ruff can mend
+	$(BIN)/ruff check --fix-only .
+	$(BIN)/ruff format .
+
+constraints:  ## Resolve constraints.txt anew, for all supported Pythons (needs uv)
+	uv pip compile --universal --python-version 3.11 --upgrade --quiet --no-header --no-annotate --no-emit-index-url \
+		--all-extras --output-file constraints.txt pyproject.toml
+
+clean:  ## Remove all that make has made
+	rm -rf $(VENV) .demo .airflow .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis dist
+
+$(BIN)/python:
+	@test -n "$(PYTHON)" || { echo "No Python >= 3.11 found; name one: make PYTHON=/path/to/python"; exit 1; }
+ifneq ($(UV),)
+	$(UV) venv --quiet --allow-existing --python "$$($(PYTHON) -c 'import sys; print(sys.executable)')" $(VENV)
+else
+	$(PYTHON) -m venv $(VENV)
+endif
+
+$(VENV)/.demo: constraints.txt pyproject.toml | $(BIN)/python
+	@echo "Installing Airflow and this provider into $(VENV) ..."
+	$(install) --editable '.[emulator]' apache-airflow apache-airflow-providers-http
+	@touch $@
+
+$(VENV)/.test: constraints.txt pyproject.toml | $(BIN)/python
+	@echo "Installing Airflow, this provider and the test tools into $(VENV) ..."
+	$(install) --editable '.[all,dev]'
+	@touch $@ $(VENV)/.demo
