@@ -221,17 +221,17 @@ def _read_models(reply: Reply) -> tuple[Model, ...]:
 
 def _read_prices(reply: Reply) -> tuple[Price, ...]:
     data = _read_json(reply).get("data")
-    groups = data.get("models") if isinstance(data, Mapping) else None
-    videos = groups.get("video") if isinstance(groups, Mapping) else None
+    kinds = data.get("models") if isinstance(data, Mapping) else None
+    videos = kinds.get("video") if isinstance(kinds, Mapping) else None
     found = []
     for model in videos if isinstance(videos, list) else []:
         fixed = model.get("fixed_prices") if isinstance(model, Mapping) else None
-        for group in fixed if isinstance(fixed, list) else [fixed]:
-            items = group.get("items") if isinstance(group, Mapping) else None
+        groups = [group for group in (fixed if isinstance(fixed, list) else [fixed]) if isinstance(group, Mapping)]
+        for group in groups:
+            items, unit = group.get("items"), str(group.get("unit") or "usd_per_call")
             for item in items if isinstance(items, list) else []:
                 usd = read_number(item.get("after_discount")) if isinstance(item, Mapping) else None
                 if usd is not None:
-                    unit = str(group.get("unit") or "usd_per_call")
                     found.append(Price(model=str(model.get("id")), unit=unit, key=str(item.get("key") or ""), usd=usd))
     return tuple(found)
 

@@ -1,0 +1,226 @@
+"""From a request to a generation that is paid for once. This is the only file that sends the paid POST.
+
+Why it never pays twice:
+
+1. What to do is decided by :func:`.decide.decide` alone, from the record and APIMart's own word.
+2. The intent (key, number, uploaded frames) is saved *before* the POST. A process that dies after it leaves the key behind,
+   and the next try sends the identical body with the identical key, which APIMart answers with the first one's id.
+3. The id is saved right after. From then on tries only ask.
+4. A next number, and with it another key, comes only from APIMart's word that the last generation failed.
+5. An error that does not say "nothing was done" leaves the intent as it is.
+
+Dying on the line before the POST costs nothing; on the line after it, the replay finds the generation. The crash matrix in the
+tests kills a process at each of these lines.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from airflow_provider_apimart.client import errors
+from airflow_provider_apimart.client.client import ApimartClient
+from airflow_provider_apimart.client.errors import ApimartError, Charge
+from airflow_provider_apimart.client.models import Generation, Submission
+from airflow_provider_apimart.client.request import VeoRequest
+from airflow_provider_apimart.generation.decide import Action, Decision, Policy, decide, judge
+from airflow_provider_apimart.generation.identity import Identity, fingerprint, idempotency_key
+from airflow_provider_apimart.generation.images import LocalImage
+from airflow_provider_apimart.generation.record import Record, RecordState, RecordStore
+
+log = logging.getLogger(__name__)
+
+#: Failed generations that are walked over through replays where no record outlived the try.
+MAX_NUMBER = 50
+#: APIMart keeps an upload for 72 hours; one that a new body may still name.
+UPLOAD_LIFE = timedelta(hours=48)
+
+#: Conflicts say that nothing was done *now*; what the key's first request did is another matter.
+_CONFLICTS = (errors.IdempotencyInProgressError, errors.IdempotencyKeyReusedError)
+
+
+@dataclass(frozen=True)
+class Obtained:
+    """Where the generation stands after :meth:`Purchase.obtain`.
+
+    :param decision: WAIT, LAND, KEEP, FAIL or REFUSE.
+    :param view: APIMart's word, where it was asked and answered.
+    """
+
+    decision: Decision
+    record: Record
+    view: Generation | None
+
+
+class Purchase:
+    """Obtains the one generation of a request.
+
+    :param images: the local frames by field, read and checked.
+    """
+
+    def __init__(
+        self,
+        *,
+        client: ApimartClient,
+        store: RecordStore,
+        identity: Identity,
+        request: VeoRequest,
+        images: Mapping[str, LocalImage],
+        policy: Policy,
+    ) -> None:
+        self.client = client
+        self.store = store
+        self.identity = identity
+        self.request = request
+        self.images = images
+        self.policy = policy
+        checksums = {name: f"sha256:{image.sha256}" for name, image in images.items()}
+        self.fingerprint = fingerprint(request.body(checksums))
+
+    def obtain(self, files_whole: Callable[[Record], bool] = lambda record: False) -> Obtained:
+        """Submit, resend or re-attach, until there is a generation to wait for, to land, to keep, or an error.
+
+        :param files_whole: tells whether the files of a landed record are whole and where they belong.
+        :raises ApimartError: from the submission; the record says what is known of the money.
+        """
+        record, replayed = self.store.load(), False
+        while True:
+            view = self._look(record)
+            if replayed and record and view and view.created_at:
+                # Without a record of the first submission only APIMart knows when that was; deadlines count from it.
+                record = record.but(submitted_at=min(view.created_at, record.submitted_at or view.created_at))
+            whole = bool(record and record.landed and files_whole(record))
+            decision = decide(
+                record,
+                fingerprint=self.fingerprint,
+                clear_epoch=self.identity.clear_epoch,
+                policy=self.policy,
+                view=view,
+                now=datetime.now(UTC),
+                files_whole=whole,
+            )
+            if decision.action is Action.SUBMIT:
+                record = self._intend(record, decision)
+                record, replayed = self._pay(record, doubtful=False)
+            elif decision.action is Action.RESEND and record is not None:
+                log.warning("%s: sending the identical request again under its key.", decision.reason.capitalize())
+                record, replayed = self._pay(record, doubtful=True)
+            else:
+                if record is None:
+                    raise AssertionError(f"a decision to {decision.action} needs a record")
+                return Obtained(decision, record, view)
+            if not replayed:
+                decision = Decision(Action.WAIT, f"generation {record.generation_id} was submitted")
+                return Obtained(decision, record, None)
+            if record.number > MAX_NUMBER:
+                raise errors.GenerationRefusedError(
+                    f"{MAX_NUMBER} generations of this request have failed at APIMart; giving up. Nothing was charged for them",
+                    generation_id=record.generation_id or "",
+                )
+
+    def _look(self, record: Record | None) -> Generation | None:
+        """Ask about a recorded generation. No answer is no verdict."""
+        if record is None or record.generation_id is None or record.fingerprint != self.fingerprint:
+            return None
+        if record.state not in (RecordState.SUBMITTED, RecordState.LANDED):
+            return None
+        try:
+            return self.client.generation(record.generation_id)
+        except ApimartError as error:
+            log.warning("APIMart does not say how generation %s is: %s", record.generation_id, error)
+            return None
+
+    def _intend(self, old: Record | None, decision: Decision) -> Record:
+        """Write down what is about to be paid for."""
+        now = datetime.now(UTC)
+        same = old is not None and old.fingerprint == self.fingerprint
+        previous = old.previous if old else ()
+        if old is not None and not (same and old.epoch == decision.epoch):
+            previous = old.as_previous()
+            if old.state in (RecordState.SUBMITTED, RecordState.INTENT):
+                log.warning(
+                    "%s. The earlier generation %s was or may have been paid for; it is left as it is, and stays in the record.",
+                    decision.reason.capitalize(),
+                    old.generation_id or f"under key {old.idempotency_key}",
+                )
+        key = idempotency_key(self.identity, epoch=decision.epoch, number=decision.number, fingerprint=self.fingerprint)
+        record = Record(
+            state=RecordState.INTENT,
+            fingerprint=self.fingerprint,
+            idempotency_key=key,
+            epoch=decision.epoch,
+            number=decision.number,
+            model=self.request.model,
+            uploads=self._uploads(old if same else None, now),
+            intent_at=now,
+            previous=previous,
+        )
+        self.store.save(record)
+        return record
+
+    def _uploads(self, old: Record | None, now: datetime) -> dict[str, str]:
+        """Return the URLs of the local frames, uploading what is not up already. Uploads cost nothing."""
+        if old and set(old.uploads) == set(self.images) and now - old.intent_at < UPLOAD_LIFE:
+            return old.uploads
+        uploads = {}
+        for name, image in self.images.items():
+            uploads[name] = self.client.upload_image(image.filename, image.content, image.content_type).url
+            log.info("Uploaded %s (%s, %d bytes).", name, image.content_type, len(image.content))
+        return uploads
+
+    def _pay(self, record: Record, *, doubtful: bool) -> tuple[Record, bool]:
+        """Send the paid POST and write down what came of it. Returns the record, and whether the answer was a replay.
+
+        :param doubtful: an earlier try may have been carried out, so that even "nothing was done" leaves the doubt.
+        """
+        body = self.request.body(record.uploads)
+        try:
+            answer = self.client.submit(
+                body, record.idempotency_key, resend_unknown=self.policy.on_unknown_submit == "resend"
+            )
+        except ApimartError as error:
+            if error.charge is Charge.NO and not doubtful and not isinstance(error, _CONFLICTS):
+                self.store.save(record.but(state=RecordState.REFUSED, note=str(error)[:500]))
+            raise
+        submitted = record.but(
+            state=RecordState.SUBMITTED,
+            generation_id=answer.generation_id,
+            # A replay answers for the first request, which was sent when the intent was written or soon after.
+            submitted_at=record.intent_at if answer.replayed or doubtful else datetime.now(UTC),
+        )
+        self._remember(submitted, answer)
+        return submitted, answer.replayed
+
+    def _remember(self, record: Record, answer: Submission) -> None:
+        log.info(
+            "%s generation %s (number %d, key %s).",
+            "Found again the paid" if answer.replayed else "Submitted",
+            record.generation_id,
+            record.number,
+            record.idempotency_key,
+        )
+        try:
+            self.store.save(record)
+        except Exception as error:
+            # The id is in this process's hands and in the log; the intent still finds it again through its key.
+            log.error(
+                "Generation %s is paid for, but its record could not be written (%s): a retry within 24 hours finds it "
+                "through its idempotency key.",
+                record.generation_id,
+                error,
+            )
+
+
+def settle(store: RecordStore, record: Record, view: Generation) -> tuple[Decision, Record]:
+    """Write down APIMart's final word, and return what it means for the try that waited for it."""
+    decision = judge(record, view)
+    state = record.state
+    if isinstance(decision.error, errors.ContentRejectedError):
+        state = RecordState.REJECTED
+    elif isinstance(decision.error, errors.GenerationFailedError):
+        state = RecordState.FAILED
+    record = record.but(state=state, cost_usd=view.cost_usd, completed_at=view.completed_at, note=view.error_message)
+    store.save(record)
+    return decision, record

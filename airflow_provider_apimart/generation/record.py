@@ -1,0 +1,169 @@
+"""The record: what is known of one generation, kept outside the worker so that the next try finds it.
+
+It is small (under 64 KB whatever the prompt), versioned, and holds no secret: no key, no URL of a video. It is written twice
+around the paid call, as an intent before it and with the id after it; where a crash falls between the two, the intent tells the
+next try which key to send again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Literal, Protocol
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from airflow_provider_apimart.client.errors import ApimartError
+
+#: Superseded generations that are remembered, so that a paid one can still be found.
+MAX_PREVIOUS = 20
+
+
+class RecordState(StrEnum):
+    """How far a generation has come, as this side knows it."""
+
+    #: The paid call is about to be made, or was made and its outcome is not known.
+    INTENT = "intent"
+    #: The paid call was answered with an error that says that nothing was done.
+    REFUSED = "refused"
+    #: APIMart named the generation's id.
+    SUBMITTED = "submitted"
+    #: The videos are in the user's storage.
+    LANDED = "landed"
+    #: APIMart reported a failure. Failed generations are not charged.
+    FAILED = "failed"
+    #: APIMart refused the content.
+    REJECTED = "rejected"
+
+
+class LandedVideo(BaseModel):
+    """A video in the user's storage: where it is, and what was checked of it."""
+
+    model_config = ConfigDict(frozen=True)
+
+    path: str
+    bytes: int
+    sha256: str
+    duration_seconds: float
+    width: int
+    height: int
+    has_audio: bool
+
+
+class Previous(BaseModel):
+    """A generation that was superseded (changed inputs, or a clear that asked for a new one)."""
+
+    model_config = ConfigDict(frozen=True)
+
+    generation_id: str | None
+    idempotency_key: str
+    state: RecordState
+    model: str
+    submitted_at: datetime | None = None
+
+
+class Record(BaseModel):
+    """What is known of one generation.
+
+    :param fingerprint: of the request it was made for.
+    :param epoch: the clear epoch in its key.
+    :param number: 1 for the first generation of a request; the next only after APIMart's own failure.
+    :param uploads: URLs of uploaded frames, by field: a resend has to send the identical body.
+    :param intent_at: when the paid call was first about to be made: its key's 24 hours count from here.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    version: Literal[1] = 1
+    state: RecordState
+    fingerprint: str
+    idempotency_key: str
+    epoch: int
+    number: int
+    model: str
+    uploads: dict[str, str] = {}
+    intent_at: datetime
+    generation_id: str | None = None
+    submitted_at: datetime | None = None
+    completed_at: datetime | None = None
+    cost_usd: float | None = None
+    note: str | None = None
+    landed: tuple[LandedVideo, ...] = ()
+    previous: tuple[Previous, ...] = ()
+
+    def but(self, **changes: Any) -> Record:
+        """Return a copy with ``changes``."""
+        return self.model_copy(update=changes)
+
+    def as_previous(self) -> tuple[Previous, ...]:
+        """Return the superseded generations of a record that takes this one's place."""
+        if self.state is RecordState.REFUSED:
+            return self.previous
+        last = Previous(
+            generation_id=self.generation_id,
+            idempotency_key=self.idempotency_key,
+            state=self.state,
+            model=self.model,
+            submitted_at=self.submitted_at,
+        )
+        return (*self.previous, last)[-MAX_PREVIOUS:]
+
+
+class RecordStore(Protocol):
+    """Keeps one record. A ``load`` that fails must raise, never return ``None``: "no record" means "nothing was paid"."""
+
+    #: What is kept where, for a log line; or why nothing is.
+    description: str
+    #: False where nothing outlives the try.
+    durable: bool
+
+    def load(self) -> Record | None:
+        """Return the record, or ``None`` where there is none."""
+        ...
+
+    def save(self, record: Record) -> None:
+        """Keep ``record`` in the place of any other."""
+        ...
+
+
+class UnreadableRecordError(ApimartError):
+    """There is a record, but it cannot be read: paying again without knowing what it says is refused."""
+
+    terminal = True
+
+
+def read_record(data: Any, where: str) -> Record:
+    """Return the record that ``data`` (an object, or its JSON text) holds."""
+    try:
+        if isinstance(data, (str, bytes)):
+            return Record.model_validate_json(data)
+        return Record.model_validate(data)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        raise UnreadableRecordError(
+            f"the record of this task's generation in {where} cannot be read ({'.'.join(map(str, first['loc']))}: "
+            f"{first['msg']}). A generation may have been paid for, so nothing was submitted. If it was written by a newer "
+            "version of the provider, use that version; else look for the generation in APIMart's console, then delete the record"
+        ) from None
+
+
+class NoRecordStore:
+    """Keeps the record for this try only: a retry relies on the idempotency key alone."""
+
+    durable = False
+
+    def __init__(self, description: str) -> None:
+        self.description = description
+        self._record: Record | None = None
+
+    def load(self) -> Record | None:
+        """Return what this try has saved."""
+        return self._record
+
+    def save(self, record: Record) -> None:
+        """Keep ``record`` as long as this try lives."""
+        self._record = record
+
+
+Clock = Callable[[], datetime]
