@@ -1,0 +1,46 @@
+"""One emulator and one Airflow for all system tests: starting them costs more than most tests do."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from airflow_provider_apimart.emulator.server import EmulatorProcess
+from dev.local_airflow import LocalAirflow
+
+DAGS = Path(__file__).parent / "dags"
+_HERE = Path(__file__).parent
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark all tests of this directory."""
+    for item in items:
+        if _HERE in item.path.parents:
+            item.add_marker(pytest.mark.system)
+
+
+@pytest.fixture(scope="session")
+def emulator_process() -> Iterator[EmulatorProcess]:
+    """An emulator whose jobs end a while after the 12 s that a deferral must last."""
+    with EmulatorProcess(job_seconds=15) as emulator:
+        yield emulator
+
+
+@pytest.fixture(scope="session")
+def output_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the DAGs of the tests land their videos."""
+    return tmp_path_factory.mktemp("videos")
+
+
+@pytest.fixture(scope="session")
+def local_airflow(
+    emulator_process: EmulatorProcess, output_root: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[LocalAirflow]:
+    """A whole Airflow with the DAGs of ``tests/system/dags`` and a connection to the emulator."""
+    connection = {"conn_type": "apimart", "host": emulator_process.base_url, "password": emulator_process.api_key}
+    env = {"AIRFLOW_CONN_APIMART_DEFAULT": json.dumps(connection), "APIMART_OUTPUT_ROOT": str(output_root)}
+    with LocalAirflow(tmp_path_factory.mktemp("airflow"), DAGS, env=env) as airflow:
+        yield airflow
