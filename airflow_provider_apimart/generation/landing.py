@@ -1,0 +1,163 @@
+"""Landing: a finished, paid video from its expiring URL into the user's storage, whole and checked.
+
+Owns the order of things (stage, download, length, container, commit, sidecar) and the question whose file a name
+belongs to. Keeps invariant 7, and: no try ever replaces the video that another task of the same run has paid for. Files
+of other runs, and of earlier generations of the same task, are replaced: that is what a fixed path asks for.
+
+The sidecar comes last. A video without one, or with another's, was not landed; the next try lands it again.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from airflow_provider_apimart.generation.download import Downloader, Progress
+from airflow_provider_apimart.generation.mp4 import read_mp4
+from airflow_provider_apimart.generation.storage import (
+    Target,
+    commit_bytes,
+    exclusive,
+    numbered,
+    read_small,
+    safe_name,
+    staging,
+    storage_errors,
+    stored_sha256,
+    stored_size,
+)
+
+log = logging.getLogger(__name__)
+
+SCHEMA = 1
+MAX_SIDECAR_BYTES = 1024 * 1024
+#: What tells the writers of one run apart.
+WRITER = ("task_id", "map_index", "row")
+
+
+@dataclass(frozen=True)
+class LandedVideo:
+    """A video that is in the user's storage, whole. ``path`` is the place as the user wrote it."""
+
+    path: str
+    bytes: int
+    sha256: str
+    duration_seconds: float
+    width: int
+    height: int
+    has_audio: bool
+
+
+def sidecar_of(target: Target) -> Target:
+    """Return where the JSON beside a video goes."""
+    return target.sibling(f"{target.name}.json")
+
+
+def land(
+    url: str,
+    target: Target,
+    *,
+    refresh: Callable[[], str | None],
+    downloader: Downloader,
+    max_bytes: int,
+    provenance: Mapping[str, Any],
+    sample: int = 1,
+    on_progress: Progress | None = None,
+) -> LandedVideo:
+    """Copy a video into storage and write its sidecar.
+
+    :param url: where the video is now.
+    :param target: where it goes; a file, see ``storage.video_targets``.
+    :param refresh: asks APIMart for the URL anew.
+    :param max_bytes: a larger video is refused.
+    :param provenance: how the video was made, for the sidecar: plain JSON without secrets. ``generation_id`` says what
+        it is; ``airflow`` (``dag_id``, ``run_id``, ``task_id``, ``map_index``, in a batch ``row``) whose it is.
+    :param sample: which of the generation's videos, counted from 1.
+    :raises LandingError: and its subclasses.
+    """
+    generation_id = str(provenance["generation_id"])
+    writer = f"{safe_name(generation_id)}-{sample}"
+    with staging(target, writer=writer) as staged:
+        with storage_errors(target, "written"):
+            size, sha256 = downloader.fetch(url, refresh, staged.file, max_bytes=max_bytes, on_progress=on_progress)
+        info = read_mp4(staged.file, size)
+        with exclusive(target):
+            place = _own_place(target, provenance)
+            video = LandedVideo(place.uri, size, sha256, **asdict(info))
+            sidecar = {"schema": SCHEMA, **provenance, "video": {**asdict(video), "sample": sample}}
+            data = json.dumps(sidecar, indent=2, ensure_ascii=False, default=str).encode() + b"\n"
+            staged.commit(place)
+            commit_bytes(sidecar_of(place), data, writer=writer)
+    log.info("Landed %s: %d bytes, sha256 %s", video.path, video.bytes, video.sha256)
+    return video
+
+
+def already_landed(target: Target, generation_id: str, sample: int) -> LandedVideo | None:
+    """Return the video of this generation if it is in storage, whole: its sidecar says so and its bytes prove it.
+
+    :raises LandingError: when the storage does not answer.
+    """
+    for place in (target, _beside(target, generation_id)):
+        video = _described(place, generation_id, sample)
+        if video is not None and stored_size(place) == video.bytes and stored_sha256(place) == video.sha256:
+            return video
+    return None
+
+
+def _beside(target: Target, generation_id: str) -> Target:
+    return numbered(target, safe_name(generation_id))
+
+
+def _own_place(target: Target, provenance: Mapping[str, Any]) -> Target:
+    """Return ``target``, or a name beside it when another task of the same run has landed its video there."""
+    mine = provenance.get("airflow")
+    theirs = (_sidecar(target) or {}).get("airflow")
+    if not isinstance(mine, Mapping) or not isinstance(theirs, dict) or stored_size(target) is None:
+        return target
+    same_run = all(mine.get(name) == theirs.get(name) for name in ("dag_id", "run_id"))
+    if not same_run or all(mine.get(name) == theirs.get(name) for name in WRITER):
+        return target
+    place = _beside(target, str(provenance["generation_id"]))
+    log.warning(
+        "%s holds the video of task %s (map index %s) of this same run. It is kept, and this one lands as %s: "
+        "give each task its own output_path, or end it in '/'",
+        target.uri,
+        theirs.get("task_id"),
+        theirs.get("map_index"),
+        place.uri,
+    )
+    return place
+
+
+def _sidecar(target: Target) -> dict[str, Any] | None:
+    data = read_small(sidecar_of(target), MAX_SIDECAR_BYTES)
+    if data is None:
+        return None
+    try:
+        found = json.loads(data)
+    except (ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def _described(target: Target, generation_id: str, sample: int) -> LandedVideo | None:
+    """Return what the sidecar of ``target`` says, if it is that of this video."""
+    found = _sidecar(target) or {}
+    video = found.get("video")
+    if found.get("generation_id") != generation_id or not isinstance(video, dict) or video.get("sample") != sample:
+        return None
+    try:
+        return LandedVideo(
+            path=target.uri,
+            bytes=int(video["bytes"]),
+            sha256=str(video["sha256"]),
+            duration_seconds=float(video["duration_seconds"]),
+            width=int(video["width"]),
+            height=int(video["height"]),
+            has_audio=bool(video["has_audio"]),
+        )
+    except (KeyError, TypeError, ValueError):
+        return None

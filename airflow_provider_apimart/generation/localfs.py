@@ -1,0 +1,151 @@
+"""Local files that appear whole or not at all, and the rubbish of killed tries.
+
+Owns the part file: a hidden file beside its destination, locked with ``flock`` for as long as its process lives. So a
+part that nobody holds the lock of was left by a killed process, whatever its age, and one that is held never is.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import hashlib
+import logging
+import os
+import re
+import secrets
+import stat
+import time
+from collections.abc import Iterator
+from typing import BinaryIO, cast
+
+log = logging.getLogger(__name__)
+
+LOCK_WAIT_SECONDS = 30.0
+LOCK_POLL_SECONDS = 0.02
+#: What ``flock`` says where there are no locks (some network file systems).
+NO_LOCKS = frozenset({errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EBADF, errno.EINVAL})
+
+
+class Part:
+    """A part file under way."""
+
+    def __init__(self, file: BinaryIO, path: str) -> None:
+        self.file = file
+        self.path = path
+
+    def commit(self, destination: str) -> None:
+        """Make the file appear under its name, on the disk before it is in the folder."""
+        self.file.flush()
+        os.fsync(self.file.fileno())
+        os.replace(self.path, destination)
+        _sync_folder(os.path.dirname(destination))
+
+
+@contextlib.contextmanager
+def part_file(destination: str) -> Iterator[Part]:
+    """Sweep the parts that killed tries left of ``destination``, and open a new one. Not committed, it is removed."""
+    os.makedirs(os.path.dirname(destination), exist_ok=True)
+    _sweep(destination)
+    descriptor, path = _create_locked(destination)
+    # Closing drops the lock, so the name goes first.
+    with os.fdopen(descriptor, "r+b", buffering=0) as file:
+        try:
+            yield Part(cast(BinaryIO, file), path)
+        finally:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(path)
+
+
+@contextlib.contextmanager
+def folder_lock(folder: str) -> Iterator[None]:
+    """Hold the lock of a folder. One that cannot be had (not readable, no locks, held for long) is done without."""
+    try:
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError:
+        yield
+        return
+    try:
+        give_up = time.monotonic() + LOCK_WAIT_SECONDS
+        while not _lock(descriptor):
+            if time.monotonic() > give_up:
+                log.warning("Another process has held the lock of %s for %s s; going on", folder, LOCK_WAIT_SECONDS)
+                break
+            time.sleep(LOCK_POLL_SECONDS)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _part_prefix(path: str) -> str:
+    name = os.path.basename(path)
+    if len(os.fsencode(name)) > 200:
+        name = hashlib.sha256(os.fsencode(name)).hexdigest()
+    return f".{name}."
+
+
+def _create_locked(path: str) -> tuple[int, str]:
+    folder = os.path.dirname(path)
+    while True:
+        part = os.path.join(folder, f"{_part_prefix(path)}{secrets.token_hex(6)}.part")
+        # 0o666 leaves the permissions to the umask, as for any file that the user's own code would write.
+        descriptor = os.open(part, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
+        try:
+            if _lock(descriptor) and os.fstat(descriptor).st_nlink:
+                return descriptor, part
+        except BaseException:
+            os.close(descriptor)
+            os.unlink(part)
+            raise
+        # Another try's sweep came between the creation and the lock, and takes the file away.
+        os.close(descriptor)
+
+
+def _lock(descriptor: int) -> bool:
+    """Take the lock; false when another process holds it. Where there are no locks nobody sweeps: going on is safe."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        if error.errno not in NO_LOCKS:
+            raise
+        log.debug("No locks on this file system: %s", error)
+    return True
+
+
+def _sweep(path: str) -> None:
+    """Remove what killed tries left of ``path``."""
+    folder, prefix = os.path.dirname(path), _part_prefix(path)
+    try:
+        names = os.listdir(folder)
+    except PermissionError:
+        return
+    for name in names:
+        if name.startswith(prefix) and re.fullmatch(r"[0-9a-f]{12}\.part", name[len(prefix) :]):
+            _remove_if_abandoned(os.path.join(folder, name))
+
+
+def _remove_if_abandoned(part: str) -> None:
+    try:
+        descriptor = os.open(part, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError:
+        return
+    try:
+        if stat.S_ISREG(os.fstat(descriptor).st_mode):
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            os.unlink(part)
+            log.info("Removed %s, left by a try that was killed", part)
+    except OSError as error:
+        log.debug("Left %s alone: %s", part, error)
+    finally:
+        os.close(descriptor)
+
+
+def _sync_folder(folder: str) -> None:
+    with contextlib.suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

@@ -1,0 +1,359 @@
+"""Where a landed video goes, and how it gets there whole.
+
+Owns the names inside the user's storage, the staging of a file under way, and the commit. Keeps invariant 7 (landed
+means whole) and the half of it that a crash tests:
+
+* The final name never holds half a file. A local file is staged beside it and renamed; for any other storage it is
+  staged in an unnamed local file first and uploaded when it is known to be whole. Object stores show an upload only
+  when it is complete; on all others the upload goes to a hidden name and is moved.
+* A killed try leaves nothing behind that the next one does not sweep. A staged local file is locked for as long as its
+  process lives, so one that nobody holds the lock of is rubbish; a hidden remote name is the same in every try.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import logging
+import os
+import posixpath
+import re
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, BinaryIO, cast
+
+from airflow_provider_apimart.client.errors import ApimartError, ConfigurationError, LandingError
+from airflow_provider_apimart.generation import localfs
+
+log = logging.getLogger(__name__)
+
+#: How much is read, hashed or sent at a time. 5 MiB is the smallest part that S3 takes.
+CHUNK_BYTES = 1024 * 1024
+UPLOAD_BLOCK_BYTES = 5 * 1024 * 1024
+#: Here a file appears when its upload is complete and not before; a move would be a copy.
+OBJECT_STORES = frozenset({"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "adl", "wasb", "wasbs", "oss", "cos", "r2"})
+MAX_ID_LENGTH = 100
+
+
+@dataclass(frozen=True)
+class Target:
+    """A place in some storage.
+
+    :param fs: an fsspec file system (fsspec ships no types).
+    :param path: the path inside ``fs``.
+    :param uri: the same place as the user wrote it; what XComs and messages show.
+    """
+
+    fs: Any
+    path: str
+    uri: str
+
+    @property
+    def is_folder(self) -> bool:
+        """Whether the place was written as a folder: with a trailing slash."""
+        return self.path.endswith("/") or self.uri.endswith("/")
+
+    @property
+    def name(self) -> str:
+        """The last part of the path."""
+        return posixpath.basename(self.path.rstrip("/"))
+
+    def sibling(self, name: str) -> Target:
+        """Return the place called ``name`` in the same folder."""
+        return Target(self.fs, _with_name(self.path, name), _with_name(self.uri, name))
+
+    def child(self, name: str) -> Target:
+        """Return the place called ``name`` inside this folder."""
+        return Target(self.fs, f"{self.path.rstrip('/')}/{name}", f"{self.uri.rstrip('/')}/{name}")
+
+
+def _with_name(path: str, name: str) -> str:
+    head, slash, _ = path.rstrip("/").rpartition("/")
+    return f"{head}{slash}{name}"
+
+
+def safe_name(generation_id: str) -> str:
+    """Return a file name for an opaque id: itself where it can be, else cleaned and made unique with a hash."""
+    kept = re.sub(r"[^A-Za-z0-9._-]", "_", generation_id).lstrip(".-")[:MAX_ID_LENGTH]
+    if kept == generation_id and kept:
+        return kept
+    digest = hashlib.sha256(generation_id.encode("utf-8", "surrogatepass")).hexdigest()[:10]
+    return f"{kept or 'video'}-{digest}"
+
+
+def video_targets(folder_or_file: Target, generation_id: str, count: int) -> list[Target]:
+    """Return where each of ``count`` videos of one generation goes.
+
+    A folder gets ``<generation id>.mp4``, a file keeps its name; several videos are numbered from 1 before the suffix.
+    """
+    if folder_or_file.is_folder:
+        first = folder_or_file.child(f"{safe_name(generation_id)}.mp4")
+    else:
+        first = folder_or_file
+    if count == 1:
+        return [first]
+    return [numbered(first, str(sample)) for sample in range(1, count + 1)]
+
+
+def numbered(target: Target, mark: str) -> Target:
+    """Return the sibling of ``target`` with ``-mark`` before its suffix."""
+    stem, suffix = posixpath.splitext(target.name)
+    return target.sibling(f"{stem}-{mark}{suffix}")
+
+
+# --- before anything is paid -------------------------------------------------------------------------------------
+
+
+def check_target(target: Target) -> None:
+    """Find out, before anything is paid, whether a video could be written to ``target``.
+
+    :raises ConfigurationError: when it could not: a directory without the slash, no permission, no such bucket.
+    :raises LandingError: when the storage does not answer right now.
+    """
+    if not target.is_folder and target.name in ("", ".", ".."):
+        raise ConfigurationError(f"output_path {target.uri!r} names no file; end it in '/' to name a folder")
+    if is_local(target.fs):
+        _check_local(target)
+    else:
+        _check_remote(target)
+
+
+def _check_local(target: Target) -> None:
+    path = local_path(target)
+    if target.is_folder:
+        if os.path.lexists(path) and not os.path.isdir(path):
+            raise ConfigurationError(f"output_path {target.uri!r} ends in '/' but is not a directory")
+        folder = path
+    else:
+        if os.path.isdir(path):
+            raise ConfigurationError(
+                f"output_path {target.uri!r} is a directory; write {target.uri + '/'!r} to have the videos put into it"
+            )
+        folder = os.path.dirname(path)
+    existing = folder
+    while not os.path.lexists(existing):
+        existing = os.path.dirname(existing)
+    if not os.path.isdir(existing):
+        raise ConfigurationError(f"output_path {target.uri!r} cannot be written: {existing} is not a directory")
+    if not os.access(existing, os.W_OK | os.X_OK):
+        raise ConfigurationError(f"output_path {target.uri!r} cannot be written: no permission to write in {existing}")
+
+
+def _check_remote(target: Target) -> None:
+    folder = target.path.rstrip("/") if target.is_folder else posixpath.dirname(target.path)
+    bucket = folder.strip("/").split("/")[0]
+    try:
+        # An object store has no folders, so only the bucket can be missing; elsewhere folders are made when landing.
+        if is_object_store(target.fs) and not target.fs.exists(bucket):
+            raise ConfigurationError(f"output_path {target.uri!r} cannot be written: there is no bucket {bucket!r}")
+        if not target.is_folder and target.fs.isdir(target.path):
+            raise ConfigurationError(
+                f"output_path {target.uri!r} is a folder; write {target.uri + '/'!r} to have the videos put into it"
+            )
+        target.fs.exists(folder)
+    except ApimartError:
+        raise
+    except (PermissionError, ImportError, ValueError) as error:
+        raise ConfigurationError(f"output_path {target.uri!r} cannot be used: {_text(error)}") from error
+    except Exception as error:
+        if "credential" in f"{type(error).__name__} {error}".lower():
+            raise ConfigurationError(f"output_path {target.uri!r} cannot be used: {_text(error)}") from error
+        raise LandingError(f"The storage of output_path {target.uri!r} does not answer: {_text(error)}") from error
+
+
+# --- staging and commit ------------------------------------------------------------------------------------------
+
+
+class Staged:
+    """A file under way: write it through :attr:`file`, then :meth:`commit` it under its name."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.file = file
+
+    def commit(self, target: Target) -> None:
+        """Make the whole file appear as ``target`` (in the folder it was staged for), replacing what is there."""
+        raise NotImplementedError
+
+
+class _LocalStaged(Staged):
+    def __init__(self, part: localfs.Part) -> None:
+        super().__init__(part.file)
+        self._part = part
+
+    def commit(self, target: Target) -> None:
+        with storage_errors(target, "written"):
+            self._part.commit(local_path(target))
+
+
+class _RemoteStaged(Staged):
+    def __init__(self, file: BinaryIO, writer: str) -> None:
+        super().__init__(file)
+        self._writer = writer
+
+    def commit(self, target: Target) -> None:
+        size = self.file.seek(0, os.SEEK_END)
+        with storage_errors(target, "written"):
+            if is_object_store(target.fs):
+                _upload(target.fs, target.path, self.file, size)
+                return
+            hidden = target.sibling(f".{target.name}.{self._writer}.part")
+            target.fs.makedirs(posixpath.dirname(target.path), exist_ok=True)
+            try:
+                _upload(target.fs, hidden.path, self.file, size)
+                _move(target.fs, hidden.path, target.path)
+            except BaseException:
+                _remove(target.fs, hidden.path)
+                raise
+
+
+@contextlib.contextmanager
+def staging(target: Target, *, writer: str = "staged") -> Iterator[Staged]:
+    """Open a file in which to collect what will become ``target`` or a sibling of it. Not committed, it vanishes.
+
+    :param writer: tells apart those who may write to ``target`` at once, and is the same in every try: it names the hidden
+        file on a storage that is neither local nor an object store.
+    """
+    if is_local(target.fs):
+        with contextlib.ExitStack() as stack:
+            with storage_errors(target, "written"):
+                part = stack.enter_context(localfs.part_file(local_path(target)))
+            yield _LocalStaged(part)
+    else:
+        with tempfile.TemporaryFile(buffering=0) as file:
+            yield _RemoteStaged(cast(BinaryIO, file), writer)
+
+
+def commit_bytes(target: Target, data: bytes, *, writer: str = "staged") -> None:
+    """Write a small file as atomically as a large one."""
+    with staging(target, writer=writer) as staged:
+        with storage_errors(target, "written"):
+            staged.file.write(data)
+        staged.commit(target)
+
+
+@contextlib.contextmanager
+def exclusive(target: Target) -> Iterator[None]:
+    """Keep others on this machine from committing into the same local folder; elsewhere there is no such lock."""
+    if is_local(target.fs):
+        with localfs.folder_lock(os.path.dirname(local_path(target))):
+            yield
+    else:
+        yield
+
+
+def _upload(fs: Any, path: str, file: BinaryIO, size: int) -> None:
+    file.seek(0)
+    sink = fs.open(path, "wb", block_size=UPLOAD_BLOCK_BYTES)
+    try:
+        while chunk := file.read(CHUNK_BYTES):
+            sink.write(chunk)
+        sink.close()
+    except BaseException:
+        _abandon(sink)
+        raise
+    fs.invalidate_cache(posixpath.dirname(path))
+    stored = fs.info(path)["size"]
+    if stored != size:
+        _remove(fs, path)
+        raise OSError(f"{stored} bytes arrived of {size}")
+
+
+def _abandon(sink: Any) -> None:
+    """Drop an upload. A file of fsspec commits when it is closed, and so does its finaliser: mark it closed first."""
+    with contextlib.suppress(Exception):
+        if isinstance(getattr(type(sink), "closed", None), property) and not sink.closed:
+            sink.closed = True
+    try:
+        sink.discard()
+    except Exception as error:
+        log.debug("Could not discard the upload of %s: %s", getattr(sink, "path", "a file"), error)
+
+
+def _move(fs: Any, source: str, destination: str) -> None:
+    try:
+        fs.mv(source, destination)
+    except Exception:
+        # Some storages (HDFS, FTP) do not move onto a name that is taken.
+        if not fs.exists(destination) or not fs.exists(source):
+            raise
+        fs.rm_file(destination)
+        fs.mv(source, destination)
+
+
+def _remove(fs: Any, path: str) -> None:
+    try:
+        if fs.exists(path):
+            fs.rm_file(path)
+    except Exception as error:
+        log.debug("Could not remove %s: %s", path, error)
+
+
+# --- reading back ------------------------------------------------------------------------------------------------
+
+
+def read_small(target: Target, limit: int) -> bytes | None:
+    """Return what is stored under a name, or ``None`` when nothing is or it is larger than ``limit`` bytes."""
+    size = stored_size(target)
+    if size is None or size > limit:
+        return None
+    with storage_errors(target, "read"):
+        try:
+            return cast(bytes, target.fs.cat_file(target.path))
+        except FileNotFoundError:
+            return None
+
+
+def stored_size(target: Target) -> int | None:
+    """Return the size of a stored file, or ``None`` when there is no such file."""
+    with storage_errors(target, "read"):
+        try:
+            target.fs.invalidate_cache(posixpath.dirname(target.path))
+            info = target.fs.info(target.path)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+    return int(info["size"]) if info["type"] == "file" else None
+
+
+def stored_sha256(target: Target) -> str:
+    """Read a stored file from end to end and return its SHA-256."""
+    digest = hashlib.sha256()
+    with storage_errors(target, "read"), target.fs.open(target.path, "rb", block_size=UPLOAD_BLOCK_BYTES) as file:
+        while chunk := file.read(CHUNK_BYTES):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+@contextlib.contextmanager
+def storage_errors(target: Target, done: str) -> Iterator[None]:
+    """Turn what a storage raises, each in its own way, into a :class:`LandingError` that names the place."""
+    try:
+        yield
+    except ApimartError:
+        raise
+    except Exception as error:
+        raise LandingError(f"{target.uri} could not be {done}: {_text(error)}") from error
+
+
+def _text(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+
+
+def _protocols(fs: Any) -> set[str]:
+    protocol = fs.protocol
+    return {protocol} if isinstance(protocol, str) else set(protocol)
+
+
+def is_local(fs: Any) -> bool:
+    """Whether a file system is this machine's own."""
+    return bool(_protocols(fs) & {"file", "local"})
+
+
+def is_object_store(fs: Any) -> bool:
+    """Whether an upload to a file system shows only when it is complete."""
+    return bool(_protocols(fs) & OBJECT_STORES)
+
+
+def local_path(target: Target) -> str:
+    """Return the absolute path of a local target, without a trailing slash."""
+    return os.path.abspath(str(target.fs._strip_protocol(target.path)))
