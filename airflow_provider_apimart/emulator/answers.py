@@ -1,0 +1,93 @@
+"""Error bodies as section 7 of the contract records them. Each route picks its shape here, so that none invents one."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from fastapi.responses import JSONResponse, Response
+
+#: ``error.type`` (and text) for each status, as the documentation has them.
+KINDS: dict[int, tuple[str, str]] = {
+    400: ("invalid_request_error", "Invalid request parameters"),
+    401: ("authentication_error", "Authentication failed, please check your API key"),
+    402: ("payment_required", "Insufficient account balance, please top up and try again"),
+    403: ("permission_error", "Access forbidden, you do not have permission to access this resource"),
+    404: ("invalid_request_error", "Not found"),
+    405: ("invalid_request_error", "Method not allowed"),
+    408: ("timeout_error", "Request timed out"),
+    413: ("invalid_request_error", "Request entity too large"),
+    422: ("apimart_error", "bad response status code 422"),
+    429: ("rate_limit_error", "Too many requests, please try again later"),
+    500: ("server_error", "Internal server error, please try again later"),
+    502: ("bad_gateway", "Bad gateway, the upstream server is temporarily unavailable"),
+    503: ("service_unavailable", "Service temporarily unavailable"),
+    504: ("gateway_timeout", "Gateway timeout"),
+}
+
+#: The five outcomes of a repeated idempotency key that are errors: status and text by code.
+IDEMPOTENCY: dict[str, tuple[int, str]] = {
+    "idempotency_in_progress": (409, "A request with this Idempotency-Key is still in progress"),
+    "idempotency_key_reused": (409, "This Idempotency-Key was used with different parameters"),
+    "idempotency_result_indeterminate": (
+        409,
+        "The result of the request with this Idempotency-Key cannot be determined",
+    ),
+    "idempotency_unavailable": (503, "The idempotency store is unavailable; the request was not executed"),
+}
+
+
+def request_id() -> str:
+    """Return an id of the form that the service puts into ``X-Oneapi-Request-Id``."""
+    return time.strftime("%Y%m%d%H%M%S", time.gmtime()) + secrets.token_hex(9)
+
+
+class ApiError(Exception):
+    """An answer that ends a route early."""
+
+    def __init__(self, status: int, body: Mapping[str, Any], headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(f"HTTP {status}")
+        self.status = status
+        self.body = body
+        self.headers = dict(headers or {})
+
+    def response(self) -> Response:
+        """Return the answer."""
+        return JSONResponse(dict(self.body), status_code=self.status, headers=self.headers)
+
+
+def documented(status: int, message: str | None = None, *, code: Any = None, kind: str | None = None) -> ApiError:
+    """Build the documented shape: ``{"error": {"code": <int>, "message", "type"}}``."""
+    known_kind, known_message = KINDS.get(status, ("server_error", f"HTTP {status}"))
+    default_code: Any = "bad_response_status_code" if status == 422 else status
+    error = {
+        "code": default_code if code is None else code,
+        "message": message or known_message,
+        "type": kind or known_kind,
+    }
+    return ApiError(status, {"error": error})
+
+
+def bare(status: int, message: str) -> ApiError:
+    """Build the shape of the upload route, whose errors carry no code."""
+    return ApiError(status, {"error": {"message": message, "type": KINDS[status][0]}})
+
+
+def unauthorised(key: str) -> ApiError:
+    """Build the two 401 bodies that were recorded: key missing, and key wrong."""
+    if not key:
+        return ApiError(
+            401, {"error": {"message": "API key is required. Use Authorization: Bearer <key>", "type": "apimart_error"}}
+        )
+    message = f"invalid API key (request id: {request_id()})"
+    return ApiError(401, {"error": {"code": "", "message": message, "param": "", "type": "apimart_error"}})
+
+
+def idempotency(code: str, *, message: str | None = None, retry_after: str | None = None) -> ApiError:
+    """Build a conflict over an idempotency key, in the shape of the page that documents them."""
+    status, text = IDEMPOTENCY[code]
+    error = {"message": message or text, "type": "invalid_request_error", "param": "Idempotency-Key", "code": code}
+    body = {"request_id": f"req_{secrets.token_hex(8)}", "error": error}
+    return ApiError(status, body, {"Retry-After": retry_after} if retry_after else {})

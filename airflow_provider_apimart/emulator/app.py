@@ -1,0 +1,55 @@
+"""Puts the routes together into one application, with the layer of :mod:`.wire` around it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.responses import Response
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp
+
+from airflow_provider_apimart.emulator import answers, catalogue, controlroutes, page, side, submit, taskroutes
+from airflow_provider_apimart.emulator.context import Context
+from airflow_provider_apimart.emulator.settings import EmulatorSettings
+from airflow_provider_apimart.emulator.wire import Gate
+
+
+async def _api_error(request: Request, error: Any) -> Response:
+    response: Response = error.response()
+    return response
+
+
+async def _http_error(request: Request, error: Any) -> Response:
+    text = f"Invalid URL ({request.method} {request.url.path})"
+    return answers.documented(error.status_code, text).response()
+
+
+def create_app(settings: EmulatorSettings) -> ASGIApp:
+    """Return the emulator as an ASGI application; its lifespan closes the state.
+
+    :param settings: how it is to behave.
+    """
+    context = Context.create(settings)
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        yield
+        context.close()
+
+    app = FastAPI(title="APIMart emulator", openapi_url=None, lifespan=lifespan)
+    app.add_exception_handler(answers.ApiError, _api_error)
+    app.add_exception_handler(HTTPException, _http_error)
+
+    @app.middleware("http")
+    async def name_request(request: Request, call_next: Any) -> Response:
+        response: Response = await call_next(request)
+        if request.url.path.startswith("/v1"):
+            response.headers["X-Oneapi-Request-Id"] = answers.request_id()
+        return response
+
+    for module in (submit, taskroutes, side, catalogue, controlroutes, page):
+        app.include_router(module.routes(context))
+    return Gate(app, context.store, context.faults, settings, context.signer)

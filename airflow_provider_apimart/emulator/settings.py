@@ -1,0 +1,55 @@
+"""How one emulator behaves. Every option of the command line is a field here, and every field has a working default."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+
+DEFAULT_KEY = "emulator-key"
+#: APIMart's documented retention of idempotency keys and life of a result's URL.
+DAY_SECONDS = 86_400
+
+
+@dataclass(frozen=True)
+class EmulatorSettings:
+    """Everything that can be chosen about an emulator.
+
+    :param job_seconds: how long a generation takes from submission to its end; 0 ends it at once.
+    :param vary_jobs: stretch each job by up to 30 %, computed from its id, so that jobs do not end together.
+    :param api_keys: the keys that are let in.
+    :param any_key: let every non-empty key in that does not start with ``bad``.
+    :param balance_usd: what the account holds at the start.
+    :param key_quota_usd: what each key may spend; ``None`` gives it the account's balance.
+    :param unlimited_key: the keys have no quota of their own, and their balance says -1.
+    :param url_ttl_seconds: how long a video's URL works after completion.
+    :param renew_urls: asking for a task whose URL expired gives a new URL.
+    :param ignore_idempotency: behave as if ``Idempotency-Key`` meant nothing.
+    :param idempotency_ttl_seconds: how long a key is remembered.
+    :param split_samples: with ``sample_count`` > 1, one entry of ``videos`` each, not several URLs in one entry.
+    :param latency_ms: wait this long before answering any API or media request.
+    :param state: the SQLite file; ``None`` keeps the state in memory.
+    :param media_cache: keep the videos beside the state file; otherwise they go when the emulator stops.
+    :param public_url: the base of the URLs that are handed out; ``None`` takes the request's ``Host``.
+    """
+
+    job_seconds: float = 20.0
+    vary_jobs: bool = False
+    api_keys: tuple[str, ...] = (DEFAULT_KEY,)
+    any_key: bool = False
+    balance_usd: Decimal = Decimal(100)
+    key_quota_usd: Decimal | None = None
+    unlimited_key: bool = False
+    url_ttl_seconds: float = DAY_SECONDS
+    renew_urls: bool = False
+    ignore_idempotency: bool = False
+    idempotency_ttl_seconds: float = DAY_SECONDS
+    split_samples: bool = False
+    latency_ms: float = 0.0
+    state: Path | None = None
+    media_cache: bool = True
+    public_url: str | None = None
+
+    def accepts(self, key: str) -> bool:
+        """Tell whether this API key is let in."""
+        return key in self.api_keys or (self.any_key and bool(key) and not key.startswith("bad"))
