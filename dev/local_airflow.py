@@ -79,7 +79,7 @@ class LocalAirflow(AirflowApi):
         ports = free_ports(3)
         self.port = ports[0] if port is None else port
         super().__init__(f"http://127.0.0.1:{self.port}", login)
-        options = {**self._options(ports[1], ports[2]), **(config or {})}
+        options = {**self._options(ports[1], ports[2]), **self._secrets(), **(config or {})}
         self.env = clean_environment()
         # The components run a module of this repository, from wherever the user is.
         path = [str(_REPO), *filter(None, [self.env.get("PYTHONPATH")])]
@@ -185,6 +185,22 @@ class LocalAirflow(AirflowApi):
                 raise LocalAirflowError(f"Airflow did not start: {why}\n{tails}")
             time.sleep(0.25)
 
+    def _secrets(self) -> dict[str, str]:
+        # Kept, so that what the database has encrypted can be read the next time.
+        file = self.home / "secrets.json"
+        if not file.exists():
+            self.home.mkdir(parents=True, exist_ok=True)
+            made = {
+                "core.fernet_key": base64.urlsafe_b64encode(secrets.token_bytes(32)).decode(),
+                "api.secret_key": secrets.token_hex(16),
+                # Separate processes must share it, or the server refuses its own workers.
+                "api_auth.jwt_secret": secrets.token_hex(32),
+            }
+            file.touch(mode=0o600)
+            file.write_text(json.dumps(made), "utf-8")
+        kept: dict[str, str] = json.loads(file.read_text("utf-8"))
+        return kept
+
     def _options(self, worker_log_port: int, trigger_log_port: int) -> dict[str, str]:
         login: dict[str, str] = {"core.simple_auth_manager_all_admins": "True"}
         if self.login is not None:
@@ -198,14 +214,10 @@ class LocalAirflow(AirflowApi):
             "core.executor": "LocalExecutor",
             "core.parallelism": "6",
             "core.dags_are_paused_at_creation": "True",
-            "core.fernet_key": base64.urlsafe_b64encode(secrets.token_bytes(32)).decode(),
             # Sent by the workers to the API server; the default speaks of port 8080.
             "core.execution_api_server_url": f"{self.url}/execution/",
             "api.base_url": self.url,
             "api.workers": "1",
-            "api.secret_key": secrets.token_hex(16),
-            # Separate processes must share it, or the server refuses its own workers.
-            "api_auth.jwt_secret": secrets.token_hex(32),
             "database.sql_alchemy_conn": f"sqlite:///{self.db_path}",
             "logging.base_log_folder": str(self.task_logs),
             "logging.worker_log_server_port": str(worker_log_port),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import pytest
 
 from airflow_provider_apimart.emulator.server import EmulatorProcess
 from dev.local_airflow import LocalAirflow
+from dev.stage import connections_env
 
 DAGS = Path(__file__).parent / "dags"
 _HERE = Path(__file__).parent
@@ -23,9 +23,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def emulator_process() -> Iterator[EmulatorProcess]:
+def emulator_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmulatorProcess]:
     """An emulator whose jobs end a while after the 12 s that a deferral must last."""
-    with EmulatorProcess(job_seconds=15) as emulator:
+    with EmulatorProcess(tmp_path_factory.mktemp("emulator") / "state.sqlite", job_seconds=15) as emulator:
         yield emulator
 
 
@@ -40,7 +40,6 @@ def local_airflow(
     emulator_process: EmulatorProcess, output_root: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[LocalAirflow]:
     """A whole Airflow with the DAGs of ``tests/system/dags`` and a connection to the emulator."""
-    connection = {"conn_type": "apimart", "host": emulator_process.base_url, "password": emulator_process.api_key}
-    env = {"AIRFLOW_CONN_APIMART_DEFAULT": json.dumps(connection), "APIMART_OUTPUT_ROOT": str(output_root)}
+    env = {**connections_env(emulator_process), "APIMART_OUTPUT_ROOT": str(output_root)}
     with LocalAirflow(tmp_path_factory.mktemp("airflow"), DAGS, env=env) as airflow:
         yield airflow

@@ -1,0 +1,51 @@
+"""What the demo and ``make up`` share: the example DAGs, the emulator behind them, and a clean end."""
+
+from __future__ import annotations
+
+import json
+import signal
+import socket
+from pathlib import Path
+from types import FrameType
+from typing import NoReturn
+
+from airflow_provider_apimart.emulator.server import EmulatorProcess
+
+REPO = Path(__file__).resolve().parent.parent
+EXAMPLE_DAGS = REPO / "example_dags"
+#: How long a video takes at the emulator: longer than the 12 s that a deferral must last, short enough to watch.
+JOB_SECONDS = 20.0
+
+
+def connections(emulator: EmulatorProcess) -> dict[str, dict[str, str]]:
+    """Return the connections of the example DAGs, by id, as Airflow's JSON has them."""
+    return {
+        "apimart_default": {"conn_type": "apimart", "host": emulator.base_url, "password": emulator.api_key},
+        "apimart_cms": {"conn_type": "http", "host": emulator.base_url},
+    }
+
+
+def connections_env(emulator: EmulatorProcess) -> dict[str, str]:
+    """Return the same connections as environment variables."""
+    return {f"AIRFLOW_CONN_{name.upper()}": json.dumps(value) for name, value in connections(emulator).items()}
+
+
+def port_or_zero(port: int) -> int:
+    """Return the port if nobody has it, else 0: any free one."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return 0
+    return port
+
+
+def end_on_signals() -> None:
+    """Let SIGTERM and SIGHUP end us as Ctrl-C does: through all ``with`` blocks, so that no child is left."""
+
+    def interrupt(number: int, frame: FrameType | None) -> NoReturn:
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, interrupt)
+    signal.signal(signal.SIGHUP, interrupt)

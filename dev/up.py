@@ -1,0 +1,86 @@
+"""``make up``: the whole of Airflow with the emulator, the connections and the example DAGs, until Ctrl-C.
+
+Everything is in ``.airflow`` of the repository and stays there for the next time; the user's own Airflow home is not
+touched. The connections are in the database and not in the environment, so that the pages show them and can edit them.
+"""
+
+from __future__ import annotations
+
+import secrets
+import sys
+import time
+
+import httpx
+
+from airflow_provider_apimart.emulator.server import EmulatorProcess
+from dev.airflow_api import AirflowApiError
+from dev.local_airflow import LocalAirflow, LocalAirflowError, free_ports
+from dev.stage import EXAMPLE_DAGS, JOB_SECONDS, REPO, connections, end_on_signals, port_or_zero
+
+HOME = REPO / ".airflow"
+AIRFLOW_PORT = 8080
+EMULATOR_PORT = 8808
+
+
+def put_connections(airflow: LocalAirflow, emulator: EmulatorProcess) -> None:
+    """Make the connections of the examples; one that the user has pointed elsewhere is left alone."""
+    for name, fields in connections(emulator).items():
+        body = {"connection_id": name, **fields}
+        try:
+            present = airflow.api("GET", f"connections/{name}")
+        except AirflowApiError as error:
+            if error.status != 404:
+                raise
+            airflow.api("POST", "connections", body)
+        else:
+            if str(present["host"]).startswith("http://127.0.0.1:"):
+                airflow.api("PATCH", f"connections/{name}", body)
+
+
+def serve(emulator: EmulatorProcess) -> None:
+    """Run Airflow until a component ends or Ctrl-C is pressed."""
+    login = ("admin", secrets.token_urlsafe(9))
+    airflow = LocalAirflow(
+        HOME,
+        EXAMPLE_DAGS,
+        env={"APIMART_OUTPUT_ROOT": str(HOME / "videos")},
+        config={"core.test_connection": "Enabled"},
+        login=login,
+        port=port_or_zero(AIRFLOW_PORT) or free_ports(1)[0],
+    )
+    print("Starting Airflow (about 20 s) ...", flush=True)
+    with airflow:
+        put_connections(airflow, emulator)
+        print(
+            f"\n  Airflow   {airflow.url}   login {login[0]} / {login[1]}\n"
+            f"  Emulator  {emulator.base_url}/   videos, costs and requests\n"
+            f"  Videos    {HOME / 'videos'}\n\n"
+            f"Trigger a DAG in Airflow's pages. A video takes {JOB_SECONDS:.0f} s. Ctrl-C ends everything.",
+            flush=True,
+        )
+        while not (dead := airflow.processes.dead()):
+            time.sleep(1)
+        tails = "\n".join(f"--- {name}\n{airflow.processes.log_tail(name)}" for name in dead)
+        raise LocalAirflowError(f"{', '.join(dead)} ended by itself\n{tails}")
+
+
+def main() -> int:
+    """Serve; return the exit code."""
+    end_on_signals()
+    HOME.mkdir(exist_ok=True)
+    try:
+        with EmulatorProcess(
+            HOME / "emulator.sqlite", port=port_or_zero(EMULATOR_PORT), job_seconds=JOB_SECONDS
+        ) as emulator:
+            serve(emulator)
+    except KeyboardInterrupt:
+        print("\nEnded; nothing is left running.")
+        return 0
+    except (RuntimeError, httpx.HTTPError) as error:
+        print(f"\n{error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
