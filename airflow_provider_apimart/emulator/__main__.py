@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
+import threading
 from decimal import Decimal
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from airflow_provider_apimart.emulator import server
 from airflow_provider_apimart.emulator.settings import DAY_SECONDS, DEFAULT_KEY, EmulatorSettings
+
+if TYPE_CHECKING:
+    import uvicorn
 
 
 def parser() -> argparse.ArgumentParser:
@@ -33,13 +39,19 @@ def parser() -> argparse.ArgumentParser:
     add("--split-samples", action="store_true", help="sample_count > 1 gives several entries of `videos`")
     add("--latency-ms", type=float, default=0.0, help="wait before every answer (default: %(default)s)")
     add("--public-url", help="base of the URLs that are handed out (default: the request's host)")
+    add("--end-with-stdin", action="store_true", help="stop when standard input closes, as when the parent has died")
     return parse
+
+
+def _watch_stdin(running: uvicorn.Server) -> None:
+    sys.stdin.buffer.read()
+    running.should_exit = True
 
 
 def main(argv: list[str] | None = None) -> int:
     """Serve until SIGINT or SIGTERM, and return the exit code."""
     given = vars(parser().parse_args(argv))
-    host, port = given.pop("host"), given.pop("port")
+    host, port, end_with_stdin = (given.pop(name) for name in ("host", "port", "end_with_stdin"))
     given["balance_usd"], given["key_quota_usd"] = given.pop("balance"), given.pop("key_quota")
     given["media_cache"] = not given.pop("no_media_cache")
     given["api_keys"] = tuple(given["api_keys"] or (DEFAULT_KEY,))
@@ -56,6 +68,10 @@ def main(argv: list[str] | None = None) -> int:
             return 1
         shown = f"[{host}]" if ":" in host else host
         print(f"APIMart emulator on http://{shown}:{sock.getsockname()[1]}", flush=True)
+        if end_with_stdin:
+            threading.Thread(target=_watch_stdin, args=(running,), daemon=True).start()
+        # uvicorn raises the signal that stopped it once more when it is done; being asked to end is no failure.
+        signal.signal(signal.SIGTERM, lambda *_: None)
         try:
             running.run([sock])
         except KeyboardInterrupt:

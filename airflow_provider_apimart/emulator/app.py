@@ -43,13 +43,6 @@ def create_app(settings: EmulatorSettings) -> ASGIApp:
     app.add_exception_handler(answers.ApiError, _api_error)
     app.add_exception_handler(HTTPException, _http_error)
 
-    @app.middleware("http")
-    async def name_request(request: Request, call_next: Any) -> Response:
-        response: Response = await call_next(request)
-        if request.url.path.startswith("/v1"):
-            response.headers["X-Oneapi-Request-Id"] = answers.request_id()
-        return response
-
     for module in (submit, taskroutes, side, catalogue, controlroutes, page):
         app.include_router(module.routes(context))
     return Gate(app, context.store, context.faults, settings, context.signer)

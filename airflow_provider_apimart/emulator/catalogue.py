@@ -74,6 +74,11 @@ def schema(model: str) -> dict[str, Any]:
     }
 
 
+def model_entry(model: str) -> dict[str, Any]:
+    """Return a model's entry in the list of models."""
+    return {"id": model, "object": "model", "created": 1756684800, "owned_by": "apimart"}
+
+
 def _price(model: str, key: str) -> dict[str, Any]:
     resolution, _, audio = key.partition("-")
     price = list_price(model, duration_seconds=1, resolution=resolution, generate_audio=bool(audio))
@@ -128,8 +133,12 @@ def routes(context: Context) -> APIRouter:
     @router.get("/v1/models")
     async def models(request: Request) -> Response:
         allow(request)
-        data = [{"id": name, "object": "model", "created": 1756684800, "owned_by": "apimart"} for name in MODELS]
-        return JSONResponse({"object": "list", "success": True, "data": data})
+        return JSONResponse({"object": "list", "success": True, "data": [model_entry(name) for name in MODELS]})
+
+    @router.get("/v1/models/{model}")
+    async def one_model(model: str, request: Request) -> Response:
+        allow(request)
+        return JSONResponse(model_entry(known(model)))
 
     @router.get("/v1/models/{model}/schema")
     async def model_schema(model: str, request: Request) -> Response:
@@ -150,7 +159,14 @@ def routes(context: Context) -> APIRouter:
         url = DOCS + ("generation-official" if model in OFFICIAL else "generation")
         fields = schema(model)["input_schema"]["properties"]
         markdown = f"# {model}\n\n" + "".join(f"- `{name}`: {rule['type']}\n" for name, rule in fields.items())
-        answer = {"doc_url": url, "markdown_url": f"{url}.md", "markdown": markdown, "stale": False}
+        answer = {
+            "object": "model.documentation",
+            "model": model,
+            "doc_url": url,
+            "markdown_url": f"{url}.md",
+            "markdown": markdown,
+            "stale": False,
+        }
         return JSONResponse({**answer, "fetched_at": int(tasks.wall_clock()), "cache_ttl_seconds": 604_800})
 
     @router.get("/api/pricing/models/all")

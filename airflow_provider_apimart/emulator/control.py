@@ -57,7 +57,7 @@ class EmulatorControl:
     def finish(self, generation_id: str = "all", outcome: str | None = None) -> list[str]:
         """End one unfinished generation, or all, now, and return the ids of those that ended.
 
-        :param outcome: ``completed``, ``failed``, ``rejected``, ``empty`` or ``cancelled``; ``None`` keeps the planned one.
+        :param outcome: ``completed``, ``failed``, ``rejected``, ``empty`` or ``cancelled``; ``None``: as planned.
         """
         done: list[str] = self._call("POST", "finish", {"generation_id": generation_id, "outcome": outcome})["finished"]
         return done

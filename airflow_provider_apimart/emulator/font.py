@@ -1,7 +1,7 @@
 """A 5x7 dot font, because the ffmpeg inside PyAV cannot draw text and no other dependency is wanted for it.
 
-Capital letters, digits and common signs. Other characters are shown by their nearest letter (an accent is dropped), or as
-a hollow box: text in other scripts is not legible in the picture.
+Capital letters, digits and common signs. Other characters are shown by their nearest letter (an accent is dropped), or
+as a hollow box: text in other scripts is not legible in the picture.
 """
 
 from __future__ import annotations

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -163,11 +166,17 @@ def arguments(settings: EmulatorSettings) -> list[str]:
 class EmulatorProcess(EmulatorControl):
     """An emulator in a child process, so that it can be killed and started again on the same port and state.
 
-    :param state: the SQLite file that outlives the process.
+    The child ends when its parent does, however that comes to pass.
+
+    :param state: the SQLite file that outlives the process; ``None`` takes one that goes with this object.
     :param options: as for :class:`Emulator`.
     """
 
-    def __init__(self, state: Path, *, port: int = 0, **options: Any) -> None:
+    def __init__(self, state: Path | None = None, *, port: int = 0, **options: Any) -> None:
+        if state is None:
+            folder = tempfile.mkdtemp(prefix="apimart-emulator-")
+            weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
+            state = Path(folder) / "state.db"
         self.settings = EmulatorSettings(**{"job_seconds": 0.0, **options, "state": Path(state)})
         super().__init__("", self.settings.api_keys[0])
         self._port = port
@@ -183,7 +192,11 @@ class EmulatorProcess(EmulatorControl):
         command = [sys.executable, "-m", "airflow_provider_apimart.emulator", f"--port={self._port}"]
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
         self._child = subprocess.Popen(  # noqa: S603 - our own module
-            [*command, *arguments(self.settings)], stdout=subprocess.PIPE, text=True, env=environment
+            [*command, "--end-with-stdin", *arguments(self.settings)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=environment,
         )
         line = self._child.stdout.readline() if self._child.stdout else ""
         url = line.rpartition(" ")[2].strip()
@@ -198,8 +211,9 @@ class EmulatorProcess(EmulatorControl):
     def _reap(self) -> None:
         if self._child is not None:
             self._child.wait()
-            if self._child.stdout is not None:
-                self._child.stdout.close()
+            for pipe in (self._child.stdin, self._child.stdout):
+                if pipe is not None:
+                    pipe.close()
             self._child = None
 
     def kill(self) -> None:

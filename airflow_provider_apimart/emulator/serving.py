@@ -1,9 +1,10 @@
-"""Serves bytes as a media host does: one range at a time, a strong ETag, and CloudFront's XML where access is refused."""
+"""Serves bytes as a media host does: one range at a time, a strong ETag, CloudFront's XML where access is refused."""
 
 from __future__ import annotations
 
 import re
 from email.utils import formatdate
+from http import HTTPStatus
 
 from fastapi import Request
 from fastapi.responses import Response
@@ -11,11 +12,18 @@ from fastapi.responses import Response
 _RANGE = re.compile(r"bytes=(\d*)-(\d*)")
 
 
+def refused(status: int) -> Response:
+    """Return an error as a media host gives it: XML, and CloudFront's headers."""
+    code = "AccessDenied" if status == 403 else HTTPStatus(status).phrase.replace(" ", "")
+    error = f"<Error><Code>{code}</Code><Message>{HTTPStatus(status).phrase}</Message></Error>"
+    text = f'<?xml version="1.0" encoding="UTF-8"?>\n{error}'
+    headers = {"Server": "CloudFront", "X-Cache": "Error from cloudfront"}
+    return Response(text, status_code=status, media_type="application/xml", headers=headers)
+
+
 def denied() -> Response:
     """Return the 403 of an expired URL."""
-    text = '<?xml version="1.0" encoding="UTF-8"?>\n<Error><Code>AccessDenied</Code><Message>Access Denied</Message></Error>'
-    headers = {"Server": "CloudFront", "X-Cache": "Error from cloudfront"}
-    return Response(text, status_code=403, media_type="application/xml", headers=headers)
+    return refused(403)
 
 
 def _span(header: str, size: int) -> tuple[int, int] | None:

@@ -1,7 +1,7 @@
 """The routes beside generation: uploads, balances, and a CMS for the example DAG.
 
-The CMS is **not** part of APIMart. It is a webhook that takes what a finished video is published with, so that the example
-DAG has somewhere to publish to; ``generation_id`` and ``sample`` together make a second delivery a no-op.
+The CMS is **not** part of APIMart. It is a webhook that takes what a finished video is published with, so that the
+example DAG has somewhere to publish to; ``generation_id`` and ``sample`` together make a second delivery a no-op.
 """
 
 from __future__ import annotations
@@ -52,23 +52,13 @@ async def _file(request: Request) -> tuple[str, bytes]:
         form = await request.form()
     except (MultiPartException, KeyError):
         raise missing from None
-    async with form_closing(form):
+    try:
         part = form.get("file")
         if not isinstance(part, UploadFile):
             raise missing
         return part.filename or "file", await part.read()
-
-
-class form_closing:  # noqa: N801 - reads as what it does
-    """Closes the files of a form."""
-
-    def __init__(self, form: Any) -> None:
-        self._form = form
-
-    async def __aenter__(self) -> None: ...
-
-    async def __aexit__(self, *_: object) -> None:
-        await self._form.close()
+    finally:
+        await form.close()
 
 
 def _balance(left: int, used: int, *, unlimited: bool) -> dict[str, Any]:

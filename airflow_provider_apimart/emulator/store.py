@@ -1,8 +1,8 @@
 """The emulator's memory: the only place with SQL.
 
 Every change is one transaction, and a generation is written together with the idempotency key that made it, so a
-SIGKILL leaves both or neither. Nothing ticks: what a generation is now follows from its stored times (``tasks.py``), and
-what is left of the balance follows from the generations. Times are unix seconds, money is whole micro-dollars.
+SIGKILL leaves both or neither. Nothing ticks: what a generation is now follows from its stored times (``tasks.py``),
+and what is left of the balance follows from the generations. Times are unix seconds, money is whole micro-dollars.
 """
 
 from __future__ import annotations
@@ -34,7 +34,8 @@ CREATE TABLE IF NOT EXISTS faults (id INTEGER PRIMARY KEY AUTOINCREMENT, spec TE
 CREATE TABLE IF NOT EXISTS requests (id INTEGER PRIMARY KEY AUTOINCREMENT, at REAL NOT NULL, method TEXT NOT NULL,
   path TEXT NOT NULL, query TEXT NOT NULL, route TEXT NOT NULL, headers TEXT NOT NULL, authorization TEXT NOT NULL,
   body TEXT, fault TEXT, status INTEGER, seconds REAL, generation_id TEXT);
-CREATE TABLE IF NOT EXISTS uploads (id TEXT PRIMARY KEY, content_type TEXT NOT NULL, created REAL NOT NULL, data BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS uploads (id TEXT PRIMARY KEY, content_type TEXT NOT NULL, created REAL NOT NULL,
+  data BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS cms (id INTEGER PRIMARY KEY AUTOINCREMENT, dedupe TEXT UNIQUE, document TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 """
@@ -263,8 +264,8 @@ class Store:
     def hit_fault(self, fault_id: int) -> None:
         """Count one request that a fault met; -1 remaining never runs out."""
         with self._transaction() as db:
-            sql = "UPDATE faults SET hits=hits+1, remaining=CASE WHEN remaining>0 THEN remaining-1 ELSE remaining END WHERE id=?"
-            db.execute(sql, (fault_id,))
+            left = "CASE WHEN remaining>0 THEN remaining-1 ELSE remaining END"
+            db.execute(f"UPDATE faults SET hits=hits+1, remaining={left} WHERE id=?", (fault_id,))  # noqa: S608
 
     def clear_faults(self) -> None:
         """Remove every fault."""

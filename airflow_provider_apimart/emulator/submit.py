@@ -1,8 +1,8 @@
 """The two routes that cost money: submission and remix, and everything that makes a repeated one safe.
 
-A generation and the idempotency key that made it are written in one transaction. Refused requests (401, 400, 402) are not
-remembered under their key. While a request is being worked on, its key is "in progress", in memory only: a killed emulator
-has either done the work or not.
+A generation and the idempotency key that made it are written in one transaction. Refused requests (401, 400, 402) are
+not remembered under their key. While a request is being worked on, its key is "in progress", in memory only: a killed
+emulator has either done the work or not.
 """
 
 from __future__ import annotations

@@ -87,8 +87,6 @@ def routes(context: Context) -> APIRouter:
         if fault is not None and fault.kind == "expire_url":
             context.store.set_url(generation.id, expires_at=now - 1, new_serial=False)
             return serving.denied()
-        if fault is not None and fault.kind == "status" and fault.status == 403:
-            return serving.denied()
         usable = generation.outcome == "completed" and generation.finish_at <= now < generation.expires_at()
         if not usable or read[1] != generation.url_serial or read[2] >= generation.spec["samples"]:
             return serving.denied()

@@ -1,6 +1,6 @@
 """What a generation is at a given moment, computed from its stored times, and how APIMart would say it.
 
-Nothing here ticks or remembers: a restart, or a look a day later, gives the answer that an uninterrupted run would give.
+Nothing here ticks or remembers: a restart, or a look a day later, gives the answer that an uninterrupted run gives.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ _CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 #: ``error.message`` of a task that fails or is rejected, by ``?language=``.
 MESSAGES: dict[str, tuple[str, str]] = {
     "en": ("Video generation failed, please try again", "blocked by safety review"),
-    "zh": ("视频生成失败，请重试", "内容未通过安全审核"),
+    "zh": ("视频生成失败, 请重试", "内容未通过安全审核"),
     "ja": ("動画の生成に失敗しました。もう一度お試しください", "安全性審査によりブロックされました"),
     "ko": ("비디오 생성에 실패했습니다. 다시 시도해 주세요", "안전 검토에 의해 차단되었습니다"),
-    "ru": ("Не удалось создать видео, попробуйте ещё раз", "заблокировано проверкой безопасности"),
+    "ru": ("Не удалось создать видео, попробуйте ещё раз", "заблокировано проверкой безопасности"),  # noqa: RUF001
     "fr": ("La génération de la vidéo a échoué, veuillez réessayer", "bloqué par le contrôle de sécurité"),
     "de": ("Die Videoerzeugung ist fehlgeschlagen, bitte erneut versuchen", "durch die Sicherheitsprüfung blockiert"),
     "id": ("Pembuatan video gagal, silakan coba lagi", "diblokir oleh tinjauan keamanan"),

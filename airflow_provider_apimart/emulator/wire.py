@@ -1,8 +1,8 @@
 """What happens around a route: the log of requests, and the faults that a route cannot play by itself.
 
 An ASGI layer outside FastAPI, because a connection that closes without an answer, a body shorter than announced and an
-answer that is lost after the work was done are below what a web framework offers. Every request to the API, the media and
-the CMS passes here and is logged, the API key only as "absent", "valid" or "wrong".
+answer that is lost after the work was done are below what a web framework offers. Every request to the API, the media
+and the CMS passes here and is logged, the API key only as "absent", "valid" or "wrong".
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from urllib.parse import unquote
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from airflow_provider_apimart.emulator import answers
+from airflow_provider_apimart.emulator import answers, serving
 from airflow_provider_apimart.emulator.faults import IDEMPOTENCY_CODES, Fault, FaultScript
 from airflow_provider_apimart.emulator.settings import EmulatorSettings
 from airflow_provider_apimart.emulator.store import Store
@@ -173,6 +173,9 @@ class Gate:
         async def watched(message: Message) -> None:
             if message["type"] == "http.response.start":
                 status.append(message["status"])
+                if route not in ("media", "cms"):
+                    named = (b"x-oneapi-request-id", answers.request_id().encode())
+                    message = {**message, "headers": [*message.get("headers", []), named]}
             await send(message)
 
         try:
@@ -246,7 +249,7 @@ class Gate:
             # The route itself remembers this for the key.
             await self._app(scope, replay, send)
         else:
-            answer = _plain_answer(fault)
+            answer = _plain_answer(fault, route)
             if answer is None:
                 await self._app(scope, replay, send)
                 return
@@ -284,8 +287,12 @@ def _replay(body: bytes, receive: Receive) -> Receive:
     return again
 
 
-def _plain_answer(fault: Fault) -> Captured | None:
+def _plain_answer(fault: Fault, route: str) -> Captured | None:
     """Return the whole answer with which a fault replaces the real one."""
+    if fault.kind == "status" and route == "media":
+        refused = serving.refused(fault.status or 500)
+        extra = [(b"retry-after", fault.retry_after.encode())] if fault.retry_after else []
+        return Captured(refused.status_code, [*refused.raw_headers, *extra], bytearray(refused.body))
     error = fault_answer(fault)
     if error is not None:
         response = error.response()
