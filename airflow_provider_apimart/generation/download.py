@@ -255,10 +255,8 @@ def _backoff(failures: int) -> float:
 def _retry_after(text: str | None) -> float | None:
     if not text:
         return None
-    try:
-        return float(text)
-    except ValueError:
-        pass
+    if text.strip().lstrip("-").isdecimal():
+        return float(text[:20])
     try:
         when = parsedate_to_datetime(text)
     except ValueError:

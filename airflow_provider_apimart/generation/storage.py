@@ -211,8 +211,8 @@ class _RemoteStaged(Staged):
 def staging(target: Target, *, writer: str = "staged") -> Iterator[Staged]:
     """Open a file in which to collect what will become ``target`` or a sibling of it. Not committed, it vanishes.
 
-    :param writer: tells apart those who may write to ``target`` at once, and is the same in every try: it names the hidden
-        file on a storage that is neither local nor an object store.
+    :param writer: tells apart those who may write to ``target`` at once, and is the same in every try: it names the
+        hidden file on a storage that is neither local nor an object store.
     """
     if is_local(target.fs):
         with contextlib.ExitStack() as stack:
