@@ -230,5 +230,11 @@ def _log_line(entry: Any) -> str:
     if isinstance(entry, str):
         return entry
     extra = {key: value for key, value in entry.items() if key not in _LOG_FRAME}
+    errors = extra.pop("error_detail", None) or []
     line = f"{entry.get('level', '')}: {entry.get('event', '')}".lstrip(": ")
-    return f"{line} {extra}" if extra else line
+    return "\n".join([f"{line} {extra}" if extra else line, *(_traceback(error) for error in errors)])
+
+
+def _traceback(error: Mapping[str, Any]) -> str:
+    frames = [f"  {frame['filename']}:{frame['lineno']} {frame['name']}" for frame in error.get("frames", [])]
+    return "\n".join([*frames, f"{error.get('exc_type')}: {error.get('exc_value')}"])
