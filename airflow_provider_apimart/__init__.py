@@ -1,5 +1,42 @@
-"""Apache Airflow provider for APIMart's Veo video generation."""
+"""Apache Airflow provider for APIMart's Veo video generation.
+
+Kept light: Airflow imports this module to discover the provider, before its own configuration is ready.
+"""
 
 from __future__ import annotations
 
+from typing import Any
+
 __version__ = "0.1.0"
+
+
+def get_provider_info() -> dict[str, Any]:
+    """Return what Airflow wants to know of this provider."""
+    from airflow_provider_apimart.connection_form import CONN_FIELDS, UI_FIELD_BEHAVIOUR
+
+    hook, name = "airflow_provider_apimart.hooks.apimart.ApimartHook", "APIMart Veo"
+    return {
+        "package-name": "airflow-provider-apimart",
+        "name": "APIMart",
+        "description": "Video generation with APIMart's Veo 3.1 models: paid for once, landed whole.",
+        "versions": [__version__],
+        "integrations": [
+            {"integration-name": name, "external-doc-url": "https://docs.apimart.ai", "tags": ["service"]},
+        ],
+        "hooks": [{"integration-name": name, "python-modules": ["airflow_provider_apimart.hooks.apimart"]}],
+        "operators": [{"integration-name": name, "python-modules": ["airflow_provider_apimart.operators.veo"]}],
+        "triggers": [{"integration-name": name, "python-modules": ["airflow_provider_apimart.triggers.veo"]}],
+        "extra-links": [
+            "airflow_provider_apimart.links.veo.VeoVideoLink",
+            "airflow_provider_apimart.links.veo.ApimartHelpLink",
+        ],
+        "connection-types": [
+            {
+                "connection-type": "apimart",
+                "hook-class-name": hook,
+                "hook-name": "APIMart",
+                "ui-field-behaviour": UI_FIELD_BEHAVIOUR,
+                "conn-fields": CONN_FIELDS,
+            }
+        ],
+    }

@@ -1,0 +1,88 @@
+"""The last part of a generation: every one of its videos into the user's storage, once."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from airflow_provider_apimart.client.client import ApimartClient
+from airflow_provider_apimart.client.errors import ApimartError
+from airflow_provider_apimart.client.models import Video
+from airflow_provider_apimart.generation.addresses import host_is_private
+from airflow_provider_apimart.generation.download import Downloader
+from airflow_provider_apimart.generation.landing import already_landed, land
+from airflow_provider_apimart.generation.record import LandedVideo, Record
+from airflow_provider_apimart.generation.storage import Target, video_targets
+
+log = logging.getLogger(__name__)
+
+SAY_EVERY_SECONDS = 10.0
+
+
+def deliver(
+    *, client: ApimartClient, record: Record, videos: tuple[Video, ...], output: Target, provenance: Mapping[str, Any]
+) -> tuple[LandedVideo, ...]:
+    """Land all videos of a finished generation; one that is there already, whole, is not fetched again.
+
+    :param provenance: how they were made, for the sidecars.
+    :raises LandingError: and its subclasses; what was landed before stays, and the next try goes on from there.
+    """
+    generation_id = record.generation_id or ""
+    landed = []
+    private = host_is_private(client.settings.base_url)
+    with Downloader(allow_private=private) as downloader:
+        for sample, (video, target) in enumerate(
+            zip(videos, video_targets(output, generation_id, len(videos)), strict=True), start=1
+        ):
+            found = already_landed(target, generation_id, sample)
+            if found is not None:
+                log.info("%s is there already, whole: not fetched again.", found.path)
+            else:
+                found = land(
+                    video.url,
+                    target,
+                    refresh=_refresher(client, generation_id, sample),
+                    downloader=downloader,
+                    max_bytes=client.settings.max_video_bytes,
+                    provenance=provenance,
+                    sample=sample,
+                    on_progress=_progress_logger(),
+                )
+            landed.append(found)
+    return tuple(landed)
+
+
+def files_whole(record: Record, output: Target | None) -> bool:
+    """Say whether the landed files of ``record`` are whole, and where ``output`` wants them now."""
+    if output is None:
+        return False
+    generation_id = record.generation_id or ""
+    targets = video_targets(output, generation_id, len(record.landed))
+    return all(already_landed(target, generation_id, sample) for sample, target in enumerate(targets, start=1))
+
+
+def _refresher(client: ApimartClient, generation_id: str, sample: int) -> Callable[[], str | None]:
+    def refresh() -> str | None:
+        try:
+            videos = client.generation(generation_id).videos
+        except ApimartError as error:
+            log.warning("APIMart does not say where the video of generation %s is now: %s", generation_id, error)
+            return None
+        return videos[sample - 1].url if sample <= len(videos) else None
+
+    return refresh
+
+
+def _progress_logger() -> Callable[[int, int | None], None]:
+    said = time.monotonic()
+
+    def on_progress(received: int, total: int | None) -> None:
+        nonlocal said
+        if time.monotonic() - said >= SAY_EVERY_SECONDS:
+            said = time.monotonic()
+            of = f" of {total / 1e6:.1f} MB" if total else ""
+            log.info("Fetching the video: %.1f MB%s.", received / 1e6, of)
+
+    return on_progress

@@ -1,0 +1,148 @@
+"""What a person reads: error texts (what happened, what happened to the money, what to do next) and the XCom of a video.
+
+Pure. No text here holds the key or a signed URL.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from airflow_provider_apimart.client import errors
+from airflow_provider_apimart.client.errors import ApimartError, Charge
+from airflow_provider_apimart.client.models import Generation, Video
+from airflow_provider_apimart.generation.record import LandedVideo, Record, RecordState
+
+KEYS_PAGE = "https://apimart.ai/keys"
+VEO_PAGE = "https://docs.apimart.ai/en/api-reference/videos/veo3/generation-official"
+STATUS_PAGE = "https://docs.apimart.ai/en/api-reference/tasks/status"
+UPLOAD_PAGE = "https://docs.apimart.ai/en/api-reference/uploads/images"
+BALANCE_PAGE = "https://docs.apimart.ai/en/api-reference/account/user-balance"
+
+_NEXT: tuple[tuple[type[ApimartError], str, str], ...] = (
+    (errors.InvalidParameterError, "Correct the value and run the task again", VEO_PAGE),
+    (errors.ConfigurationError, "Correct the connection or the argument, then clear the task", VEO_PAGE),
+    (errors.AuthenticationError, "Put a valid API key into the connection's password, then clear the task", KEYS_PAGE),
+    (errors.InsufficientBalanceError, "Top up the account or raise the key's quota, then clear the task", BALANCE_PAGE),
+    (errors.PermissionDeniedError, "Check what the key may do (models, addresses) in APIMart's console", KEYS_PAGE),
+    (errors.UploadTooLargeError, "Use a smaller image, then clear the task", UPLOAD_PAGE),
+    (errors.BadRequestError, "Correct the request, then clear the task", VEO_PAGE),
+    (errors.NotFoundError, "Check the connection's host, then clear the task", VEO_PAGE),
+    (errors.RedirectError, "Set the connection's host to the API's real address, then clear the task", VEO_PAGE),
+    (errors.RateLimitError, "A later try sends it again", VEO_PAGE),
+    (
+        errors.IdempotencyIndeterminateError,
+        "APIMart itself does not know whether it made this generation: look in its console, and give its support the request "
+        "id. Nothing is sent again by itself",
+        VEO_PAGE,
+    ),
+    (
+        errors.IdempotencyKeyReusedError,
+        "APIMart has seen another body under this key, so an earlier submission of this task exists: look in its console. "
+        "Nothing is sent again by itself",
+        VEO_PAGE,
+    ),
+    (errors.VideoExpiredError, 'To pay for a new one, clear the task with on_clear="regenerate"', STATUS_PAGE),
+    (
+        errors.VideoTooLargeError,
+        "Raise the connection's max_video_megabytes, then clear the task: it lands without paying again",
+        STATUS_PAGE,
+    ),
+    (
+        errors.ForbiddenAddressError,
+        "The video's address is on a network that workers do not fetch from. Nothing is lost: a later try, or a clear, asks "
+        "for the address again",
+        STATUS_PAGE,
+    ),
+    (errors.LandingError, "The next try, or a clear, lands it without paying again", STATUS_PAGE),
+    (errors.GenerationError, "", STATUS_PAGE),
+)
+
+
+def help_page(error: ApimartError | None) -> str:
+    """Return the page of APIMart's documentation that explains ``error``."""
+    return next((page for kind, _, page in _NEXT if isinstance(error, kind)), VEO_PAGE)
+
+
+def explain(error: ApimartError, record: Record | None) -> str:
+    """Return the error in full: what happened, what happened to the money, what to do next.
+
+    :param record: of the generation, as far as it is known.
+    """
+    if isinstance(error, errors.GenerationError):
+        # These are written where all of that is known.
+        return str(error)
+    money = _money(error, record)
+    advice = next((text for kind, text, _ in _NEXT if isinstance(error, kind)), "A later try goes on from here")
+    return ". ".join(part.rstrip(". ") for part in (str(error), money, advice) if part) + "."
+
+
+def _money(error: ApimartError, record: Record | None) -> str:
+    if record is not None and record.generation_id is not None:
+        cost = "" if record.cost_usd is None else f" ({record.cost_usd:g} USD)"
+        return f"Generation {record.generation_id} is paid for{cost} and stays known"
+    if record is not None and record.state is RecordState.INTENT:
+        return (
+            "Whether a generation was made and charged is not known; the next try sends the identical request under the same "
+            f"key ({record.idempotency_key}), which APIMart answers with the first one's id for 24 hours"
+        )
+    return "Nothing was charged" if error.charge is Charge.NO else "Whether anything was charged is not known"
+
+
+def parked_text(record: Record, polls_failed: bool) -> str:
+    """Return what to say when the deadline passes without a verdict."""
+    return (
+        f"Generation {record.generation_id} was not finished by its deadline{' and APIMart does not answer' if polls_failed else ''}. "
+        "It is parked: it goes on at APIMart and is billed when it completes (there is no cancel). Nothing is paid again: the next "
+        "try, or a clear, re-attaches to it. A longer timeout= waits longer"
+    )
+
+
+def abandoned_text(generation_id: str) -> str:
+    """Return what to say when Airflow stops a task that waits."""
+    return (
+        f"Airflow stopped waiting for generation {generation_id}. APIMart has no cancel: the generation goes on and is billed "
+        "when it completes. The next try, or a clear, re-attaches to it without paying again."
+    )
+
+
+def iso(moment: datetime | None) -> str | None:
+    """Return a time as ISO 8601 in UTC, to the second."""
+    return None if moment is None else moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def result(record: Record, videos: Sequence[Video], landed: Sequence[LandedVideo]) -> dict[str, Any]:
+    """Return the operator's XCom: the same from every path, to the key.
+
+    :param videos: as APIMart lists them; may be empty where it did not say (a landed video is returned all the same).
+    :param landed: what is in storage, in the same order; empty where nothing was to be landed.
+    """
+    count = max(len(videos), len(landed))
+    return {
+        "generation_id": record.generation_id,
+        "status": "completed",
+        "model": record.model,
+        "cost_usd": record.cost_usd,
+        "submitted_at": iso(record.submitted_at),
+        "completed_at": iso(record.completed_at),
+        "videos": [
+            _video(videos[i] if i < len(videos) else None, landed[i] if i < len(landed) else None) for i in range(count)
+        ],
+    }
+
+
+def _video(video: Video | None, landed: LandedVideo | None) -> dict[str, Any]:
+    stored: Mapping[str, Any] = landed.model_dump() if landed else dict.fromkeys(LandedVideo.model_fields)
+    return {
+        "url": video.url if video else None,
+        "expires_at": iso(video.expires_at) if video else None,
+        **{name: stored[name] for name in LandedVideo.model_fields},
+    }
+
+
+def summary(view: Generation, record: Record) -> str:
+    """Return one line about a finished generation for the log."""
+    cost = "cost not told" if record.cost_usd is None else f"{record.cost_usd:g} USD"
+    count = len(view.videos)
+    return f"Generation {record.generation_id} is completed: {count} video{'s' if count != 1 else ''}, {cost}."

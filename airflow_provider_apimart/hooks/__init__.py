@@ -1,0 +1,1 @@
+"""Airflow connections into clients, Airflow's stores into record stores."""

@@ -1,0 +1,196 @@
+"""The APIMart connection: from Airflow's record of it to a client, sync and async.
+
+The key lives in the connection and nowhere else. It is masked in every log as soon as it is read, and no error shows it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from airflow.providers.common.compat.sdk import BaseHook
+from airflow_provider_apimart.client import errors
+from airflow_provider_apimart.client.client import ApimartClient, AsyncApimartClient
+from airflow_provider_apimart.client.models import Balance, read_number
+from airflow_provider_apimart.client.retry import RetryPolicy
+from airflow_provider_apimart.client.settings import DEFAULT_BASE_URL, DEFAULT_MAX_VIDEO_BYTES, MEBIBYTE, Settings
+from airflow_provider_apimart.connection_form import CONN_FIELDS, UI_FIELD_BEHAVIOUR
+
+if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import Connection
+
+
+class ApimartHook(BaseHook):
+    """Talks to APIMart with the key and the host of an Airflow connection.
+
+    :param apimart_conn_id: the connection: ``password`` is the API key, ``host`` the base URL (empty for APIMart's own);
+        extra may hold ``allow_http``, ``response_version``, ``read_timeout_seconds`` and ``max_video_megabytes``.
+    """
+
+    conn_name_attr = "apimart_conn_id"
+    default_conn_name = "apimart_default"
+    conn_type = "apimart"
+    hook_name = "APIMart"
+
+    def __init__(self, apimart_conn_id: str = default_conn_name) -> None:
+        super().__init__()
+        self.apimart_conn_id = apimart_conn_id
+        self._settings: Settings | None = None
+
+    def settings(self) -> Settings:
+        """Return the connection's settings, checked.
+
+        :raises ConfigurationError: if the connection cannot be used.
+        """
+        if self._settings is None:
+            connection = self.get_connection(self.apimart_conn_id)
+            settings = settings_of(connection)
+            if settings.api_key != connection.password:
+                # Airflow masks the password as it stands; the key without what was pasted around it is masked here.
+                _mask(settings.api_key)
+            self._settings = settings
+        return self._settings
+
+    async def asettings(self) -> Settings:
+        """The same without blocking the event loop: safe in a trigger."""
+        from asgiref.sync import sync_to_async
+
+        from airflow.providers.common.compat.connection import get_async_connection
+
+        if self._settings is None:
+            connection = await get_async_connection(self.apimart_conn_id)
+            settings = settings_of(connection)
+            if settings.api_key != connection.password:
+                await sync_to_async(_mask)(settings.api_key)
+            self._settings = settings
+        return self._settings
+
+    def get_conn(self, retry: RetryPolicy | None = None) -> ApimartClient:
+        """Return a client; close it, or use it as a context manager."""
+        return ApimartClient(self.settings(), retry)
+
+    async def aget_conn(self, retry: RetryPolicy | None = None) -> AsyncApimartClient:
+        """Return an async client for the running event loop; ``await aclose()`` it, or use it as a context manager."""
+        return AsyncApimartClient(await self.asettings(), retry)
+
+    def test_connection(self) -> tuple[bool, str]:
+        """Tell a wrong key from a wrong host from an empty balance. Costs nothing."""
+        try:
+            settings = self.settings()
+            with self.get_conn(RetryPolicy(attempts=2, budget_seconds=15)) as client:
+                key, account = client.key_balance(), client.account_balance()
+        except errors.ConfigurationError as error:
+            return False, str(error)
+        except errors.ApimartError as error:
+            return False, _what_is_wrong(error, self.settings().base_url)
+        if _is_empty(key) or _is_empty(account):
+            whose = "key's quota" if _is_empty(key) else "account's balance"
+            return False, f"The key is accepted at {settings.base_url}, but the {whose} is empty: top up at apimart.ai"
+        return True, f"The key is accepted at {settings.base_url}: {_left(account)} left on the account, {_left(key)} on the key"
+
+    @classmethod
+    def get_ui_field_behaviour(cls) -> dict[str, Any]:
+        """Return the form's labels for Airflow 3.1; later versions read them from the provider info."""
+        return {
+            "hidden_fields": UI_FIELD_BEHAVIOUR["hidden-fields"],
+            "relabeling": UI_FIELD_BEHAVIOUR["relabeling"],
+            "placeholders": UI_FIELD_BEHAVIOUR["placeholders"],
+        }
+
+    @classmethod
+    def get_connection_form_widgets(cls) -> dict[str, Any]:
+        """Return the form's extra fields for Airflow 3.1; later versions read them from the provider info."""
+        from wtforms import BooleanField, IntegerField, StringField
+        from wtforms.validators import Optional
+
+        kinds = {"boolean": BooleanField, "integer": IntegerField, "string": StringField}
+        widgets = {}
+        for name, field in CONN_FIELDS.items():
+            kind = next(kind for kind in field["schema"]["type"] if kind != "null")
+            widgets[name] = kinds[kind](field["label"], validators=[Optional()], description=field["description"])
+        return widgets
+
+
+def settings_of(connection: Connection) -> Settings:
+    """Return the settings that a connection holds.
+
+    :raises ConfigurationError: naming the field, the value and what is allowed; never the key.
+    """
+    extra = _extra(connection.extra)
+    scheme = (connection.schema or "").strip().lower()
+    host = (connection.host or "").strip()
+    if host and "://" not in host and scheme in ("http", "https"):
+        host = f"{scheme}://{host}"
+    if host and connection.port and not host.rstrip("/").endswith(f":{connection.port}"):
+        host = f"{host.rstrip('/')}:{connection.port}"
+    megabytes = _number(extra, "max_video_megabytes", DEFAULT_MAX_VIDEO_BYTES // MEBIBYTE, "1 or more")
+    return Settings(
+        api_key=connection.password or "",
+        base_url=host or DEFAULT_BASE_URL,
+        allow_http=_truth(extra, "allow_http"),
+        response_version=str(extra.get("response_version") or "") or None,
+        read_timeout_seconds=_number(extra, "read_timeout_seconds", 0, "1 or more") or None,
+        max_video_bytes=int(megabytes * MEBIBYTE),
+    )
+
+
+def _extra(text: str | None) -> Mapping[str, Any]:
+    # Not Connection.extra_dejson: that masks with a synchronous call, which a trigger must not make.
+    try:
+        extra = json.loads(text) if text else {}
+    except ValueError:
+        raise errors.ConfigurationError("extra: must be a JSON object") from None
+    if not isinstance(extra, Mapping):
+        raise errors.ConfigurationError("extra: must be a JSON object")
+    return extra
+
+
+def _truth(extra: Mapping[str, Any], name: str) -> bool:
+    value = extra.get(name)
+    text = str(value).strip().lower()
+    if value in (None, "") or text in ("false", "0", "no"):
+        return False
+    if text in ("true", "1", "yes"):
+        return True
+    raise errors.ConfigurationError(f"{name}={value!r}: allowed: true or false")
+
+
+def _number(extra: Mapping[str, Any], name: str, default: float, allowed: str) -> float:
+    value = extra.get(name)
+    if value in (None, ""):
+        return default
+    number = read_number(value)
+    if number is None or number < 1:
+        raise errors.ConfigurationError(f"{name}={value!r}: allowed: a number, {allowed}")
+    return number
+
+
+def _mask(secret: str) -> None:
+    from airflow.providers.common.compat.sdk import mask_secret
+
+    mask_secret(secret)
+
+
+def _is_empty(balance: Balance) -> bool:
+    return not balance.unlimited and balance.remaining_usd is not None and balance.remaining_usd <= 0
+
+
+def _left(balance: Balance) -> str:
+    if balance.unlimited:
+        return "no limit"
+    return "an unknown amount" if balance.remaining_usd is None else f"{balance.remaining_usd:.2f} USD"
+
+
+def _what_is_wrong(error: errors.ApimartError, base_url: str) -> str:
+    if isinstance(error, errors.AuthenticationError):
+        return f"The API key is wrong: {base_url} refused it ({error})"
+    if isinstance(error, errors.PermissionDeniedError):
+        return f"The API key may not be used from here: {error}"
+    if isinstance(error, errors.InsufficientBalanceError):
+        return f"The key is accepted at {base_url}, but the balance is empty: {error}"
+    if isinstance(error, (errors.ApimartConnectionError, errors.ApimartTimeoutError)):
+        return f"The host is wrong or cannot be reached: {error}"
+    if isinstance(error, (errors.NotFoundError, errors.ResponseError, errors.RedirectError, errors.BadRequestError)):
+        return f"The host is wrong: {base_url} answers, but not as APIMart does ({error})"
+    return f"APIMart at {base_url} has trouble right now: {error}"

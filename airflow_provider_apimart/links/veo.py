@@ -1,0 +1,31 @@
+"""Buttons on the task: the finished video, and help when it failed.
+
+Airflow asks for a link at the end of each part of a task, in the process that ran it, and keeps the answer: so the operator
+carries what it knows as attributes, and nothing is looked up.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from airflow_provider_apimart._compat import BaseOperator, BaseOperatorLink
+
+
+class VeoVideoLink(BaseOperatorLink):
+    """Opens the finished video at APIMart, until its URL expires."""
+
+    name = "Video"
+
+    def get_link(self, operator: BaseOperator, *, ti_key: Any) -> str:
+        """Return the video's URL, or nothing while there is none."""
+        return getattr(operator, "video_url", None) or ""
+
+
+class ApimartHelpLink(BaseOperatorLink):
+    """Opens APIMart's page about what went wrong."""
+
+    name = "APIMart help"
+
+    def get_link(self, operator: BaseOperator, *, ti_key: Any) -> str:
+        """Return the page for the error that ended this try, or nothing."""
+        return getattr(operator, "help_url", None) or ""

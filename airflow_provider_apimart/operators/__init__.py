@@ -1,0 +1,1 @@
+"""Operators: Airflow on one side, generation/ on the other."""

@@ -1,0 +1,397 @@
+"""``VeoGenerateOperator``: a prompt becomes a landed video, paid for once.
+
+Thin on purpose. What is paid for is decided and sent by ``generation/purchase.py``; when to ask by ``generation/polling.py``; how
+a video comes into storage by ``generation/delivery.py``. The deferrable and the sync path differ only in who waits.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
+
+from pydantic import ValidationError
+
+from airflow_provider_apimart._compat import (
+    AirflowFailException,
+    BaseOperator,
+    ObjectStoragePath,
+    TaskDeferralError,
+    TaskDeferralTimeout,
+)
+from airflow_provider_apimart.client import protocol
+from airflow_provider_apimart.client.client import ApimartClient
+from airflow_provider_apimart.client.errors import ApimartError, FieldProblem, GenerationParkedError, VideoExpiredError
+from airflow_provider_apimart.client.models import Generation, VeoRequest
+from airflow_provider_apimart.client.request import DEFAULT_MODEL
+from airflow_provider_apimart.generation import report
+from airflow_provider_apimart.generation.decide import Action, Decision, OnClear, OnUnknownSubmit, Policy
+from airflow_provider_apimart.generation.delivery import deliver, files_whole
+from airflow_provider_apimart.generation.polling import Step, Watch, expected_seconds
+from airflow_provider_apimart.generation.pricing import list_price
+from airflow_provider_apimart.generation.purchase import Purchase, settle
+from airflow_provider_apimart.generation.record import LandedVideo, Record, RecordState, RecordStore
+from airflow_provider_apimart.generation.storage import Target, check_target
+from airflow_provider_apimart.hooks.apimart import ApimartHook
+from airflow_provider_apimart.hooks.record_stores import record_store
+from airflow_provider_apimart.hooks.storage import read_images, target_of
+from airflow_provider_apimart.links.veo import ApimartHelpLink, VeoVideoLink
+from airflow_provider_apimart.operators import arguments
+from airflow_provider_apimart.operators.task import Known, identity_of, provenance_of
+from airflow_provider_apimart.triggers.veo import VeoGenerationTrigger
+
+if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import Context
+
+DEFAULT_TIMEOUT = timedelta(minutes=30)
+#: The triggerer's own word on the deadline comes first; this is for a triggerer that says nothing at all.
+TRIGGERER_GRACE = timedelta(minutes=15)
+
+
+class VeoGenerateOperator(BaseOperator):
+    """Generate a video with Veo through APIMart, wait for it, and land it in storage.
+
+    A generation is paid for once, whatever crashes: a retry re-attaches to the generation that an earlier try paid for. The
+    request's parameters have APIMart's names; what is not given is not sent. All of them are templated.
+
+    Returns (XCom) ``{"generation_id", "status", "model", "cost_usd", "submitted_at", "completed_at", "videos": [{"url",
+    "expires_at", "path", "bytes", "sha256", "duration_seconds", "width", "height", "has_audio"}]}``; ``path`` and what follows
+    are null without ``output_path``. Times are ISO 8601 in UTC.
+
+    :param prompt: what to show.
+    :param model: ``veo3.1-fast-official``, ``veo3.1-quality-official``, or ``veo3.1-fast``, ``-quality``, ``-lite``. Another id is
+        sent as it is, with a warning.
+    :param negative_prompt: what to keep out of the video.
+    :param duration: seconds: 4, 6 or 8 (APIMart's default).
+    :param aspect_ratio: ``16:9`` (APIMart's default) or ``9:16``.
+    :param resolution: ``720p`` (APIMart's default), ``1080p`` or ``4K``.
+    :param first_frame_image: URL, ``asset://…``, or a local or object storage path, which is uploaded first.
+    :param last_frame_image: the same for the last frame; needs ``first_frame_image``.
+    :param seed: 0 to 4294967295.
+    :param sample_count: 1 (APIMart's default) to 4.
+    :param generate_audio: make an audio track (APIMart's default is none; changes the price).
+    :param person_generation: ``allow_adult`` (APIMart's default) or ``disallow``.
+    :param resize_mode: ``pad`` (APIMart's default) or ``crop``; only with a frame.
+    :param enhance_prompt: only ``True`` is allowed; leave it out otherwise.
+    :param extra_body: further fields of the request, sent as they are.
+    :param output_path: where the video goes: a local path or any ``ObjectStoragePath`` such as ``s3://conn@bucket/clip.mp4``. One
+        that ends in ``/`` is a folder, and the file is named after the generation. ``None`` lands nothing.
+    :param apimart_conn_id: the connection.
+    :param deferrable: wait in the triggerer (``True``) or in the worker.
+    :param timeout: how long a generation may take from its submission: ``timedelta`` or seconds. After it the try fails and the
+        generation is parked: the next try, or a clear, re-attaches.
+    :param poll_interval: seconds between two questions; ``None`` adapts to how long such jobs take.
+    :param on_clear: ``"reuse"``: a cleared task goes on with its generation. ``"regenerate"``: it pays for a new one.
+    :param on_unknown_submit: what to do when nobody knows whether a submission was carried out. ``"resend"``: the identical request
+        under the same idempotency key. ``"fail"``: nothing, until a person has looked.
+    :param max_cost_usd: refuse, before anything is paid, a request that costs more by the list price.
+    """
+
+    template_fields: Sequence[str] = (*VeoRequest.FIELDS, "output_path", "apimart_conn_id", "max_cost_usd")
+    template_fields_renderers: ClassVar[dict[str, str]] = {"extra_body": "json"}
+    operator_extra_links = (VeoVideoLink(), ApimartHelpLink())
+    ui_color = "#e8e0ff"
+
+    def __init__(
+        self,
+        *,
+        prompt: str,
+        model: str = DEFAULT_MODEL,
+        negative_prompt: str | None = None,
+        duration: int | str | None = None,
+        aspect_ratio: str | None = None,
+        resolution: str | None = None,
+        first_frame_image: str | None = None,
+        last_frame_image: str | None = None,
+        seed: int | str | None = None,
+        sample_count: int | str | None = None,
+        generate_audio: bool | str | None = None,
+        person_generation: str | None = None,
+        resize_mode: str | None = None,
+        enhance_prompt: bool | str | None = None,
+        extra_body: dict[str, Any] | None = None,
+        output_path: str | ObjectStoragePath | None = None,
+        apimart_conn_id: str = ApimartHook.default_conn_name,
+        deferrable: bool = True,
+        timeout: timedelta | float = DEFAULT_TIMEOUT,
+        poll_interval: timedelta | float | None = None,
+        on_clear: OnClear = "reuse",
+        on_unknown_submit: OnUnknownSubmit = "resend",
+        max_cost_usd: float | str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.prompt = prompt
+        self.model = model
+        self.negative_prompt = negative_prompt
+        self.duration = duration
+        self.aspect_ratio = aspect_ratio
+        self.resolution = resolution
+        self.first_frame_image = first_frame_image
+        self.last_frame_image = last_frame_image
+        self.seed = seed
+        self.sample_count = sample_count
+        self.generate_audio = generate_audio
+        self.person_generation = person_generation
+        self.resize_mode = resize_mode
+        self.enhance_prompt = enhance_prompt
+        self.extra_body = extra_body
+        self.output_path = output_path
+        self.apimart_conn_id = apimart_conn_id
+        self.deferrable = deferrable
+        self.timeout = timeout
+        self.poll_interval = poll_interval
+        self.on_clear = on_clear
+        self.on_unknown_submit = on_unknown_submit
+        self.max_cost_usd = max_cost_usd
+        # What this try has come to know, for on_kill and the links.
+        self.generation_id: str | None = None
+        self.video_url: str | None = None
+        self.help_url: str | None = None
+        arguments.refuse(self._owner, self._literal_problems())
+
+    # --- arguments -----------------------------------------------------------------------------------------------
+
+    @property
+    def _owner(self) -> str:
+        return f"{type(self).__name__} {self.task_id!r}"
+
+    def _request_values(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in VeoRequest.FIELDS}
+
+    def _literal_problems(self) -> list[FieldProblem]:
+        problems = arguments.request_problems(self._request_values())
+        problems += arguments.seconds_of("timeout", self.timeout, least=1)[1]
+        if self.poll_interval is not None:
+            problems += arguments.seconds_of("poll_interval", self.poll_interval, least=1)[1]
+        problems += arguments.choice_problems("on_clear", self.on_clear, ("reuse", "regenerate"))
+        problems += arguments.choice_problems("on_unknown_submit", self.on_unknown_submit, ("resend", "fail"))
+        problems += arguments.choice_problems("deferrable", self.deferrable, (True, False))
+        if not arguments.is_template(self.max_cost_usd):
+            problems += arguments.money_of("max_cost_usd", self.max_cost_usd)[1]
+        return problems + arguments.output_problems(self.output_path)
+
+    def _checked_request(self) -> VeoRequest:
+        """Return the request as it is rendered now."""
+        problems = VeoRequest.problems(self._request_values()) + arguments.output_problems(self.output_path)
+        limit, more = arguments.money_of("max_cost_usd", self.max_cost_usd)
+        arguments.refuse(self._owner, problems + more)
+        request = VeoRequest.checked(self._request_values())
+        if limit is not None:
+            estimate = list_price(
+                request.model,
+                duration_seconds=request.seconds,
+                resolution=request.resolution or "720p",
+                generate_audio=bool(request.generate_audio),
+                sample_count=request.sample_count or 1,
+            )
+            if estimate is None:
+                allowed = f"the price of {request.model} is not known here, so it cannot be compared; leave it out to go on"
+                arguments.refuse(self._owner, [FieldProblem("max_cost_usd", self.max_cost_usd, allowed)])
+            elif estimate.usd > limit:
+                allowed = f"this request costs about {estimate.usd} USD ({estimate.basis}, list price)"
+                arguments.refuse(self._owner, [FieldProblem("max_cost_usd", self.max_cost_usd, allowed)])
+        return request
+
+    @property
+    def _timeout_seconds(self) -> float:
+        return arguments.seconds_of("timeout", self.timeout, least=1)[0] or DEFAULT_TIMEOUT.total_seconds()
+
+    # --- the two ends of the task --------------------------------------------------------------------------------
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Obtain the generation, wait for it here or in the triggerer, and land it."""
+        request = self._checked_request()
+        for note in request.notes():
+            self.log.warning("%s", note)
+        with self._failures() as known:
+            output = self._output(check=True)
+            images = read_images(request)
+            identity = identity_of(context)
+            store = record_store(context, output, identity)
+            known.store = store
+            policy = Policy(on_clear=self.on_clear, on_unknown_submit=self.on_unknown_submit)
+            with ApimartHook(self.apimart_conn_id).get_conn() as client:
+                purchase = Purchase(
+                    client=client, store=store, identity=identity, request=request, images=images, policy=policy
+                )
+                obtained = purchase.obtain(lambda record: files_whole(record, output))
+                record, view = obtained.record, obtained.view
+                self.generation_id = record.generation_id
+                if obtained.decision.action is Action.KEEP:
+                    self.log.info("Nothing to do: %s.", obtained.decision.reason)
+                    return self._result(record, view, record.landed)
+                if obtained.decision.action is Action.WAIT:
+                    self.log.info("Waiting: %s.", obtained.decision.reason)
+                    if self.deferrable and time.time() < self._deadline(record):
+                        self._defer(record, request)
+                    view = self._wait(client, record)
+                return self._finish(client, store, record, view, request, context, obtained.decision)
+
+    def execute_complete(self, context: Context, event: Any, record: Any = None, request: Any = None) -> dict[str, Any]:
+        """Land the generation that the trigger has waited for.
+
+        :param event: the trigger's; see :class:`~airflow_provider_apimart.triggers.veo.VeoGenerationTrigger`.
+        :param record: the record as it was when the wait began.
+        :param request: what was asked for, as it was then.
+        """
+        paid = VeoRequest.model_validate(request)
+        with self._failures() as known:
+            output = self._output(check=False)
+            store = record_store(context, output, identity_of(context))
+            known.store = store
+            waited_for = Record.model_validate(record)
+            current = store.load()
+            if current is None or current.generation_id != waited_for.generation_id:
+                # Another try may have gone on meanwhile; this part of the task answers for what it waited for.
+                current = waited_for
+                store.save(current)
+            self.generation_id = current.generation_id
+            with ApimartHook(self.apimart_conn_id).get_conn() as client:
+                view = self._final_word(client, current, event)
+                return self._finish(client, store, current, view, paid, context, None)
+
+    def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
+        """Resume; where Airflow itself ended the wait, say where the money is."""
+        try:
+            return super().resume_execution(next_method, next_kwargs, context)
+        except (TaskDeferralTimeout, TaskDeferralError) as error:
+            # Airflow has replaced the kwargs, so only the store still knows the generation. It is not lost: the next try
+            # re-attaches.
+            self.log.error(
+                "Airflow ended the wait (%s). The generation goes on at APIMart and is billed when it completes (there is no "
+                "cancel); the next try, or a clear, re-attaches to it without paying again.",
+                error,
+            )
+            raise
+
+    def on_kill(self) -> None:
+        """Say where the money is: APIMart has no cancel."""
+        if self.generation_id:
+            self.log.warning("%s", report.abandoned_text(self.generation_id))
+
+    # --- steps ---------------------------------------------------------------------------------------------------
+
+    def _output(self, *, check: bool) -> Target | None:
+        if self.output_path is None:
+            return None
+        target = target_of(self.output_path)
+        if check:
+            check_target(target)
+        return target
+
+    def _deadline(self, record: Record) -> float:
+        return (record.submitted_at or record.intent_at).timestamp() + self._timeout_seconds
+
+    def _watch_arguments(self, record: Record) -> dict[str, Any]:
+        interval = self.poll_interval
+        resolution = self.resolution if isinstance(self.resolution, str) else None
+        return {
+            "generation_id": record.generation_id,
+            "submitted_at": (record.submitted_at or record.intent_at).timestamp(),
+            "deadline": self._deadline(record),
+            "median_seconds": expected_seconds(record.model, resolution),
+            "poll_interval": None if interval is None else arguments.seconds_of("poll_interval", interval, least=1)[0],
+        }
+
+    def _defer(self, record: Record, request: VeoRequest) -> NoReturn:
+        watch = self._watch_arguments(record)
+        self.defer(
+            trigger=VeoGenerationTrigger(**watch, apimart_conn_id=self.apimart_conn_id),
+            method_name="execute_complete",
+            kwargs={"record": record.model_dump(mode="json"), "request": request.model_dump(mode="json", exclude_none=True)},
+            timeout=timedelta(seconds=max(0.0, watch["deadline"] - time.time())) + TRIGGERER_GRACE,
+        )
+
+    def _wait(self, client: ApimartClient, record: Record) -> Generation | None:
+        """Wait in the worker, as the trigger does. ``None`` when the deadline has passed."""
+        watch = Watch(**self._watch_arguments(record))
+        time.sleep(watch.first_wait(time.time()))
+        step = self._poll(client, watch)
+        while step.wait_seconds is not None:
+            time.sleep(step.wait_seconds)
+            step = self._poll(client, watch)
+        return step.final
+
+    def _poll(self, client: ApimartClient, watch: Watch) -> Step:
+        try:
+            view = client.send(protocol.generation(watch.generation_id), repeat=False)
+        except ApimartError as error:
+            step = watch.failed(error, time.time())
+        else:
+            step = watch.saw(view, time.time())
+        if step.say:
+            (self.log.warning if step.warn else self.log.info)("%s", step.say)
+        return step
+
+    def _final_word(self, client: ApimartClient, record: Record, event: Any) -> Generation | None:
+        """Return APIMart's final word from the trigger's event, or by asking where the event cannot be read."""
+        told = event.get("generation") if isinstance(event, Mapping) else None
+        if isinstance(event, Mapping) and event.get("reason") == "deadline" and told is None:
+            return None
+        try:
+            view = Generation.model_validate(told)
+            if view.is_final and event.get("generation_id") == record.generation_id:
+                return view
+        except ValidationError:
+            pass
+        self.log.warning("The trigger's event cannot be read (another version?); asking APIMart instead.")
+        view = client.generation(record.generation_id or "")
+        return view if view.is_final else None
+
+    def _finish(
+        self,
+        client: ApimartClient,
+        store: RecordStore,
+        record: Record,
+        view: Generation | None,
+        request: VeoRequest,
+        context: Context,
+        decided: Decision | None,
+    ) -> dict[str, Any]:
+        """Turn APIMart's final word into landed videos, or into the error that it is."""
+        if decided is not None and decided.action is Action.REFUSE and decided.error:
+            raise decided.error
+        if view is None or not view.is_final:
+            text = report.parked_text(record, polls_failed=False)
+            raise GenerationParkedError(text, generation_id=record.generation_id or "")
+        decision, record = settle(store, record, view)
+        if decision.error is not None:
+            raise decision.error
+        self.log.info("%s", report.summary(view, record))
+        output = self._output(check=False)
+        if output is None:
+            return self._unlanded(record, view)
+        provenance = provenance_of(record, request, context)
+        landed = deliver(client=client, record=record, videos=view.videos, output=output, provenance=provenance)
+        store.save(record.but(state=RecordState.LANDED, landed=landed))
+        return self._result(record, view, landed)
+
+    def _unlanded(self, record: Record, view: Generation) -> dict[str, Any]:
+        expired = [video for video in view.videos if video.expires_at and video.expires_at <= datetime.now(UTC)]
+        if expired:
+            raise VideoExpiredError(f"the URL of generation {record.generation_id} expired at {report.iso(expired[0].expires_at)}")
+        return self._result(record, view, ())
+
+    def _result(self, record: Record, view: Generation | None, landed: Sequence[LandedVideo]) -> dict[str, Any]:
+        videos = view.videos if view else ()
+        self.video_url = videos[0].url if videos else None
+        return report.result(record, videos, landed)
+
+    # --- failures ------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def _failures(self) -> Iterator[Known]:
+        """Let errors that a retry cannot mend fail for good, and tell of every error where the money is."""
+        known = Known()
+        try:
+            yield known
+        except ApimartError as error:
+            self.help_url = report.help_page(error)
+            text = report.explain(error, known.record())
+            if error.terminal:
+                raise AirflowFailException(text) from error
+            error.message = text
+            raise

@@ -1,0 +1,1 @@
+"""Triggers: the wait for a generation in Airflow's triggerer."""
