@@ -42,10 +42,13 @@ def port_or_zero(port: int) -> int:
 
 
 def end_on_signals() -> None:
-    """Let SIGTERM and SIGHUP end us as Ctrl-C does: through all ``with`` blocks, so that no child is left."""
+    """Let SIGTERM and SIGHUP end us as Ctrl-C does: through all ``with`` blocks, so that no child is left.
+
+    SIGINT too: a shell starts what it puts into the background with SIGINT ignored.
+    """
 
     def interrupt(number: int, frame: FrameType | None) -> NoReturn:
         raise KeyboardInterrupt
 
-    signal.signal(signal.SIGTERM, interrupt)
-    signal.signal(signal.SIGHUP, interrupt)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, interrupt)
