@@ -12,11 +12,12 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
 from airflow_provider_apimart.generation.download import Downloader, Progress
 from airflow_provider_apimart.generation.mp4 import read_mp4
+from airflow_provider_apimart.generation.record import LandedVideo
 from airflow_provider_apimart.generation.storage import (
     Target,
     commit_bytes,
@@ -36,19 +37,6 @@ SCHEMA = 1
 MAX_SIDECAR_BYTES = 1024 * 1024
 #: What tells the writers of one run apart.
 WRITER = ("task_id", "map_index", "row")
-
-
-@dataclass(frozen=True)
-class LandedVideo:
-    """A video that is in the user's storage, whole. ``path`` is the place as the user wrote it."""
-
-    path: str
-    bytes: int
-    sha256: str
-    duration_seconds: float
-    width: int
-    height: int
-    has_audio: bool
 
 
 def sidecar_of(target: Target) -> Target:
@@ -86,8 +74,8 @@ def land(
         info = read_mp4(staged.file, size)
         with exclusive(target):
             place = _own_place(target, provenance)
-            video = LandedVideo(place.uri, size, sha256, **asdict(info))
-            sidecar = {"schema": SCHEMA, **provenance, "video": {**asdict(video), "sample": sample}}
+            video = LandedVideo(path=place.uri, bytes=size, sha256=sha256, **asdict(info))
+            sidecar = {"schema": SCHEMA, **provenance, "video": {**video.model_dump(), "sample": sample}}
             data = json.dumps(sidecar, indent=2, ensure_ascii=False, default=str).encode() + b"\n"
             staged.commit(place)
             commit_bytes(sidecar_of(place), data, writer=writer)
