@@ -19,6 +19,7 @@ def _told(generation: Generation, request: Request, context: Context, now: float
     refunded = now >= generation.finish_at and generation.outcome in REFUNDED
     return {
         **context.view(generation, request),
+        **generation.spec,
         "generation_id": generation.id,
         "model": generation.model,
         "prompt": generation.prompt,
