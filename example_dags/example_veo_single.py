@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from airflow.sdk import DAG
+
 from airflow_provider_apimart.operators.veo import VeoGenerateOperator
 
 OUTPUT_ROOT = os.environ.get("APIMART_OUTPUT_ROOT") or str(Path.home() / "apimart-videos")

@@ -1,8 +1,8 @@
 """The two clients: thin senders of the calls that ``protocol.py`` builds and reads.
 
-They keep three promises for every call: the key goes to the API's host and nowhere else (no redirects, public endpoints get
-none, whatever an error would print is scrubbed), an answer is read up to a limit in size and time, and a call is repeated only
-as ``retry.py`` allows. What differs between the two is the lines that wait.
+They keep three promises for every call: the key goes to the API's host and nowhere else (no redirects, public
+endpoints get none, whatever an error would print is scrubbed), an answer is read up to a limit in size and time, and
+a call is repeated only as ``retry.py`` allows. What differs between the two is the lines that wait.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """What APIMart answers, in one shape each, whatever shape it came in.
 
-The readers here are lenient on purpose: section 3 and 10 of the contract record several spellings of the same thing, and a
-paid video must not be lost to a field that changed its type. They are strict in one thing: nothing is guessed. A status that
-is not known is "not finished yet", a number that cannot be read is ``None``.
+The readers here are lenient on purpose: section 3 and 10 of the contract record several spellings of the same thing,
+and a paid video must not be lost to a field that changed its type. They are strict in one thing: nothing is guessed.
+A status that is not known is "not finished yet", a number that cannot be read is ``None``.
 
 :class:`VeoRequest` (what is asked) lives in ``request.py`` and is exported here too.
 """
@@ -39,8 +39,8 @@ _COMPLETED = {"completed", "success", "succeeded"}
 _FAILED = {"failed", "cancelled", "canceled", "failure", "error"}
 _QUEUED = {"submitted", "pending", "queued"}
 
-# What APIMart and Google write when they refuse content, seen in the wild (contract 3.6 and 10.10). Text is all there is:
-# the code of a rejection is an int here, a word there and absent elsewhere.
+# What APIMart and Google write when they refuse content, seen in the wild (contract 3.6 and 10.10). Text is all there
+# is: the code of a rejection is an int here, a word there and absent elsewhere.
 _REJECTION_WORDS = (
     "public_error_unsafe",
     "content_policy",

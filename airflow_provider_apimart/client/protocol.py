@@ -1,7 +1,8 @@
-"""APIMart's HTTP API without I/O: builds requests, reads answers into models or errors. Written once for sync and async.
+"""APIMart's HTTP API without I/O: builds requests, reads answers into models or errors. Written once for sync and
+async.
 
-Every endpoint is a function that returns a :class:`Call`: what to send, how to read the answer, and whether it may be sent
-again. The two clients only carry it over the wire. Section numbers are those of APIMart's contract.
+Every endpoint is a function that returns a :class:`Call`: what to send, how to read the answer, and whether it may be
+sent again. The two clients only carry it over the wire. Section numbers are those of APIMart's contract.
 """
 
 from __future__ import annotations
@@ -173,7 +174,9 @@ def _read_submission(reply: Reply) -> Submission:
                 estimated_seconds=read_number(info.get("estimated_time")) if isinstance(info, Mapping) else None,
             )
     raise errors.MissingTaskIdError(
-        "APIMart accepted the submission but named no task id", status=reply.status, request_id=_request_id(reply, envelope)
+        "APIMart accepted the submission but named no task id",
+        status=reply.status,
+        request_id=_request_id(reply, envelope),
     )
 
 
@@ -241,7 +244,8 @@ def _read_json(reply: Reply) -> Mapping[str, Any]:
     if 300 <= reply.status < 400:
         where = reply.headers.get("location", "elsewhere")
         raise errors.RedirectError(
-            f"the API redirected to {where[:200]!r}; redirects are not followed, because the key goes to the connection's "
+            f"the API redirected to {where[:200]!r}; redirects are not followed, because the key goes to the "
+            "connection's "
             "host only. Set the connection's host to the API's real address",
             status=reply.status,
         )
@@ -268,7 +272,8 @@ def _refuse_constant(name: str) -> Any:
     raise ValueError(name)
 
 
-# --- errors (7) --------------------------------------------------------------------------------------------------------
+# --- errors (7)
+# --------------------------------------------------------------------------------------------------------
 
 _BY_STATUS: dict[int, type[errors.ApiStatusError]] = {
     400: errors.BadRequestError,
@@ -338,7 +343,9 @@ def _request_id(reply: Reply, envelope: Mapping[str, Any], message: str = "") ->
 
 
 def retry_after(headers: Mapping[str, str], now: datetime | None = None) -> float | None:
-    """Return ``Retry-After`` in seconds from now, from either of its forms; ``None`` where it is absent or unreadable."""
+    """Return ``Retry-After`` in seconds from now, from either of its forms; ``None`` where it is absent or
+    unreadable.
+    """
     value = headers.get("retry-after", "").strip()
     if not value:
         return None

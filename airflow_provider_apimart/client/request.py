@@ -1,8 +1,8 @@
 """What is asked of Veo: every parameter of APIMart's page, with its range and its cross-field rules.
 
 A wrong value is refused here, before anything is paid, with the field's name, the value and what is allowed; all wrong
-values of a request are told at once. What the user did not set is not sent. A model that this file does not know is passed
-on without model-specific rules, and ``extra_body`` carries what APIMart gains after this was written.
+values of a request are told at once. What the user did not set is not sent. A model that this file does not know is
+passed on without model-specific rules, and ``extra_body`` carries what APIMart gains after this was written.
 
 Source: APIMart's page "VEO3 official generation", and section 2 of the contract for the ``-ext`` models.
 """
@@ -141,7 +141,9 @@ class VeoRequest(BaseModel):
 
     @classmethod
     def problems(cls, values: Mapping[str, Any], unknown: Collection[str] = ()) -> list[FieldProblem]:
-        """Return what is wrong with ``values``; the fields in ``unknown`` have no value yet (templates) and are skipped."""
+        """Return what is wrong with ``values``; the fields in ``unknown`` have no value yet (templates) and are
+        skipped.
+        """
         known = {name: value for name, value in values.items() if name not in unknown}
         if "prompt" in unknown:
             known["prompt"] = "not known yet"
@@ -311,11 +313,14 @@ class VeoRequest(BaseModel):
             )
         if (self.resolution or "720p") != "720p" and self.seconds < 8:
             notes.append(
-                f"resolution={self.resolution!r} with duration={self.duration}: Google makes more than 720p only at 8 s, "
+                f"resolution={self.resolution!r} with duration={self.duration}: Google makes more than 720p only at "
+                "8 s, "
                 "so APIMart may refuse this (a refused request is not charged)."
             )
         if (self.sample_count or 1) > 1:
-            notes.append(f"sample_count={self.sample_count}: APIMart recommends 1; what more samples cost is not published.")
+            notes.append(
+                f"sample_count={self.sample_count}: APIMart recommends 1; what more samples cost is not published."
+            )
         return notes
 
 
@@ -337,7 +342,9 @@ def _cross_field_problems(values: Mapping[str, Any], skip: Collection[str]) -> l
             problems.append(FieldProblem(name, values[name], allowed))
     extra = values.get("extra_body") if "extra_body" in is_set else None
     for name in sorted(set(extra or ()) & is_set):
-        problems.append(FieldProblem(f"extra_body.{name}", (extra or {})[name], f"{name} is given as an argument already"))
+        problems.append(
+            FieldProblem(f"extra_body.{name}", (extra or {})[name], f"{name} is given as an argument already")
+        )
     return problems
 
 

@@ -1,8 +1,8 @@
 """Which call may be repeated, and when. One place for both clients.
 
-What may be repeated is decided from the type of the error (``terminal``, ``charge``) and the call's own :class:`Repeat`, never
-from a text. ``Retry-After`` comes first; without it the wait grows exponentially, with full jitter so that a thousand tasks
-that were refused together do not come back together.
+What may be repeated is decided from the type of the error (``terminal``, ``charge``) and the call's own
+:class:`Repeat`, never from a text. ``Retry-After`` comes first; without it the wait grows exponentially, with full
+    jitter so that a thousand tasks that were refused together do not come back together.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ class RetryPolicy:
     """How long one call is tried.
 
     :param attempts: how often at most.
-    :param budget_seconds: no new attempt begins later than this after the first. A ``Retry-After`` that would end later ends
-        the call at once with the error, which carries it.
+    :param budget_seconds: no new attempt begins later than this after the first. A ``Retry-After`` that would end
+        later ends the call at once with the error, which carries it.
     :param base_seconds: the first backoff.
     :param cap_seconds: the longest backoff.
     """

@@ -1,7 +1,7 @@
 """What a client needs to know, checked once: where the API is, the key, and the limits.
 
-Owns the rule of where a key may go: over ``https://``, or over ``http://`` to this very machine, or where ``allow_http`` says
-so. No error of this file shows the key.
+Owns the rule of where a key may go: over ``https://``, or over ``http://`` to this very machine, or where
+``allow_http`` says so. No error of this file shows the key.
 """
 
 from __future__ import annotations
@@ -67,7 +67,9 @@ def _clean_key(key: str) -> str:
     if key.lower().startswith("bearer "):
         key = key[len("bearer ") :].strip()
     if not key:
-        raise ConfigurationError("the connection has no API key: put it into the password field (keys: apimart.ai/keys)")
+        raise ConfigurationError(
+            "the connection has no API key: put it into the password field (keys: apimart.ai/keys)"
+        )
     if not re.fullmatch(r"[!-~]+", key):
         raise ConfigurationError("the API key (password field) holds a character that no key has; copy it again")
     return key

@@ -1,4 +1,5 @@
-"""What to do next, from what is known: submit, resend, wait, land, keep, fail or refuse. Pure; every path goes through it.
+"""What to do next, from what is known: submit, resend, wait, land, keep, fail or refuse. Pure; every path goes
+through it.
 
 This is the table that keeps "paid for once" (invariants 1-3, 6):
 
@@ -118,7 +119,9 @@ def decide(
         case RecordState.INTENT:
             return _after_unknown_outcome(record, policy, now)
         case RecordState.REFUSED:
-            return Decision(Action.SUBMIT, "the last submission was refused and not charged", record.epoch, record.number)
+            return Decision(
+                Action.SUBMIT, "the last submission was refused and not charged", record.epoch, record.number
+            )
         case RecordState.FAILED:
             return _next_number(record)
         case RecordState.REJECTED:
@@ -157,7 +160,9 @@ def _after_unknown_outcome(record: Record, policy: Policy, now: datetime) -> Dec
         text = "the outcome of an earlier submission is not known, and APIMart has forgotten its key by now (24 hours)"
     else:
         return Decision(Action.RESEND, "the outcome of the last submission is not known", record.epoch, record.number)
-    message = f"Nothing was sent: {text}, so sending it again could pay twice. What to do: {check}; then {REGENERATE_HINT}"
+    message = (
+        f"Nothing was sent: {text}, so sending it again could pay twice. What to do: {check}; then {REGENERATE_HINT}"
+    )
     return Decision(Action.REFUSE, text, error=GenerationRefusedError(message, generation_id="unknown"))
 
 
@@ -172,7 +177,8 @@ def _submitted(record: Record, view: Generation | None) -> Decision:
         cost = "an unknown amount" if view.cost_usd is None else f"{view.cost_usd:g} USD"
         error = EmptyResultError(
             f"APIMart reports generation {record.generation_id} as completed, but without a video"
-            f"{f' ({view.error_message})' if view.error_message else ''}. It was billed with {cost}, which is for APIMart's "
+            f"{f' ({view.error_message})' if view.error_message else ''}. It was billed with {cost}, which is for "
+            "APIMart's "
             f"support to settle. Retries do not pay again; {REGENERATE_HINT}",
             generation_id=record.generation_id or "",
         )
@@ -188,7 +194,8 @@ def _next_number(record: Record) -> Decision:
 def _rejected(record: Record, message: str | None) -> ContentRejectedError:
     return ContentRejectedError(
         f"APIMart refused the content of generation {record.generation_id}: {message or 'no reason given'}. "
-        "Rejected generations are not charged. The same request would be refused again: change the prompt or the images",
+        "Rejected generations are not charged. The same request would be refused again: change the prompt or the "
+        "images",
         generation_id=record.generation_id or "",
     )
 
@@ -201,7 +208,8 @@ def _landed_but_gone(record: Record, view: Generation | None, now: datetime) -> 
         return Decision(Action.LAND, "a landed file is missing, damaged or belongs elsewhere now; it is fetched again")
     where = ", ".join(video.path for video in record.landed) or "nowhere"
     error = GenerationRefusedError(
-        f"Generation {record.generation_id} was landed ({where}), but a file is missing, damaged or belongs elsewhere now, and "
+        f"Generation {record.generation_id} was landed ({where}), but a file is missing, damaged or belongs "
+        "elsewhere now, and "
         f"the video's URL has expired. Nothing was paid again; {REGENERATE_HINT}",
         generation_id=record.generation_id or "",
     )

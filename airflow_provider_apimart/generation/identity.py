@@ -1,7 +1,8 @@
 """Who pays for what: the fingerprint of a request and the idempotency key of a generation.
 
-Invariant 1: the next try computes the same key. So a key is made of what a try cannot change (dag, run, task, map index, row),
-of the clear epoch, the number of the generation and the body; never of a try number, a clock or a random number.
+Invariant 1: the next try computes the same key. So a key is made of what a try cannot change (dag, run, task, map
+index, row), of the clear epoch, the number of the generation and the body; never of a try number, a clock or a random
+number.
 """
 
 from __future__ import annotations
@@ -17,8 +18,8 @@ from typing import Any
 class Identity:
     """One place in a DAG run that asks for one video.
 
-    :param clear_epoch: how often the task was cleared, as Airflow's own counters tell it: any number that stays the same over
-        retries and changes with a clear.
+    :param clear_epoch: how often the task was cleared, as Airflow's own counters tell it: any number that stays the
+        same over retries and changes with a clear.
     :param row: the row of a batch, else empty.
     """
 
@@ -36,7 +37,9 @@ class Identity:
 
 
 def fingerprint(body: Mapping[str, Any]) -> str:
-    """Return what tells one request from another: a hash of the body (with checksums in the place of uploaded images)."""
+    """Return what tells one request from another: a hash of the body (with checksums in the place of uploaded
+    images).
+    """
     return _digest(body)
 
 

@@ -1,11 +1,11 @@
 """When to ask next, what to tell the user meanwhile, and when to stop waiting. Pure: the callers wait.
 
-Invariant 4: a poll is never a verdict. An error of any kind only delays the next question; what ends the wait is APIMart's own
-final word, or the deadline, which is absolute and counts from the submission.
+Invariant 4: a poll is never a verdict. An error of any kind only delays the next question; what ends the wait is
+APIMart's own final word, or the deadline, which is absolute and counts from the submission.
 
 The pace follows the hazard of completion: for a given number of polls, the mean time between a video being ready and us
-knowing is least when the next question comes where the expected delay since the last one has reached a fixed price. Durations
-are taken as log-normal around what APIMart's progress, its estimate, or a prior says.
+knowing is least when the next question comes where the expected delay since the last one has reached a fixed price.
+Durations are taken as log-normal around what APIMart's progress, its estimate, or a prior says.
 """
 
 from __future__ import annotations

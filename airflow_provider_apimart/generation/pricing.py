@@ -1,8 +1,9 @@
 """What a request will cost.
 
 The numbers are the fallback: APIMart's list prices after its standard discount, as of 2026-09 (section 8.4 of the
-contract). An account's group ratio can change what is really charged; the ``cost`` of a finished generation is the truth.
-4K of the official models has no published price: the higher reading, twice the price per second, is used and said to be a guess.
+contract). An account's group ratio can change what is really charged; the ``cost`` of a finished generation is the
+truth. 4K of the official models has no published price: the higher reading, twice the price per second, is used and
+said to be a guess.
 """
 
 from __future__ import annotations

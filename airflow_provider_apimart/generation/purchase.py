@@ -3,14 +3,15 @@
 Why it never pays twice:
 
 1. What to do is decided by :func:`.decide.decide` alone, from the record and APIMart's own word.
-2. The intent (key, number, uploaded frames) is saved *before* the POST. A process that dies after it leaves the key behind,
+2. The intent (key, number, uploaded frames) is saved *before* the POST. A process that dies after it leaves the key
+behind,
    and the next try sends the identical body with the identical key, which APIMart answers with the first one's id.
 3. The id is saved right after. From then on tries only ask.
 4. A next number, and with it another key, comes only from APIMart's word that the last generation failed.
 5. An error that does not say "nothing was done" leaves the intent as it is.
 
-Dying on the line before the POST costs nothing; on the line after it, the replay finds the generation. The crash matrix in the
-tests kills a process at each of these lines.
+Dying on the line before the POST costs nothing; on the line after it, the replay finds the generation. The crash
+matrix in the tests kills a process at each of these lines.
 """
 
 from __future__ import annotations
@@ -116,7 +117,8 @@ class Purchase:
                 return Obtained(decision, record, None)
             if record.number > MAX_NUMBER:
                 raise errors.GenerationRefusedError(
-                    f"{MAX_NUMBER} generations of this request have failed at APIMart; giving up. Nothing was charged for them",
+                    f"{MAX_NUMBER} generations of this request have failed at APIMart; giving up. Nothing was "
+                    "charged for them",
                     generation_id=record.generation_id or "",
                 )
 
@@ -141,7 +143,8 @@ class Purchase:
             previous = old.as_previous()
             if old.state in (RecordState.SUBMITTED, RecordState.INTENT):
                 log.warning(
-                    "%s. The earlier generation %s was or may have been paid for; it is left as it is, and stays in the record.",
+                    "%s. The earlier generation %s was or may have been paid for; it is left as it is, and stays in "
+                    "the record.",
                     decision.reason.capitalize(),
                     old.generation_id or f"under key {old.idempotency_key}",
                 )

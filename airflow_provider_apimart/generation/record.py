@@ -1,8 +1,8 @@
 """The record: what is known of one generation, kept outside the worker so that the next try finds it.
 
-It is small (under 64 KB whatever the prompt), versioned, and holds no secret: no key, no URL of a video. It is written twice
-around the paid call, as an intent before it and with the id after it; where a crash falls between the two, the intent tells the
-next try which key to send again.
+It is small (under 64 KB whatever the prompt), versioned, and holds no secret: no key, no URL of a video. It is
+written twice around the paid call, as an intent before it and with the id after it; where a crash falls between the
+two, the intent tells the next try which key to send again.
 """
 
 from __future__ import annotations
@@ -111,7 +111,9 @@ class Record(BaseModel):
 
 
 class RecordStore(Protocol):
-    """Keeps one record. A ``load`` that fails must raise, never return ``None``: "no record" means "nothing was paid"."""
+    """Keeps one record. A ``load`` that fails must raise, never return ``None``: "no record" means "nothing was
+    paid".
+    """
 
     #: What is kept where, for a log line; or why nothing is.
     description: str
@@ -143,8 +145,10 @@ def read_record(data: Any, where: str) -> Record:
         first = error.errors(include_url=False, include_input=False)[0]
         raise UnreadableRecordError(
             f"the record of this task's generation in {where} cannot be read ({'.'.join(map(str, first['loc']))}: "
-            f"{first['msg']}). A generation may have been paid for, so nothing was submitted. If it was written by a newer "
-            "version of the provider, use that version; else look for the generation in APIMart's console, then delete the record"
+            f"{first['msg']}). A generation may have been paid for, so nothing was submitted. If it was written by a "
+            "newer "
+            "version of the provider, use that version; else look for the generation in APIMart's console, then "
+            "delete the record"
         ) from None
 
 

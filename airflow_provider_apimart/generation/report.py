@@ -1,4 +1,5 @@
-"""What a person reads: error texts (what happened, what happened to the money, what to do next) and the XCom of a video.
+"""What a person reads: error texts (what happened, what happened to the money, what to do next) and the XCom of a
+video.
 
 Pure. No text here holds the key or a signed URL.
 """
@@ -33,13 +34,15 @@ _NEXT: tuple[tuple[type[ApimartError], str, str], ...] = (
     (errors.RateLimitError, "A later try sends it again", VEO_PAGE),
     (
         errors.IdempotencyIndeterminateError,
-        "APIMart itself does not know whether it made this generation: look in its console, and give its support the request "
+        "APIMart itself does not know whether it made this generation: look in its console, and give its support the "
+        "request "
         "id. Nothing is sent again by itself",
         VEO_PAGE,
     ),
     (
         errors.IdempotencyKeyReusedError,
-        "APIMart has seen another body under this key, so an earlier submission of this task exists: look in its console. "
+        "APIMart has seen another body under this key, so an earlier submission of this task exists: look in its "
+        "console. "
         "Nothing is sent again by itself",
         VEO_PAGE,
     ),
@@ -51,7 +54,8 @@ _NEXT: tuple[tuple[type[ApimartError], str, str], ...] = (
     ),
     (
         errors.ForbiddenAddressError,
-        "The video's address is on a network that workers do not fetch from. Nothing is lost: a later try, or a clear, asks "
+        "The video's address is on a network that workers do not fetch from. Nothing is lost: a later try, or a "
+        "clear, asks "
         "for the address again",
         STATUS_PAGE,
     ),
@@ -84,7 +88,8 @@ def _money(error: ApimartError, record: Record | None) -> str:
         return f"Generation {record.generation_id} is paid for{cost} and stays known"
     if record is not None and record.state is RecordState.INTENT:
         return (
-            "Whether a generation was made and charged is not known; the next try sends the identical request under the same "
+            "Whether a generation was made and charged is not known; the next try sends the identical request under "
+            "the same "
             f"key ({record.idempotency_key}), which APIMart answers with the first one's id for 24 hours"
         )
     return "Nothing was charged" if error.charge is Charge.NO else "Whether anything was charged is not known"
@@ -93,8 +98,10 @@ def _money(error: ApimartError, record: Record | None) -> str:
 def parked_text(record: Record, polls_failed: bool) -> str:
     """Return what to say when the deadline passes without a verdict."""
     return (
-        f"Generation {record.generation_id} was not finished by its deadline{' and APIMart does not answer' if polls_failed else ''}. "
-        "It is parked: it goes on at APIMart and is billed when it completes (there is no cancel). Nothing is paid again: the next "
+        f"Generation {record.generation_id} was not finished by its "
+        f"deadline{' and APIMart does not answer' if polls_failed else ''}. "
+        "It is parked: it goes on at APIMart and is billed when it completes (there is no cancel). Nothing is paid "
+        "again: the next "
         "try, or a clear, re-attaches to it. A longer timeout= waits longer"
     )
 
@@ -102,7 +109,8 @@ def parked_text(record: Record, polls_failed: bool) -> str:
 def abandoned_text(generation_id: str) -> str:
     """Return what to say when Airflow stops a task that waits."""
     return (
-        f"Airflow stopped waiting for generation {generation_id}. APIMart has no cancel: the generation goes on and is billed "
+        f"Airflow stopped waiting for generation {generation_id}. APIMart has no cancel: the generation goes on and "
+        "is billed "
         "when it completes. The next try, or a clear, re-attaches to it without paying again."
     )
 

@@ -1,6 +1,7 @@
 """The APIMart connection: from Airflow's record of it to a client, sync and async.
 
-The key lives in the connection and nowhere else. It is masked in every log as soon as it is read, and no error shows it.
+The key lives in the connection and nowhere else. It is masked in every log as soon as it is read, and no error shows
+it.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import BaseHook
+
 from airflow_provider_apimart.client import errors
 from airflow_provider_apimart.client.client import ApimartClient, AsyncApimartClient
 from airflow_provider_apimart.client.models import Balance, read_number
@@ -24,8 +26,8 @@ if TYPE_CHECKING:
 class ApimartHook(BaseHook):
     """Talks to APIMart with the key and the host of an Airflow connection.
 
-    :param apimart_conn_id: the connection: ``password`` is the API key, ``host`` the base URL (empty for APIMart's own);
-        extra may hold ``allow_http``, ``response_version``, ``read_timeout_seconds`` and ``max_video_megabytes``.
+    :param apimart_conn_id: the connection: ``password`` is the API key, ``host`` the base URL (empty for APIMart's
+        own); extra may hold ``allow_http``, ``response_version``, ``read_timeout_seconds`` and ``max_video_megabytes``.
     """
 
     conn_name_attr = "apimart_conn_id"
@@ -54,9 +56,8 @@ class ApimartHook(BaseHook):
 
     async def asettings(self) -> Settings:
         """The same without blocking the event loop: safe in a trigger."""
-        from asgiref.sync import sync_to_async
-
         from airflow.providers.common.compat.connection import get_async_connection
+        from asgiref.sync import sync_to_async
 
         if self._settings is None:
             connection = await get_async_connection(self.apimart_conn_id)
@@ -87,7 +88,9 @@ class ApimartHook(BaseHook):
         if _is_empty(key) or _is_empty(account):
             whose = "key's quota" if _is_empty(key) else "account's balance"
             return False, f"The key is accepted at {settings.base_url}, but the {whose} is empty: top up at apimart.ai"
-        return True, f"The key is accepted at {settings.base_url}: {_left(account)} left on the account, {_left(key)} on the key"
+        return True, (
+            f"The key is accepted at {settings.base_url}: {_left(account)} left on the account, {_left(key)} on the key"
+        )
 
     @classmethod
     def get_ui_field_behaviour(cls) -> dict[str, Any]:

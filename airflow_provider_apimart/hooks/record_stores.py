@@ -1,4 +1,6 @@
-"""Where records are kept: Airflow 3.3's task state store, else an object beside ``output_path``, else nowhere, and said so."""
+"""Where records are kept: Airflow 3.3's task state store, else an object beside ``output_path``, else nowhere, and
+said so.
+"""
 
 from __future__ import annotations
 
@@ -70,7 +72,8 @@ def record_store(context: Mapping[str, Any], output: Target | None, identity: Id
     if output is not None:
         return ObjectRecordStore(output, identity)
     log.warning(
-        "This Airflow has no task state store (3.3 has) and the task no output_path, so no record outlives this try: for 24 "
+        "This Airflow has no task state store (3.3 has) and the task no output_path, so no record outlives this try: "
+        "for 24 "
         "hours a retry finds a paid generation through its idempotency key; a later retry, or a clear, would pay again."
     )
     return NoRecordStore("nowhere: no task state store and no output_path")

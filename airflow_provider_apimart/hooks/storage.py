@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from airflow.providers.common.compat.sdk import ObjectStoragePath
+
 from airflow_provider_apimart.client.errors import (
     ApimartError,
     ConfigurationError,
@@ -27,7 +28,9 @@ def target_of(output_path: str | ObjectStoragePath) -> Target:
         fs = path.fs
     except Exception as error:
         # Storage back ends raise what they like here: a missing package, a missing connection, an unknown scheme.
-        raise ConfigurationError(f"output_path={uri!r}: this storage cannot be used: {type(error).__name__}: {error}") from error
+        raise ConfigurationError(
+            f"output_path={uri!r}: this storage cannot be used: {type(error).__name__}: {error}"
+        ) from error
     inner = str(path.path)
     return Target(fs=fs, path=inner.rstrip("/") + "/" if uri.endswith("/") else inner, uri=uri)
 
@@ -52,7 +55,9 @@ def _read_image(name: str, path: str, request: VeoRequest) -> LocalImage:
             # One byte over the limit is enough to know that it is over.
             content = file.read(MAX_UPLOAD_BYTES + 1)
     except (FileNotFoundError, IsADirectoryError, PermissionError, ValueError, ImportError) as error:
-        problem = f"allowed: an http(s) URL, asset://…, or the path of a readable image; {type(error).__name__}: {error}"
+        problem = (
+            f"allowed: an http(s) URL, asset://…, or the path of a readable image; {type(error).__name__}: {error}"
+        )
         raise InvalidParameterError((FieldProblem(name, path, problem),)) from None
     except Exception as error:
         # What object stores raise when they are out of reach is theirs; a retry may find them again.

@@ -1,7 +1,7 @@
 """Buttons on the task: the finished video, and help when it failed.
 
-Airflow asks for a link at the end of each part of a task, in the process that ran it, and keeps the answer: so the operator
-carries what it knows as attributes, and nothing is looked up.
+Airflow asks for a link at the end of each part of a task, in the process that ran it, and keeps the answer: so the
+operator carries what it knows as attributes, and nothing is looked up.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from airflow_provider_apimart.client.errors import FieldProblem
 from airflow_provider_apimart.client.request import VeoRequest
 
 
-class InvalidVeoArgument(AirflowFailException, ValueError):  # noqa: N818 - named after what it is about, as ValueError is
+class InvalidVeoArgument(AirflowFailException, ValueError):
     """An argument that can never work. Fails the DAG's import, or the task without a retry; nothing was submitted."""
 
 
@@ -73,5 +73,9 @@ def output_problems(value: Any) -> list[FieldProblem]:
     if value is None or not isinstance(value, str):
         return []
     if not value.strip() or any(ord(c) < 32 for c in value):
-        return [FieldProblem("output_path", value, "allowed: a path such as /data/clip.mp4 or s3://conn@bucket/folder/, or None")]
+        return [
+            FieldProblem(
+                "output_path", value, "allowed: a path such as /data/clip.mp4 or s3://conn@bucket/folder/, or None"
+            )
+        ]
     return []

@@ -1,7 +1,8 @@
 """``VeoGenerateOperator``: a prompt becomes a landed video, paid for once.
 
-Thin on purpose. What is paid for is decided and sent by ``generation/purchase.py``; when to ask by ``generation/polling.py``; how
-a video comes into storage by ``generation/delivery.py``. The deferrable and the sync path differ only in who waits.
+Thin on purpose. What is paid for is decided and sent by ``generation/purchase.py``; when to ask by
+``generation/polling.py``; how a video comes into storage by ``generation/delivery.py``. The deferrable and the sync
+path differ only in who waits.
 """
 
 from __future__ import annotations
@@ -53,16 +54,16 @@ TRIGGERER_GRACE = timedelta(minutes=15)
 class VeoGenerateOperator(BaseOperator):
     """Generate a video with Veo through APIMart, wait for it, and land it in storage.
 
-    A generation is paid for once, whatever crashes: a retry re-attaches to the generation that an earlier try paid for. The
-    request's parameters have APIMart's names; what is not given is not sent. All of them are templated.
+    A generation is paid for once, whatever crashes: a retry re-attaches to the generation that an earlier try paid
+    for. The request's parameters have APIMart's names; what is not given is not sent. All of them are templated.
 
     Returns (XCom) ``{"generation_id", "status", "model", "cost_usd", "submitted_at", "completed_at", "videos": [{"url",
     "expires_at", "path", "bytes", "sha256", "duration_seconds", "width", "height", "has_audio"}]}``; ``path`` and what follows
     are null without ``output_path``. Times are ISO 8601 in UTC.
 
     :param prompt: what to show.
-    :param model: ``veo3.1-fast-official``, ``veo3.1-quality-official``, or ``veo3.1-fast``, ``-quality``, ``-lite``. Another id is
-        sent as it is, with a warning.
+    :param model: ``veo3.1-fast-official``, ``veo3.1-quality-official``, or ``veo3.1-fast``, ``-quality``, ``-lite``.
+        Another id is sent as it is, with a warning.
     :param negative_prompt: what to keep out of the video.
     :param duration: seconds: 4, 6 or 8 (APIMart's default).
     :param aspect_ratio: ``16:9`` (APIMart's default) or ``9:16``.
@@ -76,16 +77,17 @@ class VeoGenerateOperator(BaseOperator):
     :param resize_mode: ``pad`` (APIMart's default) or ``crop``; only with a frame.
     :param enhance_prompt: only ``True`` is allowed; leave it out otherwise.
     :param extra_body: further fields of the request, sent as they are.
-    :param output_path: where the video goes: a local path or any ``ObjectStoragePath`` such as ``s3://conn@bucket/clip.mp4``. One
-        that ends in ``/`` is a folder, and the file is named after the generation. ``None`` lands nothing.
+    :param output_path: where the video goes: a local path or any ``ObjectStoragePath`` such as
+        ``s3://conn@bucket/clip.mp4``. One that ends in ``/`` is a folder, and the file is named after the generation.
+        ``None`` lands nothing.
     :param apimart_conn_id: the connection.
     :param deferrable: wait in the triggerer (``True``) or in the worker.
-    :param timeout: how long a generation may take from its submission: ``timedelta`` or seconds. After it the try fails and the
-        generation is parked: the next try, or a clear, re-attaches.
+    :param timeout: how long a generation may take from its submission: ``timedelta`` or seconds. After it the try
+        fails and the generation is parked: the next try, or a clear, re-attaches.
     :param poll_interval: seconds between two questions; ``None`` adapts to how long such jobs take.
     :param on_clear: ``"reuse"``: a cleared task goes on with its generation. ``"regenerate"``: it pays for a new one.
-    :param on_unknown_submit: what to do when nobody knows whether a submission was carried out. ``"resend"``: the identical request
-        under the same idempotency key. ``"fail"``: nothing, until a person has looked.
+    :param on_unknown_submit: what to do when nobody knows whether a submission was carried out. ``"resend"``: the
+        identical request under the same idempotency key. ``"fail"``: nothing, until a person has looked.
     :param max_cost_usd: refuse, before anything is paid, a request that costs more by the list price.
     """
 
@@ -188,7 +190,9 @@ class VeoGenerateOperator(BaseOperator):
                 sample_count=request.sample_count or 1,
             )
             if estimate is None:
-                allowed = f"the price of {request.model} is not known here, so it cannot be compared; leave it out to go on"
+                allowed = (
+                    f"the price of {request.model} is not known here, so it cannot be compared; leave it out to go on"
+                )
                 arguments.refuse(self._owner, [FieldProblem("max_cost_usd", self.max_cost_usd, allowed)])
             elif estimate.usd > limit:
                 allowed = f"this request costs about {estimate.usd} USD ({estimate.basis}, list price)"
@@ -258,10 +262,11 @@ class VeoGenerateOperator(BaseOperator):
         try:
             return super().resume_execution(next_method, next_kwargs, context)
         except (TaskDeferralTimeout, TaskDeferralError) as error:
-            # Airflow has replaced the kwargs, so only the store still knows the generation. It is not lost: the next try
-            # re-attaches.
+            # Airflow has replaced the kwargs, so only the store still knows the generation. It is not lost: the next
+            # try re-attaches.
             self.log.error(
-                "Airflow ended the wait (%s). The generation goes on at APIMart and is billed when it completes (there is no "
+                "Airflow ended the wait (%s). The generation goes on at APIMart and is billed when it completes "
+                "(there is no "
                 "cancel); the next try, or a clear, re-attaches to it without paying again.",
                 error,
             )
@@ -301,7 +306,10 @@ class VeoGenerateOperator(BaseOperator):
         self.defer(
             trigger=VeoGenerationTrigger(**watch, apimart_conn_id=self.apimart_conn_id),
             method_name="execute_complete",
-            kwargs={"record": record.model_dump(mode="json"), "request": request.model_dump(mode="json", exclude_none=True)},
+            kwargs={
+                "record": record.model_dump(mode="json"),
+                "request": request.model_dump(mode="json", exclude_none=True),
+            },
             timeout=timedelta(seconds=max(0.0, watch["deadline"] - time.time())) + TRIGGERER_GRACE,
         )
 
@@ -372,7 +380,9 @@ class VeoGenerateOperator(BaseOperator):
     def _unlanded(self, record: Record, view: Generation) -> dict[str, Any]:
         expired = [video for video in view.videos if video.expires_at and video.expires_at <= datetime.now(UTC)]
         if expired:
-            raise VideoExpiredError(f"the URL of generation {record.generation_id} expired at {report.iso(expired[0].expires_at)}")
+            raise VideoExpiredError(
+                f"the URL of generation {record.generation_id} expired at {report.iso(expired[0].expires_at)}"
+            )
         return self._result(record, view, ())
 
     def _result(self, record: Record, view: Generation | None, landed: Sequence[LandedVideo]) -> dict[str, Any]:

@@ -1,8 +1,8 @@
 """The wait for one generation, in Airflow's triggerer.
 
-A trigger only asks: it submits nothing, so a restart costs nothing (invariant 5). It carries no secret: the key is looked up
-when it runs. No error ends the wait, only APIMart's final word or the deadline that the worker computed (invariant 4), and the
-first event comes no sooner than 12 s after the deferral (invariant 10).
+A trigger only asks: it submits nothing, so a restart costs nothing (invariant 5). It carries no secret: the key is
+looked up when it runs. No error ends the wait, only APIMart's final word or the deadline that the worker computed
+(invariant 4), and the first event comes no sooner than 12 s after the deferral (invariant 10).
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
+
 from airflow_provider_apimart.client import protocol
 from airflow_provider_apimart.client.client import AsyncApimartClient
 from airflow_provider_apimart.client.errors import AuthenticationError, ConfigurationError
@@ -27,8 +28,8 @@ EVENT_VERSION = 1
 class VeoGenerationTrigger(BaseTrigger):
     """Fires when a generation is finished, or when its deadline has passed.
 
-    The event is plain JSON: ``{"version", "generation_id", "reason": "finished" | "deadline", "generation", "failures"}``, where
-    ``generation`` is APIMart's final word (:class:`~airflow_provider_apimart.client.models.Generation`) or ``None``.
+    The event is plain JSON: ``{"version", "generation_id", "reason": "finished" | "deadline", "generation",
+    "failures"}``, where ``generation`` is APIMart's final word (:class:`~airflow_provider_apimart.client.models.Generation`) or ``None``.
 
     :param generation_id: what to ask for.
     :param submitted_at: unix seconds of the submission.
