@@ -1,8 +1,9 @@
 """A weekly marketing run: a table of products becomes landed videos, and each is published to a CMS.
 
-``generate`` is mapped over the table: one task instance a product, all of them waiting in the triggerer without a worker
-slot. ``publish`` posts what was landed to a webhook with Airflow's own HTTP provider. A retry of either pays for nothing:
-``generate`` goes on with the generation it has paid for, and the CMS tells by the generation's id what it knows already.
+``generate`` is mapped over the table: one task instance a product, all of them waiting in the triggerer without a
+worker slot. ``publish`` posts what was landed to a webhook with Airflow's own HTTP provider. A retry of either pays
+for nothing: ``generate`` goes on with the generation it has paid for, and the CMS tells by the generation's id what it
+knows already.
 """
 
 from __future__ import annotations

@@ -58,8 +58,8 @@ class VeoGenerateOperator(BaseOperator):
     for. The request's parameters have APIMart's names; what is not given is not sent. All of them are templated.
 
     Returns (XCom) ``{"generation_id", "status", "model", "cost_usd", "submitted_at", "completed_at", "videos": [{"url",
-    "expires_at", "path", "bytes", "sha256", "duration_seconds", "width", "height", "has_audio"}]}``; ``path`` and what follows
-    are null without ``output_path``. Times are ISO 8601 in UTC.
+    "expires_at", "path", "bytes", "sha256", "duration_seconds", "width", "height", "has_audio"}]}``; ``path`` and what
+    follows are null without ``output_path``. Times are ISO 8601 in UTC.
 
     :param prompt: what to show.
     :param model: ``veo3.1-fast-official``, ``veo3.1-quality-official``, or ``veo3.1-fast``, ``-quality``, ``-lite``.

@@ -29,7 +29,8 @@ class VeoGenerationTrigger(BaseTrigger):
     """Fires when a generation is finished, or when its deadline has passed.
 
     The event is plain JSON: ``{"version", "generation_id", "reason": "finished" | "deadline", "generation",
-    "failures"}``, where ``generation`` is APIMart's final word (:class:`~airflow_provider_apimart.client.models.Generation`) or ``None``.
+    "failures"}``, where ``generation`` is APIMart's final word
+    (:class:`~airflow_provider_apimart.client.models.Generation`) or ``None``.
 
     :param generation_id: what to ask for.
     :param submitted_at: unix seconds of the submission.
