@@ -54,17 +54,17 @@ clean:  ## Remove all that make has made
 $(BIN)/python:
 	@test -n "$(PYTHON)" || { echo "No Python >= 3.11 found; name one: make PYTHON=/path/to/python"; exit 1; }
 ifneq ($(UV),)
-	$(UV) venv --quiet --allow-existing --python "$$($(PYTHON) -c 'import sys; print(sys.executable)')" $(VENV)
+	@$(UV) venv --quiet --allow-existing --python "$$($(PYTHON) -c 'import sys; print(sys.executable)')" $(VENV)
 else
-	$(PYTHON) -m venv $(VENV)
+	@$(PYTHON) -m venv $(VENV)
 endif
 
 $(VENV)/.demo: constraints.txt pyproject.toml | $(BIN)/python
 	@echo "Installing Airflow and this provider into $(VENV) ..."
-	$(install) --editable '.[emulator]' apache-airflow apache-airflow-providers-http
+	@$(install) --editable '.[emulator]' apache-airflow apache-airflow-providers-http
 	@touch $@
 
 $(VENV)/.test: constraints.txt pyproject.toml | $(BIN)/python
 	@echo "Installing Airflow, this provider and the test tools into $(VENV) ..."
-	$(install) --editable '.[all,dev]'
+	@$(install) --editable '.[all,dev]'
 	@touch $@ $(VENV)/.demo
