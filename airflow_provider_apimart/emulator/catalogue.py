@@ -115,6 +115,17 @@ def _pricing_model(model: str) -> dict[str, Any]:
     }
 
 
+def _marketplace_entry(number: int, model: str) -> dict[str, Any]:
+    pricing = {
+        "starting_price": _price(model, "720p")["after_discount"],
+        "discount_rate": float(DISCOUNT),
+        "billing_type": "per_second" if model in OFFICIAL else "per_call",
+        "has_price": True,
+    }
+    names = {"model_name": model, "display_name": model, "media_type": "video"}
+    return {"id": number, **names, "pricing": pricing}
+
+
 def routes(context: Context) -> APIRouter:
     """Return the routes of this module."""
     router = APIRouter()
@@ -172,6 +183,14 @@ def routes(context: Context) -> APIRouter:
     @router.get("/api/pricing/models/all")
     async def all_prices() -> Response:
         return JSONResponse({"success": True, "data": {"models": {"video": [price_entry(name) for name in MODELS]}}})
+
+    @router.get("/api/marketplace/models")
+    async def marketplace(page: int = 1, page_size: int = 20) -> Response:
+        size = max(1, min(page_size, 100))
+        shown = MODELS[(max(1, page) - 1) * size :][:size]
+        models = [_marketplace_entry(MODELS.index(name) + 1, name) for name in shown]
+        data = {"total": len(MODELS), "page": page, "page_size": size, "models": models}
+        return JSONResponse({"success": True, "data": data})
 
     @router.get("/api/pricing/model")
     async def one_price(model: str = "") -> Response:

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import ssl
+from functools import cache
 from typing import Any
 
 import httpx
 
 from airflow_provider_apimart.emulator.settings import DEFAULT_KEY
+
+
+@cache
+def _tls() -> ssl.SSLContext:
+    # httpx loads the certificates of the system for every client, which takes longer than a call to loopback.
+    return ssl.create_default_context()
 
 
 class EmulatorControl:
@@ -22,7 +30,7 @@ class EmulatorControl:
 
     def _call(self, method: str, path: str, payload: Any = None) -> Any:
         # The environment's proxies are not for loopback.
-        with httpx.Client(base_url=self.base_url, trust_env=False, timeout=30) as client:
+        with httpx.Client(base_url=self.base_url, trust_env=False, timeout=30, verify=_tls()) as client:
             response = client.request(method, f"/_emulator/{path}", json=payload if payload is not None else {})
         if response.is_error:
             raise ValueError(response.json()["error"]["message"])

@@ -83,7 +83,7 @@ class Emulator(EmulatorControl):
 
     def __init__(self, *, host: str = HOST, port: int = 0, **options: Any) -> None:
         self.settings = EmulatorSettings(**{"job_seconds": 0.0, **options})
-        super().__init__("", self.settings.api_keys[0])
+        super().__init__("", *self.settings.api_keys[:1])
         self._host, self._port = host, port
         self._server: uvicorn.Server | None = None
         self._thread: threading.Thread | None = None
@@ -178,7 +178,7 @@ class EmulatorProcess(EmulatorControl):
             weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
             state = Path(folder) / "state.db"
         self.settings = EmulatorSettings(**{"job_seconds": 0.0, **options, "state": Path(state)})
-        super().__init__("", self.settings.api_keys[0])
+        super().__init__("", *self.settings.api_keys[:1])
         self._port = port
         self._child: subprocess.Popen[str] | None = None
 

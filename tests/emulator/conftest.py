@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -20,8 +21,13 @@ OFFICIAL = {"model": "veo3.1-fast-official", "prompt": "a golden retriever on th
 EXT = {"model": "veo3.1-fast", "prompt": "a golden retriever on the beach"}
 
 
+# Loading the system's certificates for each client would take most of the time of these tests.
+TLS = ssl.create_default_context()
+
+
 def connect(base_url: str, key: str) -> httpx.Client:
-    return httpx.Client(base_url=base_url, headers={"Authorization": f"Bearer {key}"}, trust_env=False, timeout=30)
+    headers = {"Authorization": f"Bearer {key}"}
+    return httpx.Client(base_url=base_url, headers=headers, trust_env=False, timeout=30, verify=TLS)
 
 
 @pytest.fixture
@@ -38,7 +44,7 @@ def api(emulator: Emulator) -> Iterator[httpx.Client]:
 @pytest.fixture
 def plain() -> Iterator[httpx.Client]:
     """A client without a key, as one that fetches media should be."""
-    with httpx.Client(trust_env=False, timeout=30) as client:
+    with httpx.Client(trust_env=False, timeout=30, verify=TLS) as client:
         yield client
 
 

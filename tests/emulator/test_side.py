@@ -91,6 +91,8 @@ def test_prices_are_public(emulator: Emulator, plain):
     assert entries["veo3.1-lite"]["unit"] == "usd_per_call"
     one = plain.get(f"{emulator.base_url}/api/pricing/model", params={"model": "veo3.1-lite"}).json()
     assert (one["success"], one["data"]["resolution_prices"]["4k"]) == (True, 0.57)
+    market = plain.get(f"{emulator.base_url}/api/marketplace/models", params={"page": 2, "page_size": 5}).json()["data"]
+    assert (market["total"], [model["id"] for model in market["models"]]) == (8, [6, 7, 8])
     assert plain.get(f"{emulator.base_url}/api/pricing/model", params={"model": "x"}).json()["success"] is False
 
 
