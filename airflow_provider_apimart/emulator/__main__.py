@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import signal
 import sys
 import threading
@@ -44,7 +45,9 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _watch_stdin(running: uvicorn.Server) -> None:
-    sys.stdin.buffer.read()
+    # Not through sys.stdin: its lock, held by a thread that waits, is fatal to the interpreter's own end.
+    while os.read(0, 4096):
+        continue
     running.should_exit = True
 
 
