@@ -80,7 +80,7 @@ def _picture(spec: VideoSpec) -> bytearray:
 def _fill(plane: Any, data: bytes | bytearray, width: int) -> None:
     """Copy tightly packed samples into a plane whose rows may be padded."""
     if plane.line_size == width:
-        plane.update(bytes(data))
+        plane.update(data)
         return
     pad = bytes(plane.line_size - width)
     plane.update(b"".join(bytes(data[at : at + width]) + pad for at in range(0, len(data), width)))
