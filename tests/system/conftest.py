@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,9 +10,11 @@ import pytest
 
 from airflow_provider_apimart.emulator.server import EmulatorProcess
 from dev.local_airflow import LocalAirflow
-from dev.stage import connections_env
+from dev.stage import EXAMPLE_DAGS, connections_env
 
 DAGS = Path(__file__).parent / "dags"
+#: The key: looked for wherever Airflow writes.
+SECRET = "sk-system-test-9f3b7c1e5a"
 _HERE = Path(__file__).parent
 
 
@@ -25,7 +28,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def emulator_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmulatorProcess]:
     """An emulator whose jobs end a while after the 12 s that a deferral must last."""
-    with EmulatorProcess(tmp_path_factory.mktemp("emulator") / "state.sqlite", job_seconds=15) as emulator:
+    state = tmp_path_factory.mktemp("emulator") / "state.sqlite"
+    with EmulatorProcess(state, job_seconds=15, api_keys=(SECRET,)) as emulator:
         yield emulator
 
 
@@ -39,7 +43,10 @@ def output_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def local_airflow(
     emulator_process: EmulatorProcess, output_root: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[LocalAirflow]:
-    """A whole Airflow with the DAGs of ``tests/system/dags`` and a connection to the emulator."""
+    """A whole Airflow with the example DAGs, the DAGs of ``tests/system/dags`` and a connection to the emulator."""
     env = {**connections_env(emulator_process), "APIMART_OUTPUT_ROOT": str(output_root)}
-    with LocalAirflow(tmp_path_factory.mktemp("airflow"), DAGS, env=env) as airflow:
+    folder = tmp_path_factory.mktemp("dags")
+    shutil.copytree(EXAMPLE_DAGS, folder, dirs_exist_ok=True)
+    shutil.copytree(DAGS, folder, dirs_exist_ok=True)
+    with LocalAirflow(tmp_path_factory.mktemp("airflow"), folder, env=env) as airflow:
         yield airflow
