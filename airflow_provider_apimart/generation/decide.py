@@ -11,6 +11,7 @@ another request (inputs changed)                                                
 any                                             cleared, and ``on_clear="regenerate"``      submit number 1 of the epoch
 intent (the outcome of the POST is unknown)     ``on_unknown_submit="fail"``                refuse
 intent                                          older than the key's life                   refuse
+intent                                          under another API key or host               refuse
 intent                                          else                                        resend: same key, same body
 refused (nothing was done)                                                                  submit, same key
 submitted                                       APIMart does not answer, or not finished    wait (re-attach)
@@ -29,7 +30,7 @@ landed                                          a file is gone or damaged, URL e
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Literal
 
@@ -98,6 +99,7 @@ def decide(
     view: Generation | None,
     now: datetime,
     files_whole: bool = False,
+    account: str | None = None,
 ) -> Decision:
     """Return what to do next.
 
@@ -106,6 +108,7 @@ def decide(
     :param clear_epoch: Airflow's, now (see :class:`.Identity`).
     :param view: APIMart's answer about ``record.generation_id``; ``None`` where it was not asked or did not say.
     :param files_whole: the landed files were looked at and are whole, and are where they belong.
+    :param account: the API key and host that a resend would go to (:func:`.identity.account_mark`).
     """
     # With "reuse" a clear changes nothing, so its counter stays out of the key: even a lost record cannot pay twice.
     epoch = clear_epoch if policy.on_clear == "regenerate" else 0
@@ -113,11 +116,12 @@ def decide(
         return Decision(Action.SUBMIT, "nothing was submitted before", epoch)
     if record.fingerprint != fingerprint:
         return Decision(Action.SUBMIT, "the inputs have changed since the last submission", epoch)
-    if policy.on_clear == "regenerate" and record.epoch != epoch:
+    # Only a later epoch is a clear: an earlier one is a try that outlived its clear, or an edit of `retries`.
+    if policy.on_clear == "regenerate" and record.epoch < epoch:
         return Decision(Action.SUBMIT, 'the task was cleared with on_clear="regenerate"', epoch)
     match record.state:
         case RecordState.INTENT:
-            return _after_unknown_outcome(record, policy, now)
+            return _after_unknown_outcome(record, policy, now, account)
         case RecordState.REFUSED:
             return Decision(
                 Action.SUBMIT, "the last submission was refused and not charged", record.epoch, record.number
@@ -139,6 +143,9 @@ def judge(record: Record, view: Generation) -> Decision:
 
     The one difference to :func:`decide`: a failure ends the try that saw it, so that Airflow's retries set the pace.
     """
+    if record.state is RecordState.LANDED and not view.videos:
+        # It was completed and paid for once: whatever is said of it later, it does not free another one.
+        return _landed_but_gone(record, view, datetime.now(UTC))
     decision = _submitted(record, view)
     if decision.action is not Action.SUBMIT:
         return decision
@@ -151,13 +158,18 @@ def judge(record: Record, view: Generation) -> Decision:
     return Decision(Action.FAIL, "the generation failed", error=error)
 
 
-def _after_unknown_outcome(record: Record, policy: Policy, now: datetime) -> Decision:
+def _after_unknown_outcome(record: Record, policy: Policy, now: datetime, account: str | None) -> Decision:
     who = f"idempotency key {record.idempotency_key}, submitted about {record.intent_at:%Y-%m-%d %H:%M:%S} UTC"
     check = f"look in APIMart's console whether it was made ({who})"
     if policy.on_unknown_submit == "fail":
         text = 'the outcome of an earlier submission is not known and on_unknown_submit="fail"'
     elif now - record.intent_at >= KEY_LIFE:
         text = "the outcome of an earlier submission is not known, and APIMart has forgotten its key by now (24 hours)"
+    elif None not in (record.account, account) and record.account != account:
+        text = (
+            "the outcome of an earlier submission is not known, and it was sent with another API key or to another "
+            "host, where alone its idempotency key means something"
+        )
     else:
         return Decision(Action.RESEND, "the outcome of the last submission is not known", record.epoch, record.number)
     message = (
@@ -172,14 +184,13 @@ def _submitted(record: Record, view: Generation | None) -> Decision:
     if view.status is GenerationStatus.COMPLETED and view.videos:
         return Decision(Action.LAND, f"generation {record.generation_id} is completed")
     if view.rejected:
-        return Decision(Action.FAIL, "the content was rejected", error=_rejected(record, view.error_message))
+        return Decision(Action.FAIL, "the content was rejected", error=_rejected(record, view.error_message, view))
     if view.status is GenerationStatus.COMPLETED:
         cost = "an unknown amount" if view.cost_usd is None else f"{view.cost_usd:g} USD"
         error = EmptyResultError(
             f"APIMart reports generation {record.generation_id} as completed, but without a video"
             f"{f' ({view.error_message})' if view.error_message else ''}. It was billed with {cost}, which is for "
-            "APIMart's "
-            f"support to settle. Retries do not pay again; {REGENERATE_HINT}",
+            f"APIMart's support to settle. Retries do not pay again; {REGENERATE_HINT}",
             generation_id=record.generation_id or "",
         )
         return Decision(Action.FAIL, "completed without a video", error=error)
@@ -191,11 +202,15 @@ def _next_number(record: Record) -> Decision:
     return Decision(Action.SUBMIT, reason, record.epoch, record.number + 1)
 
 
-def _rejected(record: Record, message: str | None) -> ContentRejectedError:
+def _rejected(record: Record, message: str | None, view: Generation | None = None) -> ContentRejectedError:
+    cost = record.cost_usd if view is None else view.cost_usd
+    completed = view is None or view.status is GenerationStatus.COMPLETED
+    money = "Rejected generations are not charged"
+    if cost and completed:
+        money = f"It was billed with {cost:g} USD all the same, which is for APIMart's support to settle"
     return ContentRejectedError(
-        f"APIMart refused the content of generation {record.generation_id}: {message or 'no reason given'}. "
-        "Rejected generations are not charged. The same request would be refused again: change the prompt or the "
-        "images",
+        f"APIMart refused the content of generation {record.generation_id}: {message or 'no reason given'}. {money}. "
+        "The same request would be refused again: change the prompt or the images",
         generation_id=record.generation_id or "",
     )
 
@@ -209,8 +224,8 @@ def _landed_but_gone(record: Record, view: Generation | None, now: datetime) -> 
     where = ", ".join(video.path for video in record.landed) or "nowhere"
     error = GenerationRefusedError(
         f"Generation {record.generation_id} was landed ({where}), but a file is missing, damaged or belongs "
-        "elsewhere now, and "
-        f"the video's URL has expired. Nothing was paid again; {REGENERATE_HINT}",
+        f"elsewhere now, and APIMart has no URL of the video that still works. Nothing was paid again; "
+        f"{REGENERATE_HINT}",
         generation_id=record.generation_id or "",
     )
     return Decision(Action.REFUSE, "the landed file is gone and the URL has expired", error=error)

@@ -52,6 +52,11 @@ def idempotency_key(identity: Identity, *, epoch: int, number: int, fingerprint:
     return f"airflow-veo-{_digest([*place, epoch, number, fingerprint])}"
 
 
+def account_mark(base_url: str, api_key: str) -> str:
+    """Return what tells one API key at one host from another: 32 bits of a hash, far too few to tell the key."""
+    return _digest([base_url, api_key])[:8]
+
+
 def _digest(value: Any) -> str:
     text = json.dumps(value, ensure_ascii=True, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()

@@ -116,7 +116,9 @@ class Watch:
 
     def first_wait(self, now: float) -> float:
         """Return the seconds before the first poll: none for a generation that has been running for a while."""
-        return self._clip(max(0.0, (self.poll_interval or FIRST_POLL_SECONDS) - (now - self.submitted_at)), now)
+        longest = self.poll_interval or FIRST_POLL_SECONDS
+        # A clock that is behind the worker's must not make it wait longer than for one submitted just now.
+        return self._clip(min(longest, max(0.0, longest - (now - self.submitted_at))), now)
 
     def saw(self, view: Generation, now: float) -> Step:
         """Take APIMart's answer."""
@@ -136,7 +138,9 @@ class Watch:
         self.failures += 1
         if now >= self.deadline:
             return Step(None, None, f"no answer about generation {self.generation_id}: {error}", True)
-        seconds = self._clip(self._jittered(error_interval(self.failures, error)), now)
+        seconds = error_interval(self.failures, error)
+        # Spread upwards only: a Retry-After is a floor.
+        seconds = self._clip(seconds * (1 + 0.1 * self.jitter), now)
         # The 1st, 2nd, 4th, 8th… in a row: told, but not over and over.
         say = self.failures & (self.failures - 1) == 0
         text = (
@@ -149,7 +153,9 @@ class Watch:
         if view.progress and view.progress >= 10:
             return max(elapsed + 1, elapsed * 100 / view.progress)
         # APIMart's estimates have been seen four times too high, never too low.
-        return min(self.median_seconds, view.estimated_seconds or math.inf) or self.median_seconds
+        if view.estimated_seconds and view.estimated_seconds > 0:
+            return max(1.0, min(self.median_seconds, view.estimated_seconds))
+        return self.median_seconds
 
     def _jittered(self, seconds: float) -> float:
         return seconds * (0.9 + 0.2 * self.jitter)

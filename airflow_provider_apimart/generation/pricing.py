@@ -22,6 +22,7 @@ PER_SECOND: dict[str, tuple[Decimal, Decimal]] = {
     "veo3.1-fast-official": (Decimal("0.064"), Decimal("0.08")),
     "veo3.1-quality-official": (Decimal("0.16"), Decimal("0.32")),
 }
+PER_SECOND_SIZES = ("720p", "1080p", "4k")
 OFFICIAL_4K_FACTOR = Decimal(2)
 #: Names under which the price page lists the same models.
 ALIASES = {f"{model}-ext": model for model in PER_VIDEO}
@@ -43,10 +44,10 @@ def list_price(
     generate_audio: bool = False,
     sample_count: int = 1,
 ) -> Estimate | None:
-    """Return the list price of one request, or ``None`` for a model that has no published price."""
+    """Return the list price of one request, or ``None`` for a model or a size that has no published price."""
     size = resolution.lower()
     model = ALIASES.get(model, model)
-    if model in PER_SECOND:
+    if model in PER_SECOND and size in PER_SECOND_SIZES:
         rate = PER_SECOND[model][generate_audio]
         guess = ""
         if size == "4k":

@@ -4,11 +4,13 @@ Why it never pays twice:
 
 1. What to do is decided by :func:`.decide.decide` alone, from the record and APIMart's own word.
 2. The intent (key, number, uploaded frames) is saved *before* the POST. A process that dies after it leaves the key
-behind,
-   and the next try sends the identical body with the identical key, which APIMart answers with the first one's id.
+   behind, and the next try sends the identical body with the identical key, which APIMart answers with the first one's
+   id.
 3. The id is saved right after. From then on tries only ask.
 4. A next number, and with it another key, comes only from APIMart's word that the last generation failed.
 5. An error that does not say "nothing was done" leaves the intent as it is.
+6. Two tries at once (a zombie and its retry) compute the same key, so APIMart gives both the same generation. Neither
+   writes over what the other has written down meanwhile, as far as a store without a compare-and-swap allows.
 
 Dying on the line before the POST costs nothing; on the line after it, the replay finds the generation. The crash
 matrix in the tests kills a process at each of these lines.
@@ -27,9 +29,18 @@ from airflow_provider_apimart.client.errors import ApimartError, Charge
 from airflow_provider_apimart.client.models import Generation, Submission
 from airflow_provider_apimart.client.request import VeoRequest
 from airflow_provider_apimart.generation.decide import Action, Decision, Policy, decide, judge
-from airflow_provider_apimart.generation.identity import Identity, fingerprint, idempotency_key
+from airflow_provider_apimart.generation.identity import Identity, account_mark, fingerprint, idempotency_key
 from airflow_provider_apimart.generation.images import LocalImage
-from airflow_provider_apimart.generation.record import Record, RecordState, RecordStore
+from airflow_provider_apimart.generation.record import (
+    MAX_ID_LENGTH,
+    MAX_MODEL_LENGTH,
+    MAX_UPLOAD_URL_LENGTH,
+    Record,
+    RecordState,
+    RecordStore,
+    clipped,
+    note_of,
+)
 
 log = logging.getLogger(__name__)
 
@@ -77,6 +88,9 @@ class Purchase:
         self.request = request
         self.images = images
         self.policy = policy
+        self.account = account_mark(client.settings.base_url, client.settings.api_key)
+        # What the store holds as far as this try knows: anything else was written by another one.
+        self._stored: Record | None = None
         checksums = {name: f"sha256:{image.sha256}" for name, image in images.items()}
         self.fingerprint = fingerprint(request.body(checksums))
 
@@ -86,13 +100,15 @@ class Purchase:
         :param files_whole: tells whether the files of a landed record are whole and where they belong.
         :raises ApimartError: from the submission; the record says what is known of the money.
         """
-        record, replayed = self.store.load(), False
+        record = self._stored = self.store.load()
+        known_before = False
         while True:
             view = self._look(record)
-            if replayed and record and view and view.created_at:
+            if known_before and record and view and view.created_at:
                 # Without a record of the first submission only APIMart knows when that was; deadlines count from it.
                 record = record.but(submitted_at=min(view.created_at, record.submitted_at or view.created_at))
-            whole = bool(record and record.landed and files_whole(record))
+            same = record is not None and record.fingerprint == self.fingerprint
+            whole = bool(same and record and record.landed and files_whole(record))
             decision = decide(
                 record,
                 fingerprint=self.fingerprint,
@@ -101,18 +117,21 @@ class Purchase:
                 view=view,
                 now=datetime.now(UTC),
                 files_whole=whole,
+                account=self.account,
             )
             if decision.action is Action.SUBMIT:
-                record = self._intend(record, decision)
-                record, replayed = self._pay(record, doubtful=False)
+                record, ours = self._intend(record, decision)
+                if not ours:
+                    continue
+                record, known_before = self._pay(record, doubtful=False)
             elif decision.action is Action.RESEND and record is not None:
-                log.warning("%s: sending the identical request again under its key.", decision.reason.capitalize())
-                record, replayed = self._pay(record, doubtful=True)
+                log.warning("%s: sending the identical request again under its key.", _sentence(decision.reason))
+                record, known_before = self._pay(record, doubtful=True)
             else:
                 if record is None:
                     raise AssertionError(f"a decision to {decision.action} needs a record")
                 return Obtained(decision, record, view)
-            if not replayed:
+            if not known_before:
                 decision = Decision(Action.WAIT, f"generation {record.generation_id} was submitted")
                 return Obtained(decision, record, None)
             if record.number > MAX_NUMBER:
@@ -134,8 +153,10 @@ class Purchase:
             log.warning("APIMart does not say how generation %s is: %s", record.generation_id, error)
             return None
 
-    def _intend(self, old: Record | None, decision: Decision) -> Record:
-        """Write down what is about to be paid for."""
+    def _intend(self, old: Record | None, decision: Decision) -> tuple[Record, bool]:
+        """Write down what is about to be paid for. Returns the record, and whether it is this: where another try has
+        written one meanwhile (uploads take their time), it is that one, and has to be decided on anew.
+        """
         now = datetime.now(UTC)
         same = old is not None and old.fingerprint == self.fingerprint
         previous = old.previous if old else ()
@@ -145,36 +166,59 @@ class Purchase:
                 log.warning(
                     "%s. The earlier generation %s was or may have been paid for; it is left as it is, and stays in "
                     "the record.",
-                    decision.reason.capitalize(),
+                    _sentence(decision.reason),
                     old.generation_id or f"under key {old.idempotency_key}",
                 )
         key = idempotency_key(self.identity, epoch=decision.epoch, number=decision.number, fingerprint=self.fingerprint)
+        uploads, uploaded_at = self._uploads(old if same else None, now)
         record = Record(
             state=RecordState.INTENT,
             fingerprint=self.fingerprint,
             idempotency_key=key,
             epoch=decision.epoch,
             number=decision.number,
-            model=self.request.model,
-            uploads=self._uploads(old if same else None, now),
-            intent_at=now,
+            model=clipped(self.request.model, MAX_MODEL_LENGTH),
+            account=self.account,
+            uploads=uploads,
+            uploaded_at=uploaded_at,
+            # After the uploads, which can be slow: deadlines and the key's life count from the paid call.
+            intent_at=datetime.now(UTC),
             previous=previous,
         )
-        self.store.save(record)
-        return record
+        # A record that was replaced meanwhile is decided on; one that was deleted meanwhile was meant to be.
+        current = self.store.load()
+        if current is not None and current != self._stored:
+            log.warning("Another try of this task has written its record meanwhile: deciding anew.")
+            self._stored = current
+            return current, False
+        self._save(record)
+        return record, True
 
-    def _uploads(self, old: Record | None, now: datetime) -> dict[str, str]:
-        """Return the URLs of the local frames, uploading what is not up already. Uploads cost nothing."""
-        if old and set(old.uploads) == set(self.images) and now - old.intent_at < UPLOAD_LIFE:
-            return old.uploads
+    def _save(self, record: Record) -> None:
+        self.store.save(record)
+        self._stored = record
+
+    def _uploads(self, old: Record | None, now: datetime) -> tuple[dict[str, str], datetime | None]:
+        """Return the URLs of the local frames and when they were uploaded, uploading what is not up already."""
+        if old and set(old.uploads) == set(self.images) and now - (old.uploaded_at or old.intent_at) < UPLOAD_LIFE:
+            return old.uploads, old.uploaded_at
         uploads = {}
         for name, image in self.images.items():
-            uploads[name] = self.client.upload_image(image.filename, image.content, image.content_type).url
+            try:
+                url = self.client.upload_image(image.filename, image.content, image.content_type).url
+            except ApimartError as error:
+                # Whether or not it arrived: uploads cost nothing, and nothing else has been sent.
+                error.charge = Charge.NO
+                raise
+            if len(url) > MAX_UPLOAD_URL_LENGTH:
+                raise errors.ResponseError(f"APIMart's upload answer holds a URL of {len(url)} characters")
+            uploads[name] = url
             log.info("Uploaded %s (%s, %d bytes).", name, image.content_type, len(image.content))
-        return uploads
+        return uploads, now if uploads else None
 
     def _pay(self, record: Record, *, doubtful: bool) -> tuple[Record, bool]:
-        """Send the paid POST and write down what came of it. Returns the record, and whether the answer was a replay.
+        """Send the paid POST and write down what came of it. Returns the record, and whether the generation may be
+        older than this POST.
 
         :param doubtful: an earlier try may have been carried out, so that even "nothing was done" leaves the doubt.
         """
@@ -185,16 +229,27 @@ class Purchase:
             )
         except ApimartError as error:
             if error.charge is Charge.NO and not doubtful and not isinstance(error, _CONFLICTS):
-                self.store.save(record.but(state=RecordState.REFUSED, note=str(error)[:500]))
+                self._refused(record, error)
             raise
+        if len(answer.generation_id) > MAX_ID_LENGTH:
+            raise errors.MissingTaskIdError(f"APIMart named a task id of {len(answer.generation_id)} characters")
         submitted = record.but(
             state=RecordState.SUBMITTED,
             generation_id=answer.generation_id,
             # A replay answers for the first request, which was sent when the intent was written or soon after.
-            submitted_at=record.intent_at if answer.replayed or doubtful else datetime.now(UTC),
+            submitted_at=record.intent_at if answer.replayed else datetime.now(UTC),
         )
         self._remember(submitted, answer)
-        return submitted, answer.replayed
+        return submitted, answer.replayed or doubtful
+
+    def _refused(self, record: Record, error: ApimartError) -> None:
+        """Write down that nothing was done, unless another try under the same key has got further."""
+        try:
+            if self.store.load() == self._stored:
+                self._save(record.but(state=RecordState.REFUSED, note=note_of(str(error))))
+        except Exception as failure:
+            # The intent stays, which is safe, and the refusal is what the user has to hear.
+            log.warning("The record could not be written (%s); it says that the outcome is not known.", failure)
 
     def _remember(self, record: Record, answer: Submission) -> None:
         log.info(
@@ -205,7 +260,7 @@ class Purchase:
             record.idempotency_key,
         )
         try:
-            self.store.save(record)
+            self._save(record)
         except Exception as error:
             # The id is in this process's hands and in the log; the intent still finds it again through its key.
             log.error(
@@ -224,6 +279,28 @@ def settle(store: RecordStore, record: Record, view: Generation) -> tuple[Decisi
         state = RecordState.REJECTED
     elif isinstance(decision.error, errors.GenerationFailedError):
         state = RecordState.FAILED
-    record = record.but(state=state, cost_usd=view.cost_usd, completed_at=view.completed_at, note=view.error_message)
-    store.save(record)
+    record = record.but(
+        state=state, cost_usd=view.cost_usd, completed_at=view.completed_at, note=note_of(view.error_message)
+    )
+    keep(store, record)
     return decision, record
+
+
+def keep(store: RecordStore, record: Record) -> None:
+    """Save what has become of a generation, unless the record is another generation's by now: an old try that comes to
+    its end must not make the store forget what a newer one has paid for.
+    """
+    current = store.load()
+    if current is None or current.idempotency_key == record.idempotency_key:
+        store.save(record)
+        return
+    log.warning(
+        "The record of generation %s was replaced meanwhile by that of %s, which stays.",
+        record.generation_id,
+        current.generation_id or f"the one under key {current.idempotency_key}",
+    )
+
+
+def _sentence(reason: str) -> str:
+    # Not str.capitalize: that would make lower case of ids.
+    return reason[:1].upper() + reason[1:]

@@ -1,23 +1,28 @@
 """The record: what is known of one generation, kept outside the worker so that the next try finds it.
 
-It is small (under 64 KB whatever the prompt), versioned, and holds no secret: no key, no URL of a video. It is
-written twice around the paid call, as an intent before it and with the id after it; where a crash falls between the
-two, the intent tells the next try which key to send again.
+It is small (under 64 KB whatever the prompt and whatever APIMart says), versioned, and holds no secret: no key, no URL
+of a video. It is written twice around the paid call, as an intent before it and with the id after it; where a crash
+falls between the two, the intent tells the next try which key to send again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from datetime import datetime
+import json
+import re
 from enum import StrEnum
 from typing import Any, Literal, Protocol
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 
 from airflow_provider_apimart.client.errors import ApimartError
 
 #: Superseded generations that are remembered, so that a paid one can still be found.
 MAX_PREVIOUS = 20
+#: Limits that keep the whole under 64 KB, in characters of JSON. Real ones are a tenth of them.
+MAX_MODEL_LENGTH = 200
+MAX_NOTE_LENGTH = 1000
+MAX_ID_LENGTH = 500
+MAX_UPLOAD_URL_LENGTH = 4000
 
 
 class RecordState(StrEnum):
@@ -60,7 +65,7 @@ class Previous(BaseModel):
     idempotency_key: str
     state: RecordState
     model: str
-    submitted_at: datetime | None = None
+    submitted_at: AwareDatetime | None = None
 
 
 class Record(BaseModel):
@@ -69,8 +74,11 @@ class Record(BaseModel):
     :param fingerprint: of the request it was made for.
     :param epoch: the clear epoch in its key.
     :param number: 1 for the first generation of a request; the next only after APIMart's own failure.
+    :param account: tells API keys apart without telling them: APIMart knows an idempotency key only under the API key
+        that it came with.
     :param uploads: URLs of uploaded frames, by field: a resend has to send the identical body.
-    :param intent_at: when the paid call was first about to be made: its key's 24 hours count from here.
+    :param uploaded_at: when the oldest of them was uploaded.
+    :param intent_at: when the paid call was about to be made: its key's 24 hours count from here.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -82,11 +90,13 @@ class Record(BaseModel):
     epoch: int
     number: int
     model: str
+    account: str | None = None
     uploads: dict[str, str] = {}
-    intent_at: datetime
+    uploaded_at: AwareDatetime | None = None
+    intent_at: AwareDatetime
     generation_id: str | None = None
-    submitted_at: datetime | None = None
-    completed_at: datetime | None = None
+    submitted_at: AwareDatetime | None = None
+    completed_at: AwareDatetime | None = None
     cost_usd: float | None = None
     note: str | None = None
     landed: tuple[LandedVideo, ...] = ()
@@ -146,8 +156,7 @@ def read_record(data: Any, where: str) -> Record:
         raise UnreadableRecordError(
             f"the record of this task's generation in {where} cannot be read ({'.'.join(map(str, first['loc']))}: "
             f"{first['msg']}). A generation may have been paid for, so nothing was submitted. If it was written by a "
-            "newer "
-            "version of the provider, use that version; else look for the generation in APIMart's console, then "
+            "newer version of the provider, use that version; else look for the generation in APIMart's console, then "
             "delete the record"
         ) from None
 
@@ -170,4 +179,16 @@ class NoRecordStore:
         self._record = record
 
 
-Clock = Callable[[], datetime]
+def clipped(text: str, limit: int) -> str:
+    """Return ``text`` cut so that it takes at most ``limit`` characters of JSON."""
+    if len(json.dumps(text[: limit + 1])) - 2 <= limit:
+        return text
+    text = text[: limit - 3]
+    while len(json.dumps(text)) - 2 > limit - 3:
+        text = text[: len(text) * 3 // 4]
+    return f"{text}..."
+
+
+def note_of(text: str | None) -> str | None:
+    """Return what a record may keep of a message: short, and without URLs, which can be signed."""
+    return None if text is None else clipped(re.sub(r"\bhttps?://\S+", "<url>", text), MAX_NOTE_LENGTH)

@@ -13,8 +13,9 @@ from typing import Any
 from airflow_provider_apimart.client import errors
 from airflow_provider_apimart.client.errors import ApimartError, Charge
 from airflow_provider_apimart.client.models import Generation, Video
-from airflow_provider_apimart.generation.record import LandedVideo, Record, RecordState
+from airflow_provider_apimart.generation.record import LandedVideo, Record, RecordState, UnreadableRecordError
 
+GO_ON = "A later try goes on from here"
 KEYS_PAGE = "https://apimart.ai/keys"
 VEO_PAGE = "https://docs.apimart.ai/en/api-reference/videos/veo3/generation-official"
 STATUS_PAGE = "https://docs.apimart.ai/en/api-reference/tasks/status"
@@ -35,15 +36,13 @@ _NEXT: tuple[tuple[type[ApimartError], str, str], ...] = (
     (
         errors.IdempotencyIndeterminateError,
         "APIMart itself does not know whether it made this generation: look in its console, and give its support the "
-        "request "
-        "id. Nothing is sent again by itself",
+        "request id. Nothing is sent again by itself",
         VEO_PAGE,
     ),
     (
         errors.IdempotencyKeyReusedError,
         "APIMart has seen another body under this key, so an earlier submission of this task exists: look in its "
-        "console. "
-        "Nothing is sent again by itself",
+        "console. Nothing is sent again by itself",
         VEO_PAGE,
     ),
     (errors.VideoExpiredError, 'To pay for a new one, clear the task with on_clear="regenerate"', STATUS_PAGE),
@@ -55,8 +54,7 @@ _NEXT: tuple[tuple[type[ApimartError], str, str], ...] = (
     (
         errors.ForbiddenAddressError,
         "The video's address is on a network that workers do not fetch from. Nothing is lost: a later try, or a "
-        "clear, asks "
-        "for the address again",
+        "clear, asks for the address again",
         STATUS_PAGE,
     ),
     (errors.LandingError, "The next try, or a clear, lands it without paying again", STATUS_PAGE),
@@ -74,24 +72,34 @@ def explain(error: ApimartError, record: Record | None) -> str:
 
     :param record: of the generation, as far as it is known.
     """
-    if isinstance(error, errors.GenerationError):
+    if isinstance(error, (errors.GenerationError, UnreadableRecordError)):
         # These are written where all of that is known.
         return str(error)
     money = _money(error, record)
-    advice = next((text for kind, text, _ in _NEXT if isinstance(error, kind)), "A later try goes on from here")
+    advice = next((text for kind, text, _ in _NEXT if isinstance(error, kind)), GO_ON)
+    if isinstance(error, errors.LandingError) and not error.terminal and not _is_paid(record):
+        # The storage is looked at before anything is paid, too; then there is nothing to land yet.
+        advice = GO_ON
     return ". ".join(part.rstrip(". ") for part in (str(error), money, advice) if part) + "."
 
 
+def _is_paid(record: Record | None) -> bool:
+    return record is not None and record.state in (RecordState.SUBMITTED, RecordState.LANDED)
+
+
 def _money(error: ApimartError, record: Record | None) -> str:
-    if record is not None and record.generation_id is not None:
+    if record is not None and record.state in (RecordState.FAILED, RecordState.REJECTED):
+        return f"Generation {record.generation_id} was not made and not charged, and no other was paid for since"
+    if record is not None and _is_paid(record):
         cost = "" if record.cost_usd is None else f" ({record.cost_usd:g} USD)"
         return f"Generation {record.generation_id} is paid for{cost} and stays known"
     if record is not None and record.state is RecordState.INTENT:
         return (
             "Whether a generation was made and charged is not known; the next try sends the identical request under "
-            "the same "
-            f"key ({record.idempotency_key}), which APIMart answers with the first one's id for 24 hours"
+            f"the same key ({record.idempotency_key}), which APIMart answers with the first one's id for 24 hours"
         )
+    if record is None and isinstance(error, errors.LandingError):
+        return "Nothing was submitted by this try"
     return "Nothing was charged" if error.charge is Charge.NO else "Whether anything was charged is not known"
 
 
@@ -101,8 +109,7 @@ def parked_text(record: Record, polls_failed: bool) -> str:
         f"Generation {record.generation_id} was not finished by its "
         f"deadline{' and APIMart does not answer' if polls_failed else ''}. "
         "It is parked: it goes on at APIMart and is billed when it completes (there is no cancel). Nothing is paid "
-        "again: the next "
-        "try, or a clear, re-attaches to it. A longer timeout= waits longer"
+        "again: the next try, or a clear, re-attaches to it. A longer timeout= waits longer"
     )
 
 
@@ -110,8 +117,7 @@ def abandoned_text(generation_id: str) -> str:
     """Return what to say when Airflow stops a task that waits."""
     return (
         f"Airflow stopped waiting for generation {generation_id}. APIMart has no cancel: the generation goes on and "
-        "is billed "
-        "when it completes. The next try, or a clear, re-attaches to it without paying again."
+        "is billed when it completes. The next try, or a clear, re-attaches to it without paying again."
     )
 
 
