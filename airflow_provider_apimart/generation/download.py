@@ -7,6 +7,7 @@ version of the file, and this client knows no API key, sends no cookies and foll
 
 from __future__ import annotations
 
+import functools
 import logging
 import random
 import ssl
@@ -83,7 +84,6 @@ class Downloader:
         self._sleep = sleep
         self._resolver = resolver
         self._clients: dict[str | None, httpx.Client] = {}
-        self._tls: ssl.SSLContext | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -211,14 +211,19 @@ class Downloader:
             # The environment is read for its proxies in addresses.py; reading it here too would bring .netrc's
             # passwords along, and would send to a proxy what the pinned address hides from NO_PROXY. No connection is
             # kept: the pool tells them apart by address, and two hosts may share one.
-            self._tls = self._tls or httpx.create_ssl_context()
             try:
                 self._clients[proxy] = httpx.Client(
-                    verify=self._tls, proxy=proxy, trust_env=False, limits=httpx.Limits(max_keepalive_connections=0)
+                    verify=_tls(), proxy=proxy, trust_env=False, limits=httpx.Limits(max_keepalive_connections=0)
                 )
             except (ImportError, ValueError, httpx.InvalidURL) as error:
                 raise LandingError(f"The proxy of the environment cannot be used: {error}") from error
         return self._clients[proxy]
+
+
+@functools.cache
+def _tls() -> ssl.SSLContext:
+    """Reading the certificates takes longer than many a download."""
+    return httpx.create_ssl_context()
 
 
 def _admit(response: httpx.Response) -> None:

@@ -15,10 +15,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Any
 
+from airflow_provider_apimart.client.errors import LandingError
 from airflow_provider_apimart.generation.download import Downloader, Progress
 from airflow_provider_apimart.generation.mp4 import read_mp4
 from airflow_provider_apimart.generation.record import LandedVideo
 from airflow_provider_apimart.generation.storage import (
+    Staged,
     Target,
     commit_bytes,
     exclusive,
@@ -26,9 +28,9 @@ from airflow_provider_apimart.generation.storage import (
     read_small,
     safe_name,
     staging,
-    storage_errors,
     stored_sha256,
     stored_size,
+    stored_version,
 )
 
 log = logging.getLogger(__name__)
@@ -69,16 +71,18 @@ def land(
     generation_id = str(provenance["generation_id"])
     writer = f"{safe_name(generation_id)}-{sample}"
     with staging(target, writer=writer) as staged:
-        with storage_errors(target, "written"):
+        try:
             size, sha256 = downloader.fetch(url, refresh, staged.file, max_bytes=max_bytes, on_progress=on_progress)
+        except OSError as error:
+            raise LandingError(f"{target.uri} could not be written: {type(error).__name__}: {error}") from error
         info = read_mp4(staged.file, size)
+
+        def describe(place: Target) -> LandedVideo:
+            return LandedVideo(path=place.uri, bytes=size, sha256=sha256, **asdict(info))
+
         with exclusive(target):
-            place = _own_place(target, provenance)
-            video = LandedVideo(path=place.uri, bytes=size, sha256=sha256, **asdict(info))
-            sidecar = {"schema": SCHEMA, **provenance, "video": {**video.model_dump(), "sample": sample}}
-            data = json.dumps(sidecar, indent=2, ensure_ascii=False, default=str).encode() + b"\n"
-            staged.commit(place)
-            commit_bytes(sidecar_of(place), data, writer=writer)
+            place = _commit(staged, target, describe, provenance, sample, writer)
+    video = describe(place)
     log.info("Landed %s: %d bytes, sha256 %s", video.path, video.bytes, video.sha256)
     return video
 
@@ -99,25 +103,64 @@ def _beside(target: Target, generation_id: str) -> Target:
     return numbered(target, safe_name(generation_id))
 
 
-def _own_place(target: Target, provenance: Mapping[str, Any]) -> Target:
-    """Return ``target``, or a name beside it when another task of the same run has landed its video there."""
-    mine = provenance.get("airflow")
-    theirs = (_sidecar(target) or {}).get("airflow")
-    if not isinstance(mine, Mapping) or not isinstance(theirs, dict) or stored_size(target) is None:
-        return target
-    same_run = all(mine.get(name) == theirs.get(name) for name in ("dag_id", "run_id"))
-    if not same_run or all(mine.get(name) == theirs.get(name) for name in WRITER):
-        return target
+def _commit(
+    staged: Staged,
+    target: Target,
+    describe: Callable[[Target], LandedVideo],
+    provenance: Mapping[str, Any],
+    sample: int,
+    writer: str,
+) -> Target:
+    """Commit the video and its sidecar as ``target``, or beside it where that is another task's of the same run.
+
+    Where there is no lock, two tasks can find the name free at once. So each looks again at the last moment before it
+    commits, and after: the one whose video did not stay goes beside, with the copy that it still holds.
+    """
+
+    def write_sidecar(place: Target) -> None:
+        sidecar = {"schema": SCHEMA, **provenance, "video": {**describe(place).model_dump(), "sample": sample}}
+        data = json.dumps(sidecar, indent=2, ensure_ascii=False, default=str).encode() + b"\n"
+        commit_bytes(sidecar_of(place), data, writer=writer)
+
+    # A sidecar without its video (somebody took the file away) claims nothing, also once ours is there.
+    stale = _sidecar(target) if stored_size(target) is None else None
+
+    def rival() -> dict[str, Any] | None:
+        found = _sidecar(target)
+        return None if found is None or found == stale else _rival(found, provenance)
+
+    def taken() -> bool:
+        return rival() is not None
+
+    if not taken() and staged.commit(target, taken):
+        version = stored_version(target)
+        if not taken():
+            write_sidecar(target)
+            if not taken() and stored_version(target) == version:
+                return target
     place = _beside(target, str(provenance["generation_id"]))
+    whose = rival() or {}
     log.warning(
-        "%s holds the video of task %s (map index %s) of this same run. It is kept, and this one lands as %s: "
+        "%s holds the video of another task of this run (%s, map index %s). It is kept, and this one lands as %s: "
         "give each task its own output_path, or end it in '/'",
         target.uri,
-        theirs.get("task_id"),
-        theirs.get("map_index"),
+        whose.get("task_id"),
+        whose.get("map_index"),
         place.uri,
     )
+    staged.commit(place)
+    write_sidecar(place)
     return place
+
+
+def _rival(sidecar: Mapping[str, Any], provenance: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return whose video a sidecar describes, if that is another task of the same run."""
+    mine, theirs = provenance.get("airflow"), sidecar.get("airflow")
+    if not isinstance(mine, Mapping) or not isinstance(theirs, dict):
+        return None
+    same_run = all(mine.get(name) == theirs.get(name) for name in ("dag_id", "run_id"))
+    same_writer = all(mine.get(name) == theirs.get(name) for name in WRITER)
+    return theirs if same_run and not same_writer else None
 
 
 def _sidecar(target: Target) -> dict[str, Any] | None:

@@ -19,7 +19,7 @@ import os
 import posixpath
 import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, BinaryIO, cast
 
@@ -33,6 +33,8 @@ CHUNK_BYTES = 1024 * 1024
 UPLOAD_BLOCK_BYTES = 5 * 1024 * 1024
 #: Here a file appears when its upload is complete and not before; a move would be a copy.
 OBJECT_STORES = frozenset({"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "adl", "wasb", "wasbs", "oss", "cos", "r2"})
+#: How the storages call what changes with a file's content.
+VERSION_FIELDS = ("size", "ETag", "etag", "generation", "LastModified", "last_modified", "mtime", "modified", "created")
 MAX_ID_LENGTH = 100
 
 
@@ -171,8 +173,12 @@ class Staged:
     def __init__(self, file: BinaryIO) -> None:
         self.file = file
 
-    def commit(self, target: Target) -> None:
-        """Make the whole file appear as ``target`` (in the folder it was staged for), replacing what is there."""
+    def commit(self, target: Target, taken: Callable[[], bool] = lambda: False) -> bool:
+        """Make the whole file appear as ``target`` (in the folder it was staged for), replacing what is there.
+
+        :param taken: asked at the last moment; true leaves everything as it is.
+        :return: whether it was committed.
+        """
         raise NotImplementedError
 
 
@@ -181,9 +187,12 @@ class _LocalStaged(Staged):
         super().__init__(part.file)
         self._part = part
 
-    def commit(self, target: Target) -> None:
+    def commit(self, target: Target, taken: Callable[[], bool] = lambda: False) -> bool:
         with storage_errors(target, "written"):
+            if taken():
+                return False
             self._part.commit(local_path(target))
+            return True
 
 
 class _RemoteStaged(Staged):
@@ -191,20 +200,22 @@ class _RemoteStaged(Staged):
         super().__init__(file)
         self._writer = writer
 
-    def commit(self, target: Target) -> None:
+    def commit(self, target: Target, taken: Callable[[], bool] = lambda: False) -> bool:
         size = self.file.seek(0, os.SEEK_END)
         with storage_errors(target, "written"):
             if is_object_store(target.fs):
-                _upload(target.fs, target.path, self.file, size)
-                return
+                return _upload(target.fs, target.path, self.file, size, taken)
             hidden = target.sibling(f".{target.name}.{self._writer}.part")
             target.fs.makedirs(posixpath.dirname(target.path), exist_ok=True)
             try:
-                _upload(target.fs, hidden.path, self.file, size)
-                _move(target.fs, hidden.path, target.path)
+                if _upload(target.fs, hidden.path, self.file, size, taken):
+                    _move(target.fs, hidden.path, target.path)
+                    return True
             except BaseException:
                 _remove(target.fs, hidden.path)
                 raise
+            _remove(target.fs, hidden.path)
+            return False
 
 
 @contextlib.contextmanager
@@ -242,12 +253,15 @@ def exclusive(target: Target) -> Iterator[None]:
         yield
 
 
-def _upload(fs: Any, path: str, file: BinaryIO, size: int) -> None:
+def _upload(fs: Any, path: str, file: BinaryIO, size: int, taken: Callable[[], bool]) -> bool:
     file.seek(0)
     sink = fs.open(path, "wb", block_size=UPLOAD_BLOCK_BYTES)
     try:
         while chunk := file.read(CHUNK_BYTES):
             sink.write(chunk)
+        if taken():
+            _abandon(sink)
+            return False
         sink.close()
     except BaseException:
         _abandon(sink)
@@ -257,6 +271,7 @@ def _upload(fs: Any, path: str, file: BinaryIO, size: int) -> None:
     if stored != size:
         _remove(fs, path)
         raise OSError(f"{stored} bytes arrived of {size}")
+    return True
 
 
 def _abandon(sink: Any) -> None:
@@ -313,6 +328,17 @@ def stored_size(target: Target) -> int | None:
         except (FileNotFoundError, NotADirectoryError):
             return None
     return int(info["size"]) if info["type"] == "file" else None
+
+
+def stored_version(target: Target) -> dict[str, str]:
+    """Return what tells one version of a stored file from the next, as far as the storage says."""
+    with storage_errors(target, "read"):
+        try:
+            target.fs.invalidate_cache(posixpath.dirname(target.path))
+            info = target.fs.info(target.path)
+        except FileNotFoundError:
+            return {}
+    return {name: str(info[name]) for name in VERSION_FIELDS if name in info}
 
 
 def stored_sha256(target: Target) -> str:

@@ -18,7 +18,7 @@ from typing import Any
 
 import fsspec
 
-from airflow_provider_apimart.generation import partial
+from airflow_provider_apimart.generation import download, partial
 from airflow_provider_apimart.generation.download import Downloader
 from airflow_provider_apimart.generation.landing import already_landed, land
 from airflow_provider_apimart.generation.storage import Target
@@ -91,6 +91,7 @@ def seen(path: Path) -> dict[str, Any]:
 
 def main(url: str, path: Path, old: Path) -> None:
     rounds = []
+    download._tls()  # Once here, and not in every child.
     for step in range(1000):
         shutil.rmtree(path.parent, ignore_errors=True)
         if old.exists():

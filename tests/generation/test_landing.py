@@ -17,7 +17,7 @@ import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
 from airflow_provider_apimart.client.errors import InvalidVideoError, LandingError, VideoTooLargeError
-from airflow_provider_apimart.generation import landing
+from airflow_provider_apimart.generation import landing, storage
 from airflow_provider_apimart.generation.download import Downloader
 from airflow_provider_apimart.generation.landing import already_landed, land, sidecar_of
 from airflow_provider_apimart.generation.record import LandedVideo
@@ -175,6 +175,42 @@ def test_a_name_that_the_user_cleared_is_free_again(tmp_path: Path) -> None:
     assert run(Serve(OTHER), target, provenance("g2", map_index=1)).path == target.uri
 
 
+@pytest.mark.parametrize("folder", ["memory", "s3"], indirect=True)
+@pytest.mark.parametrize("moment", ["before the commit", "after the commit", "after the sidecar"])
+def test_a_rival_that_comes_at_the_last_moment(folder: Target, moment: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a lock: the rival finds the name free too, and lands on it between two steps of ours."""
+    target = folder.child("clip.mp4")
+    rival: list[LandedVideo] = []
+    commit, write = storage._RemoteStaged.commit, landing.commit_bytes
+
+    def come() -> None:
+        monkeypatch.undo()
+        with monkeypatch.context() as blind:
+            blind.setattr(landing, "_rival", lambda *_: None)
+            rival.append(run(Serve(OTHER), target, provenance("g2", map_index=1)))
+
+    def late_commit(staged: Any, place: Target, taken: Any = lambda: False) -> bool:
+        done: bool = commit(
+            staged, place, lambda: bool(come() or taken()) if moment == "before the commit" else taken()
+        )
+        if moment == "after the commit":
+            come()
+        return done
+
+    def late_write(place: Target, data: bytes, *, writer: str) -> None:
+        write(place, data, writer=writer)
+        come()
+
+    if moment == "after the sidecar":
+        monkeypatch.setattr(landing, "commit_bytes", late_write)
+    else:
+        monkeypatch.setattr(storage._RemoteStaged, "commit", late_commit)
+    mine = run(Serve(VIDEO), target, provenance("g1"))
+    assert mine.path == folder.child("clip-g1.mp4").uri
+    assert already_landed(target, "g1", 1) == mine
+    assert already_landed(target, "g2", 1) == rival[0]
+
+
 def test_tasks_that_land_on_one_name_at_once_lose_nothing(tmp_path: Path) -> None:
     target, results = local(tmp_path / "clip.mp4"), []
     start = threading.Barrier(8)
@@ -197,6 +233,16 @@ def test_storage_that_fails_says_which_place(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     with pytest.raises(LandingError, match=r"file/clip\.mp4 could not be written"):
         run(Serve(VIDEO), local(tmp_path / "file" / "clip.mp4"))
+
+
+def test_full_disk_while_fetching_is_not_taken_for_a_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("airflow_provider_apimart.generation.partial.Partial.write", full)
+    with pytest.raises(LandingError, match="No space left"):
+        run(Serve(VIDEO), local(tmp_path / "clip.mp4"))
+    assert os.listdir(tmp_path) == []
 
 
 def test_progress_is_reported(tmp_path: Path) -> None:
