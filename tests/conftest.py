@@ -17,3 +17,5 @@ os.environ["AIRFLOW_HOME"] = _HOME
 os.environ["AIRFLOW__CORE__LOAD_EXAMPLES"] = "False"
 # Unit tests have no database; what they import must not make one in the home of the user.
 os.environ["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"] = f"sqlite:///{_HOME}/airflow.db"
+
+pytest_plugins = ["airflow_provider_apimart.emulator.fixtures"]

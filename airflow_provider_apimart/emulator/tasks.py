@@ -60,7 +60,8 @@ def status_of(generation: Generation, now: float) -> tuple[str, int]:
     if now >= generation.finish_at:
         names = {"empty": "completed", "rejected": "failed"}
         return names.get(generation.outcome, generation.outcome), 100
-    share = (now - generation.created) / (generation.finish_at - generation.created)
+    # A clock that was set back must not break a job that takes no time.
+    share = (now - generation.created) / max(generation.finish_at - generation.created, 1e-9)
     if share < PENDING_SHARE:
         return "pending", 0
     return "processing", max(1, min(99, int(share * 100)))

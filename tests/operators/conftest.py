@@ -1,0 +1,66 @@
+"""What an operator needs of Airflow, without a database."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from airflow_provider_apimart._compat import BaseOperator
+from airflow_provider_apimart.emulator.server import Emulator
+
+
+class FakeStateStore:
+    """The task state store's interface, kept in memory: JSON in, JSON out."""
+
+    def __init__(self) -> None:
+        self.values: dict[str, Any] = {}
+        self.retentions: list[Any] = []
+
+    def get(self, key: str, default: Any = None) -> Any:
+        return self.values.get(key, default)
+
+    def set(self, key: str, value: Any, *, retention: Any = None) -> None:
+        self.values[key] = value
+        self.retentions.append(retention)
+
+
+class FakeTaskInstance:
+    """A try of a task."""
+
+    dag_id, run_id, map_index = "a_dag", "a_run", -1
+
+    def __init__(self, task_id: str, try_number: int, max_tries: int) -> None:
+        self.task_id, self.try_number, self.max_tries = task_id, try_number, max_tries
+
+
+class Tries:
+    """The tries of one task: the same store, a rising try number, and a clear that raises ``max_tries``."""
+
+    def __init__(self) -> None:
+        self.store = FakeStateStore()
+        self.number = 0
+        self.cleared = 0
+
+    def next(self, operator: BaseOperator, *, store: bool = True) -> dict[str, Any]:
+        """Return the context of the next try."""
+        self.number += 1
+        ti = FakeTaskInstance(operator.task_id, self.number, int(operator.retries or 0) + self.cleared)
+        context: dict[str, Any] = {"ti": ti, "task": operator}
+        return {**context, "task_state_store": self.store} if store else context
+
+    def clear(self) -> None:
+        """Do what Airflow does on a clear."""
+        self.cleared = self.number
+
+
+@pytest.fixture
+def tries() -> Tries:
+    """The tries of one task."""
+    return Tries()
+
+
+@pytest.fixture
+def emulator(apimart_emulator_conn: Emulator) -> Emulator:
+    """An emulator behind ``apimart_default``, whose jobs take no time."""
+    return apimart_emulator_conn

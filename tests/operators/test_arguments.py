@@ -1,0 +1,122 @@
+"""Wrong values are refused where they are written: literals when the DAG is parsed, before anything is paid."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from airflow.sdk import DAG, task
+
+from airflow_provider_apimart._compat import AirflowFailException
+from airflow_provider_apimart.operators.arguments import InvalidVeoArgument, is_template
+from airflow_provider_apimart.operators.veo import VeoGenerateOperator
+
+WRONG: list[tuple[str, Any, str]] = [
+    ("prompt", "", "must not be empty"),
+    ("prompt", None, "text is needed"),
+    ("prompt", 7, "text is needed"),
+    ("model", "", "must not be empty"),
+    ("negative_prompt", 5, "text is needed"),
+    ("duration", 5, "allowed: 4, 6 or 8"),
+    ("duration", 8.0, "allowed: 4, 6 or 8"),
+    ("duration", "eight", "allowed: 4, 6 or 8"),
+    ("duration", True, "allowed: 4, 6 or 8"),
+    ("aspect_ratio", "1:1", "allowed: 16:9 or 9:16"),
+    ("resolution", "480p", "allowed: 720p, 1080p or 4K"),
+    ("first_frame_image", "data:image/png;base64,AAAA", "no longer takes data: URIs"),
+    ("first_frame_image", "https:///frame.png", "has no host"),
+    ("last_frame_image", "https://example.com/end.png", "needs first_frame_image"),
+    ("seed", -1, "0 to 4294967295"),
+    ("seed", 4294967296, "0 to 4294967295"),
+    ("sample_count", 0, "1 to 4"),
+    ("sample_count", 5, "1 to 4"),
+    ("generate_audio", "yes", "True or False"),
+    ("generate_audio", 1, "True or False"),
+    ("person_generation", "dont_allow", "allow_adult or disallow"),
+    ("resize_mode", "stretch", "pad or crop"),
+    ("resize_mode", "pad", "only with first_frame_image"),
+    ("enhance_prompt", False, "allowed: True, or leave it out"),
+    ("extra_body", ["x"], "a dict"),
+    ("extra_body", {"prompt": "again"}, "without model and prompt"),
+    ("output_path", "", "allowed: a path"),
+    ("timeout", 0, "1 or more"),
+    ("timeout", "soon", "1 or more"),
+    ("timeout", float("nan"), "1 or more"),
+    ("timeout", timedelta(0), "1 or more"),
+    ("poll_interval", 0.1, "1 or more"),
+    ("poll_interval", True, "1 or more"),
+    ("on_clear", "anew", "'reuse' or 'regenerate'"),
+    ("on_unknown_submit", "pray", "'resend' or 'fail'"),
+    ("deferrable", "yes", "True or False"),
+    ("deferrable", 1, "True or False"),
+    ("max_cost_usd", -1, "0 or more"),
+    ("max_cost_usd", "cheap", "0 or more"),
+    ("max_cost_usd", float("nan"), "0 or more"),
+]
+
+
+@pytest.mark.parametrize(("name", "value", "allowed"), WRONG, ids=[f"{name}={value!r}" for name, value, _ in WRONG])
+def test_wrong_literal_is_refused_at_parse_time(name: str, value: Any, allowed: str) -> None:
+    arguments = {"prompt": "a cat", name: value}
+    with pytest.raises(InvalidVeoArgument) as caught:
+        VeoGenerateOperator(task_id="make", **arguments)
+    text = str(caught.value)
+    assert "VeoGenerateOperator 'make'" in text
+    assert f"{name}={value!r}" in text
+    assert allowed in text
+    assert "Nothing was submitted" in text
+    # On a worker (a mapped task) the same error ends the task without a retry.
+    assert isinstance(caught.value, AirflowFailException)
+
+
+def test_all_wrong_values_are_told_at_once() -> None:
+    with pytest.raises(InvalidVeoArgument) as caught:
+        VeoGenerateOperator(task_id="make", prompt="a cat", duration=3, seed=-5, on_clear="no", timeout=-1)
+    for name in ("duration=3", "seed=-5", "on_clear='no'", "timeout=-1"):
+        assert name in str(caught.value)
+
+
+def test_every_template_passes_the_parse() -> None:
+    fields = [name for name in VeoGenerateOperator.template_fields if name != "extra_body"]
+    operator = VeoGenerateOperator(
+        task_id="make", extra_body={"x": "{{ y }}"}, **{name: f"{{{{ params.{name} }}}}" for name in fields}
+    )
+    assert operator.prompt == "{{ params.prompt }}"
+
+
+def test_rules_across_fields_wait_for_templates() -> None:
+    VeoGenerateOperator(
+        task_id="make",
+        prompt="a cat",
+        first_frame_image="{{ params.first }}",
+        last_frame_image="/end.png",
+        resize_mode="pad",
+    )
+    VeoGenerateOperator(task_id="make", prompt="a cat", model="{{ params.model }}", duration=10, resolution="8K")
+
+
+def test_another_tasks_output_passes_the_parse() -> None:
+    with DAG("a_dag", schedule=None):
+
+        @task
+        def row() -> dict[str, Any]:
+            return {}
+
+        operator = VeoGenerateOperator(task_id="make", prompt=row()["prompt"], seed=row()["seed"], duration=4)
+    assert is_template(operator.prompt)
+    assert len(operator.upstream_task_ids) == 2
+
+
+def test_expand_and_expand_kwargs_are_taken() -> None:
+    with DAG("a_dag", schedule=None):
+        VeoGenerateOperator.partial(task_id="a", duration=4).expand(prompt=["one", "two"])
+        VeoGenerateOperator.partial(task_id="b").expand_kwargs([{"prompt": "one", "seed": 1}, {"prompt": "two"}])
+
+
+def test_defaults_are_the_documented_ones() -> None:
+    operator = VeoGenerateOperator(task_id="make", prompt="a cat")
+    assert operator.deferrable is True
+    assert operator.apimart_conn_id == "apimart_default"
+    assert (operator.on_clear, operator.on_unknown_submit) == ("reuse", "resend")
+    assert (operator.poll_interval, operator.output_path, operator.max_cost_usd) == (None, None, None)
