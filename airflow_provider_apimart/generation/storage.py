@@ -143,17 +143,13 @@ def _check_local(target: Target) -> None:
 
 
 def _check_remote(target: Target) -> None:
-    folder = target.path.rstrip("/") if target.is_folder else posixpath.dirname(target.path)
-    bucket = folder.strip("/").split("/")[0]
+    path = target.path.rstrip("/")
     try:
-        # An object store has no folders, so only the bucket can be missing; elsewhere folders are made when landing.
-        if is_object_store(target.fs) and not target.fs.exists(bucket):
-            raise ConfigurationError(f"output_path {target.uri!r} cannot be written: there is no bucket {bucket!r}")
-        if not target.is_folder and target.fs.isdir(target.path):
-            raise ConfigurationError(
-                f"output_path {target.uri!r} is a folder; write {target.uri + '/'!r} to have the videos put into it"
-            )
-        target.fs.exists(folder)
+        if is_object_store(target.fs):
+            _check_bucket(target, path.strip("/").split("/")[0])
+        found = target.fs.info(path)
+    except FileNotFoundError:
+        return  # The usual case: nothing is there, and the storage says so.
     except ApimartError:
         raise
     except (PermissionError, ImportError, ValueError) as error:
@@ -162,6 +158,23 @@ def _check_remote(target: Target) -> None:
         if "credential" in f"{type(error).__name__} {error}".lower():
             raise ConfigurationError(f"output_path {target.uri!r} cannot be used: {_text(error)}") from error
         raise LandingError(f"The storage of output_path {target.uri!r} does not answer: {_text(error)}") from error
+    if found["type"] == "directory" and not target.is_folder:
+        raise ConfigurationError(
+            f"output_path {target.uri!r} is a folder; write {target.uri + '/'!r} to have the videos put into it"
+        )
+
+
+def _check_bucket(target: Target, bucket: str) -> None:
+    # ``exists`` of s3fs is false for a host that does not answer too; and who may write objects often may not look at
+    # the bucket. So only a plain "no such bucket" is a verdict, and the look at the object itself decides the rest.
+    try:
+        target.fs.info(bucket)
+    except FileNotFoundError as error:
+        raise ConfigurationError(
+            f"output_path {target.uri!r} cannot be written: there is no bucket {bucket!r}"
+        ) from error
+    except Exception as error:
+        log.debug("The bucket %s does not say whether it is there: %s", bucket, _text(error))
 
 
 # --- staging and commit ------------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from typing import Any
 
 import fsspec
 import pytest
+import s3fs
 from fsspec.implementations.dirfs import DirFileSystem
 from fsspec.implementations.memory import MemoryFile, MemoryFileSystem
 from hypothesis import given
@@ -31,6 +32,7 @@ from airflow_provider_apimart.generation.storage import (
     stored_size,
     video_targets,
 )
+from tests.generation.media_server import free_port
 from tests.generation.object_store import Store, store
 
 __all__ = ["store"]
@@ -123,7 +125,7 @@ def test_check_of_a_storage_that_does_not_answer(memory: Any, monkeypatch: pytes
         def fail(*_: Any, error: Exception = error, **__: Any) -> None:
             raise error
 
-        monkeypatch.setattr(memory, "isdir", fail)
+        monkeypatch.setattr(memory, "info", fail)
         with pytest.raises(kind, match=r"memory://x/clip\.mp4"):
             check_target(target)
 
@@ -133,6 +135,36 @@ def test_check_of_a_bucket(store: Store) -> None:
     check_target(store.target("clips/"))
     with pytest.raises(ConfigurationError, match="no bucket 'absent'"):
         check_target(Target(store.fs, "absent/clip.mp4", "s3://absent/clip.mp4"))
+
+
+def test_check_of_an_s3_that_is_out_of_reach_is_no_verdict(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Were it taken for a missing bucket, the task would fail for good over a passing fault."""
+    fs = s3fs.S3FileSystem(
+        key="test",
+        secret="test",  # noqa: S106
+        endpoint_url=f"http://127.0.0.1:{free_port()}",
+        config_kwargs={"retries": {"max_attempts": 0}},
+        skip_instance_cache=True,
+    )
+    monkeypatch.setattr(fs, "retries", 1)
+    with pytest.raises(LandingError, match="does not answer"):
+        check_target(Target(fs, "videos/clip.mp4", "s3://videos/clip.mp4"))
+    s3fs.S3FileSystem.close_session(fs.loop, fs.s3)
+
+
+def test_check_with_a_key_that_may_not_look_at_the_bucket(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    original = store.fs._call_s3
+
+    async def limited(method: str, *args: Any, **kwargs: Any) -> Any:
+        if method == "head_bucket":
+            raise PermissionError("Forbidden")
+        return await original(method, *args, **kwargs)
+
+    monkeypatch.setattr(store.fs, "_call_s3", limited)
+    check_target(store.target("clip.mp4"))
+    commit_bytes(store.target("clip/part"), b"x")
+    with pytest.raises(ConfigurationError, match="is a folder"):
+        check_target(store.target("clip"))
 
 
 # --- local ---
