@@ -1,0 +1,157 @@
+"""Killed at every boundary of its life, once and twice, a task pays for one generation and lands its video whole."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from airflow_provider_apimart.client.models import VeoRequest
+from airflow_provider_apimart.emulator import Emulator
+from airflow_provider_apimart.emulator import media as media_module
+from airflow_provider_apimart.generation.pricing import list_price
+from airflow_provider_apimart.operators import veo
+
+pytestmark = pytest.mark.crash
+ROOT = Path(__file__).parents[2]
+PLANS: dict[str, dict[str, Any]] = {
+    "deferrable": {"deferrable": True, "store": "task_state"},
+    "deferrable_31": {"deferrable": True, "store": "beside", "into_folder": True},
+    "sync": {"deferrable": False, "store": "task_state", "into_folder": True, "samples": 2},
+    "sync_31": {"deferrable": False, "store": "beside"},
+    "remote": {"deferrable": True, "store": "beside", "scheme": "kept"},
+}
+PADDING = 256 * 1024
+#: What the matrix must have seen at the least, or the instruments have come loose.
+EXPECTED = {
+    *(f"{when}:record.{what}" for when in ("before", "after") for what in ("load", "save")),
+    *(f"{when}:{what}" for when in ("before", "after") for what in ("upload", "submission", "status request")),
+    *("answering:POST videos", "answering:POST uploads", "answering:GET tasks", "answering:GET media"),
+    *("before:chunk", "after:chunk", "open for writing", "os.rename"),
+    *("before:xcom", "after:xcom", "before:execute persisted", "after:execute persisted"),
+}
+
+
+@pytest.fixture(scope="module")
+def emulator() -> Iterator[Emulator]:
+    """One that makes a video once and gives each generation a copy with bytes of its own, in several chunks."""
+    make, made = media_module.make_video, {}
+
+    def make_quickly(spec: Any, path: Path) -> None:
+        shape = (spec.width, spec.height, spec.seconds, spec.audio)
+        if shape not in made:
+            make(spec, path)
+            made[shape] = path.read_bytes()
+        own = hashlib.shake_128(spec.digest().encode()).digest(PADDING)
+        # A box that players skip.
+        path.write_bytes(made[shape] + (len(own) + 8).to_bytes(4, "big") + b"free" + own)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(media_module, "make_video", make_quickly)
+        with Emulator(job_seconds=0.05, balance_usd=Decimal(100_000)) as emulator:
+            yield emulator
+
+
+@pytest.fixture(scope="module", params=PLANS)
+def cases(request: pytest.FixtureRequest, emulator: Emulator, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """All lives of one kind of task."""
+    emulator.reset()
+    began, folder = time.monotonic(), tmp_path_factory.mktemp("matrix")
+    connection = {"conn_type": "apimart", "password": emulator.api_key, "host": emulator.base_url}
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.crash.matrix", str(folder)],
+        input=json.dumps([{"name": request.param, **PLANS[request.param]}]),
+        cwd=ROOT,
+        env={**os.environ, "AIRFLOW_CONN_APIMART_DEFAULT": json.dumps(connection), "PYTHONWARNINGS": "default"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=900,
+    )
+    assert done.returncode == 0, done.stdout[-5000:]
+    cases = json.loads((folder / "results.json").read_text())
+    points = len(cases[0]["crossed"])
+    print(f"\ncrash matrix, {request.param}: {points} boundaries, {len(cases)} lives, {time.monotonic() - began:.0f} s")
+    return cases
+
+
+def test_every_boundary_was_met(cases: list[dict[str, Any]]) -> None:
+    crossed = {(point["part"], point["label"]) for point in cases[0]["crossed"]}
+    assert {label for _, label in crossed} >= EXPECTED
+    killed = {(case["kill"]["part"], case["kill"]["label"]) for case in cases[1:] if case["killed"]}
+    assert crossed - killed == set()
+    # Polls and chunks come as the clock has it: the last of them may not come again. All else does.
+    unkilled = [case["kill"]["label"] for case in cases[1:] if not case["killed"]]
+    passing = ("status request", "GET tasks", "chunk")
+    assert [label for label in unkilled if not label.endswith(passing)] == []
+    twice = Counter(len(case["killed"]) for case in cases[1:] if case["times"] == 2)
+    assert twice[2] > 0
+
+
+def test_every_life_ends_with_its_video_paid_for_once(cases: list[dict[str, Any]], emulator: Emulator) -> None:
+    state = emulator.state()
+    by_prompt: dict[str, list[dict[str, Any]]] = {}
+    for generation in state["generations"]:
+        by_prompt.setdefault(generation["prompt"], []).append(generation)
+    del by_prompt["case warm of the crash matrix"]
+    assert len(by_prompt) == len(cases)
+    with httpx.Client(trust_env=False, timeout=30) as http:
+        for case in cases:
+            where = f"killed at {case['kill']}, {case['times']} times: {case['failures']}"
+            name = case["plan"]["name"]
+            (generation,) = by_prompt.pop(f"case {name} of the crash matrix")
+            samples = case["plan"]["samples"]
+            price = list_price(veo.DEFAULT_MODEL, duration_seconds=4, sample_count=samples)
+            assert price is not None
+            assert generation["charged_usd"] == float(price.usd), where
+            assert case["success"] and not case["failures"], where
+            check_storage(case, generation, [sha256(http, url) for url in generation["urls"]], where)
+    assert not by_prompt
+
+
+def sha256(http: httpx.Client, url: str) -> str:
+    response = http.get(url)
+    assert response.status_code == 200
+    return hashlib.sha256(response.content).hexdigest()
+
+
+def check_storage(case: dict[str, Any], generation: dict[str, Any], served: list[str], where: str) -> None:
+    """The videos that were served, their sidecars, the record, and no more; and the XCom says the same."""
+    plan, files, xcom, record = case["plan"], case["found"]["files"], case["xcom"], case["found"]["record"]
+    stem = generation["generation_id"] if plan["into_folder"] else "clip"
+    names = [f"{stem}.mp4"] if plan["samples"] == 1 else [f"{stem}-{n}.mp4" for n in range(1, plan["samples"] + 1)]
+    assert len(served) == len(names)
+    assert [files.get(one) for one in names] == served, where
+    others = {one for one in files if not one.startswith(".apimart-records/")} - set(names)
+    assert others == {f"{one}.json" for one in names}, where
+    records = [one for one in files if one.startswith(".apimart-records/")]
+    assert len(records) == (plan["store"] == "beside"), where
+
+    assert xcom["generation_id"] == record["generation_id"] == generation["generation_id"], where
+    assert record["state"] == "landed" and record["number"] == 1 and record["previous"] == [], where
+    assert (xcom["status"], xcom["model"], xcom["cost_usd"]) == ("completed", veo.DEFAULT_MODEL, generation["cost"])
+    folder = case["plan"]["folder"]
+    for video, name, digest, url in zip(xcom["videos"], names, served, generation["urls"], strict=True):
+        assert video["sha256"] == digest and video["url"] == url, where
+        assert video["path"] == f"{plan['scheme']}://{folder}/out/{name}", where
+        assert (video["duration_seconds"], video["width"], video["height"]) == (4.0, 1280, 720), where
+
+
+def test_the_request_is_the_same_to_the_byte_in_every_resend(cases: list[dict[str, Any]], emulator: Emulator) -> None:
+    bodies: dict[str, set[str]] = {}
+    for request in emulator.requests("submit"):
+        bodies.setdefault(request["headers"]["idempotency-key"], set()).add(json.dumps(request["body"]))
+    assert len(bodies) == len(cases) + 1  # the life that warms the parent up
+    assert {len(sent) for sent in bodies.values()} == {1}
+    assert set(VeoRequest.FIELDS) >= set(json.loads(next(iter(bodies.values())).pop()))
