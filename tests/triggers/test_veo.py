@@ -182,7 +182,9 @@ def test_cancelling_closes_the_connections(emulator: Emulator) -> None:
                 raise AssertionError("no event was due")
 
         task = asyncio.create_task(consume())
-        while not emulator.requests("task"):
+        for _ in range(500):
+            if emulator.requests("task"):
+                break
             await asyncio.sleep(0.02)
         await asyncio.sleep(0.05)
         task.cancel()

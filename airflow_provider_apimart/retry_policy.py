@@ -1,0 +1,87 @@
+"""A ready ``retry_policy`` for Airflow 3.3: how soon a failed try is worth another.
+
+The operator itself fails for good where a retry cannot help (``AirflowFailException``), on every Airflow version and
+without this policy. What is left here is the pace: APIMart's ``Retry-After`` instead of the task's fixed delay, soon
+where the outcome of a submission is not known (its idempotency key lives for 24 hours), late where a generation was
+parked.
+
+.. code-block:: python
+
+    VeoGenerateOperator(..., retries=5, retry_policy=ApimartRetryPolicy())
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import RetryPolicy
+from airflow.sdk.definitions.retry_policy import RetryDecision
+
+from airflow_provider_apimart.client import errors
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+
+class ApimartRetryPolicy(RetryPolicy):
+    """Sets the delay of a retry by what went wrong; what it does not know keeps the task's own delay.
+
+    :param rate_limited: after a 429 without ``Retry-After``.
+    :param unknown_outcome: after a submission, or another call, whose outcome is not known.
+    :param failed_generation: after a generation that APIMart reports as failed.
+    :param parked: after a generation that was not finished by its deadline.
+    :param longest: the most that a ``Retry-After`` is followed.
+    """
+
+    def __init__(
+        self,
+        *,
+        rate_limited: timedelta = timedelta(minutes=1),
+        unknown_outcome: timedelta = timedelta(seconds=30),
+        failed_generation: timedelta = timedelta(minutes=1),
+        parked: timedelta = timedelta(minutes=5),
+        longest: timedelta = timedelta(hours=1),
+    ) -> None:
+        self.rate_limited = rate_limited
+        self.unknown_outcome = unknown_outcome
+        self.failed_generation = failed_generation
+        self.parked = parked
+        self.longest = longest
+
+    def evaluate(
+        self, exception: BaseException, try_number: int, max_tries: int, context: Context | None = None
+    ) -> RetryDecision:
+        """Return the delay for ``exception``, or Airflow's default where it is not one of ours."""
+        if not isinstance(exception, errors.ApimartError):
+            return RetryDecision.default()
+        if exception.terminal:
+            return RetryDecision.fail(f"{type(exception).__name__}: a retry cannot mend this")
+        if exception.retry_after_seconds is not None:
+            asked = min(timedelta(seconds=exception.retry_after_seconds), self.longest)
+            return RetryDecision.retry(asked, "APIMart asked for this delay (Retry-After)")
+        for kind, delay, reason in self._rules():
+            if isinstance(exception, kind):
+                return RetryDecision.retry(delay, reason)
+        return RetryDecision.default()
+
+    def _rules(self) -> tuple[tuple[Any, timedelta, str], ...]:
+        return (
+            (errors.GenerationParkedError, self.parked, "the generation goes on; the next try re-attaches"),
+            (
+                errors.GenerationFailedError,
+                self.failed_generation,
+                "failed generations are not charged",
+            ),
+            ((errors.RateLimitError, errors.ChannelUnavailableError), self.rate_limited, "nothing was done"),
+            (
+                (
+                    errors.OutcomeUnknownError,
+                    errors.ServerError,
+                    errors.UpstreamError,
+                    errors.IdempotencyInProgressError,
+                ),
+                self.unknown_outcome,
+                "the same request goes again under the same key, while APIMart still knows it",
+            ),
+        )
