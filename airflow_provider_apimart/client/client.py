@@ -2,12 +2,15 @@
 
 They keep three promises for every call: the key goes to the API's host and nowhere else (no redirects, public
 endpoints get none, whatever an error would print is scrubbed), an answer is read up to a limit in size and time, and
-a call is repeated only as ``retry.py`` allows. What differs between the two is the lines that wait.
+a call is repeated only as ``retry.py`` allows. What an error says about the money is true of the whole call, not of its
+last attempt. What differs between the two is the lines that wait.
 """
 
 from __future__ import annotations
 
 import asyncio
+import functools
+import ssl
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -31,6 +34,15 @@ T = TypeVar("T")
 TOTAL_TIME_FACTOR = 4
 PUBLIC_API_HOST = "api.apimart.ai"
 PUBLIC_PRICES_URL = "https://apimart.ai"
+#: Encodings whose growth from one chunk of the wire is bounded (about a thousandfold of 64 KiB). Others are not asked
+#: for, and refused if they come: a bomb must not fill the memory before the size is looked at.
+ENCODINGS = ("", "identity", "gzip", "deflate")
+
+
+@functools.cache
+def _tls() -> ssl.SSLContext:
+    # Loading the system's certificates takes tens of milliseconds, which an event loop must not wait for each time.
+    return httpx.create_ssl_context()
 
 
 class _Base:
@@ -45,10 +57,12 @@ class _Base:
             "base_url": self.settings.base_url,
             "headers": {
                 "Accept": "application/json",
+                "Accept-Encoding": "gzip, deflate",
                 "User-Agent": f"airflow-provider-apimart/{airflow_provider_apimart.__version__}",
             },
             "limits": httpx.Limits(max_connections=20, max_keepalive_connections=10),
             "follow_redirects": False,
+            "verify": _tls(),
             # A proxy of the environment must not see calls to an emulator on this very machine.
             "trust_env": not self.settings.is_loopback,
         }
@@ -57,7 +71,7 @@ class _Base:
         headers = dict(call.headers)
         if call.authenticated:
             headers["Authorization"] = f"Bearer {self.settings.api_key}"
-        seconds = max(call.timeout_seconds, self.settings.read_timeout_seconds or 0)
+        seconds = self._seconds(call)
         options: dict[str, Any] = {"headers": headers, "timeout": httpx.Timeout(seconds, connect=10.0, pool=seconds)}
         if call.content is not None:
             options["content"] = call.content
@@ -66,6 +80,10 @@ class _Base:
         if call.file is not None:
             options["files"] = {"file": call.file}
         return options
+
+    def _seconds(self, call: Call[Any]) -> float:
+        """Return how long ``call`` may go without a byte."""
+        return max(call.timeout_seconds, self.settings.read_timeout_seconds or 0)
 
     @contextmanager
     def _named_failures(self, call: Call[Any]) -> Iterator[None]:
@@ -79,8 +97,8 @@ class _Base:
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError) as error:
             text = f"no connection to {host}: {error or type(error).__name__}"
             raise errors.ApimartConnectionError(self._clean(text)) from None
-        except httpx.TimeoutException:
-            text = f"the {call.what} to {host} got no answer within {call.timeout_seconds:g} s"
+        except (httpx.TimeoutException, TimeoutError):
+            text = f"the {call.what} to {host} got no answer within {self._seconds(call):g} s"
             raise errors.ApimartTimeoutError(self._clean(text)) from None
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             text = f"the {call.what} to {host} broke off: {error or type(error).__name__}"
@@ -89,10 +107,9 @@ class _Base:
     def _clean(self, text: str) -> str:
         return text.replace(self.settings.api_key, "***")
 
-    @staticmethod
-    def _body_guard(call: Call[Any], monotonic: Callable[[], float] = time.monotonic) -> Callable[[int], None]:
+    def _body_guard(self, call: Call[Any], monotonic: Callable[[], float] = time.monotonic) -> Callable[[int], None]:
         """Return a check of size and time that is called with the number of bytes after each chunk."""
-        end = monotonic() + TOTAL_TIME_FACTOR * call.timeout_seconds
+        end = monotonic() + TOTAL_TIME_FACTOR * self._seconds(call)
 
         def check(size: int) -> None:
             if size > protocol.MAX_RESPONSE_BYTES:
@@ -103,8 +120,15 @@ class _Base:
         return check
 
     @staticmethod
-    def _reply(response: httpx.Response, content: bytes) -> Reply:
-        return Reply(response.status_code, {k.lower(): v for k, v in response.headers.items()}, content)
+    def _refuse_encoding(response: httpx.Response) -> None:
+        encoding = response.headers.get("content-encoding", "").strip().lower()
+        if encoding not in ENCODINGS:
+            text = "APIMart's answer is compressed in a way that was not asked for"
+            raise errors.ResponseError(text, status=response.status_code)
+
+    def _reply(self, response: httpx.Response, content: bytes) -> Reply:
+        headers = {name.lower(): value for name, value in response.headers.items()}
+        return Reply(response.status_code, headers, content, self.settings.api_key)
 
     @property
     def prices_base_url(self) -> str:
@@ -123,22 +147,35 @@ class _Base:
 class _Doubt:
     """Remembers over the attempts of one call that one of them may have been carried out.
 
-    A later answer such as a 402 says nothing about the earlier attempt, so the error must not say "not charged".
+    A later answer such as a 402 says nothing about the earlier attempt, so the call's error must not say "not charged".
+    The error of one attempt is left as it is: what may be repeated depends on it.
     """
 
     def __init__(self, call: Call[Any]) -> None:
-        self.matters = call.repeat is not protocol.Repeat.FREELY
+        self.may_cost = call.may_cost
         self.seen = False
 
     @contextmanager
     def watch(self) -> Iterator[None]:
+        """Look at one attempt."""
         try:
             yield
         except errors.ApimartError as error:
-            if self.matters:
-                if self.seen and error.charge is errors.Charge.NO:
-                    error.charge = errors.Charge.UNKNOWN
-                self.seen = self.seen or error.charge is errors.Charge.UNKNOWN
+            # "In progress" refuses this attempt only: another request under the key is being carried out.
+            doubtful = error.charge is errors.Charge.UNKNOWN or isinstance(error, errors.IdempotencyInProgressError)
+            self.seen = self.seen or doubtful
+            raise
+
+    @contextmanager
+    def settle(self) -> Iterator[None]:
+        """Let the error of the whole call say what is known about the money."""
+        try:
+            yield
+        except errors.ApimartError as error:
+            if not self.may_cost:
+                error.charge = errors.Charge.NO
+            elif self.seen and error.charge is errors.Charge.NO:
+                error.charge = errors.Charge.UNKNOWN
             raise
 
 
@@ -198,11 +235,13 @@ class ApimartClient(_Base):
                 return self._send_once(call)
 
         policy = self.retry if repeat else self.retry.once()
-        return Retrying(**tenacity_arguments(call, policy, time.sleep))(attempt)
+        with doubt.settle():
+            return Retrying(**tenacity_arguments(call, policy, time.sleep))(attempt)
 
     def _send_once(self, call: Call[T]) -> T:
         check, content = self._body_guard(call), bytearray()
         with self._http.stream(call.method, call.path, **self._request_options(call)) as response:
+            self._refuse_encoding(response)
             for chunk in response.iter_bytes():
                 content += chunk
                 check(len(content))
@@ -273,11 +312,17 @@ class AsyncApimartClient(_Base):
                 return await self._send_once(call)
 
         policy = self.retry if repeat else self.retry.once()
-        return await AsyncRetrying(**tenacity_arguments(call, policy, asyncio.sleep))(attempt)
+        with doubt.settle():
+            return await AsyncRetrying(**tenacity_arguments(call, policy, asyncio.sleep))(attempt)
 
     async def _send_once(self, call: Call[T]) -> T:
         check, content = self._body_guard(call), bytearray()
-        async with self._http.stream(call.method, call.path, **self._request_options(call)) as response:
+        async with (
+            # Headers can trickle in, too; only here is there a clock over all of it.
+            asyncio.timeout(TOTAL_TIME_FACTOR * self._seconds(call)),
+            self._http.stream(call.method, call.path, **self._request_options(call)) as response,
+        ):
+            self._refuse_encoding(response)
             async for chunk in response.aiter_bytes():
                 content += chunk
                 check(len(content))

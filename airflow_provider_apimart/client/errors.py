@@ -87,7 +87,11 @@ class FieldProblem:
     allowed: str
 
     def __str__(self) -> str:
-        shown = repr(self.value)
+        try:
+            shown = repr(self.value)
+        except (ValueError, RecursionError):
+            # Python writes no int of thousands of digits and no list of thousands of levels.
+            shown = f"a {type(self.value).__name__} too large to show"
         return f"{self.field}={shown if len(shown) <= 120 else shown[:117] + '...'}: {self.allowed}"
 
 
@@ -102,7 +106,7 @@ class InvalidParameterError(ApimartError, ValueError):
         super().__init__("; ".join(str(problem) for problem in problems))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return (type(self), (self.problems,))
+        return (type(self), (self.problems,), self.__dict__)
 
 
 class ConfigurationError(ApimartError, ValueError):
@@ -249,7 +253,7 @@ class GenerationError(ApimartError):
         self.generation_id = generation_id
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return (_rebuild_generation_error, (type(self), self.message, self.generation_id))
+        return (_rebuild_generation_error, (type(self), self.message, self.generation_id), self.__dict__)
 
 
 def _rebuild_generation_error(kind: type[GenerationError], message: str, generation_id: str) -> GenerationError:

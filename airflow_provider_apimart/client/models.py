@@ -34,6 +34,8 @@ __all__ = [
 
 #: How long a video's URL lives when APIMart does not say: the shorter of the two documented readings.
 DEFAULT_URL_LIFE = timedelta(hours=24)
+#: The year 3000, in unix seconds.
+LATEST_TIME = 32_503_680_000
 
 _COMPLETED = {"completed", "success", "succeeded"}
 _FAILED = {"failed", "cancelled", "canceled", "failure", "error"}
@@ -84,7 +86,7 @@ class GenerationStatus(StrEnum):
     @classmethod
     def read(cls, value: Any) -> GenerationStatus:
         """Read any spelling of a status; what is unknown or missing is not an end."""
-        word = str(value or "").strip().lower()
+        word = value.strip().lower() if isinstance(value, str) else ""
         if word in _COMPLETED:
             return cls.COMPLETED
         if word in _FAILED:
@@ -164,7 +166,7 @@ class Generation(Frozen):
             # The id that was asked for, whatever the answer calls itself: records are kept under it.
             generation_id=generation_id,
             status=status,
-            raw_status=str(data.get("status") or ""),
+            raw_status=read_text(data.get("status")) or "",
             progress=None if progress is None else int(min(100, max(0, progress))),
             cost_usd=cost,
             created_at=read_time(data.get("created")),
@@ -176,6 +178,12 @@ class Generation(Frozen):
             error_message=message,
             rejected=ended_badly and _is_rejection(code, message, data.get("error")),
         )
+
+    def scrubbed(self, secret: str) -> Generation:
+        """Return the same without ``secret`` in the texts that are shown (ids and URLs are not touched)."""
+        names = ("raw_status", "error_code", "error_message")
+        dirty = {name: value for name in names if secret and secret in (value := getattr(self, name) or "")}
+        return self.model_copy(update={name: value.replace(secret, "***") for name, value in dirty.items()})
 
 
 class Upload(Frozen):
@@ -198,7 +206,11 @@ class Balance(Frozen):
     @classmethod
     def read(cls, data: Mapping[str, Any]) -> Balance:
         """Read a balance; dollars come from the credits where only these are given."""
-        unlimited = data.get("unlimited_quota") is True
+        flag = data.get("unlimited_quota")
+        unlimited = flag is True or str(flag).lower() == "true"
+        if flag is None:
+            # Credits are dollars times ten, so -1 for both is no debt: it is how "unlimited" is written.
+            unlimited = read_number(data.get("remain_balance")) == read_number(data.get("remain_credits")) == -1
 
         def usd(name: str) -> float | None:
             value = read_number(data.get(f"{name}_balance"))
@@ -243,63 +255,75 @@ def read_time(value: Any) -> datetime | None:
     number = read_number(value)
     if number is None or number <= 0:
         return None
-    try:
-        return datetime.fromtimestamp(number / 1000 if number > 1e11 else number, tz=UTC)
-    except (OverflowError, OSError, ValueError):
+    seconds = number / 1000 if number > 1e11 else number
+    # Later ones are no times, and adding to them runs over the calendar's end.
+    return datetime.fromtimestamp(seconds, tz=UTC) if seconds < LATEST_TIME else None
+
+
+def read_text(value: Any, limit: int = 10_000) -> str | None:
+    """Return a JSON value as text that any log or file can take (no lone surrogates), else ``None``."""
+    if value is None:
         return None
+    try:
+        text = value if isinstance(value, str) else str(value)
+    except (ValueError, RecursionError):
+        # An int of thousands of digits, or a list of thousands of levels.
+        return None
+    return text[:limit].encode(errors="replace").decode()
 
 
 def _urls(value: Any) -> Iterator[str]:
     """Yield http(s) URLs from a text or a list of texts."""
     for item in value if isinstance(value, (list, tuple)) else [value]:
         if isinstance(item, str) and item.strip().lower().startswith(("http://", "https://")):
-            yield item.strip()
+            url = item.strip()
+            if url.isprintable():
+                yield url
 
 
-def _videos(result: Any, completed_at: datetime | None) -> Iterator[Video]:
+def _videos(result: Any, completed_at: datetime | None) -> list[Video]:
     fallback = completed_at + DEFAULT_URL_LIFE if completed_at else None
-    seen: set[str] = set()
-    for holder, value in _places(result):
-        expires_at = read_time(holder.get("expires_at")) or fallback
-        for url in _urls(value):
-            if url not in seen:
-                seen.add(url)
-                yield Video(url=url, expires_at=expires_at)
+    found: dict[str, Video] = {}
+    for place in _places(result):
+        for holder, value in place:
+            for url in _urls(value):
+                found.setdefault(url, Video(url=url, expires_at=read_time(holder.get("expires_at")) or fallback))
+        if found:
+            # The other places repeat it at best: a preview, or the first of several.
+            break
+    return list(found.values())
 
 
-def _places(result: Any) -> Iterator[tuple[Mapping[str, Any], Any]]:
-    """Yield the places where a video's URL has been seen, the documented one first."""
+def _places(result: Any) -> Iterator[list[tuple[Mapping[str, Any], Any]]]:
+    """Yield the places where videos have been seen, the documented one first: pairs of their holder and the URLs."""
     if isinstance(result, Mapping):
         videos = result.get("videos")
-        for video in videos if isinstance(videos, list) else [videos]:
-            if isinstance(video, Mapping):
-                yield video, video.get("url") or video.get("video_url")
-            else:
-                yield result, video
-        yield result, result.get("url")
-        yield result, result.get("video_url")
+        yield [_place(video, result) for video in (videos if isinstance(videos, list) else [videos])]
+        yield [(result, result.get("url"))]
+        yield [(result, result.get("video_url"))]
     else:
-        yield {}, result
+        yield [_place(video, {}) for video in (result if isinstance(result, list) else [result])]
+
+
+def _place(video: Any, holder: Mapping[str, Any]) -> tuple[Mapping[str, Any], Any]:
+    return (video, video.get("url") or video.get("video_url")) if isinstance(video, Mapping) else (holder, video)
 
 
 def _failure(data: Mapping[str, Any]) -> tuple[str | None, str | None]:
     """Return code and message of a failure from wherever they were put."""
-    error = data.get("error")
-    result = data.get("result")
-    code = message = None
+    error, result = data.get("error"), data.get("result")
+    code = None
+    messages: list[Any] = [error if isinstance(error, str) else None]
     if isinstance(error, Mapping):
-        code, message = error.get("code") or error.get("type"), error.get("message")
-    elif isinstance(error, str):
-        message = error
+        code, messages = error.get("code") or error.get("type"), [error.get("message")]
     nested = result.get("error") if isinstance(result, Mapping) else None
-    if isinstance(nested, Mapping):
-        nested = nested.get("message")
-    for other in (data.get("error_message"), nested, data.get("fail_reason"), data.get("message")):
-        message = message or other
-    return (str(code) if code else None), (str(message) if message else None)
+    nested = nested.get("message") if isinstance(nested, Mapping) else nested
+    messages += [data.get("error_message"), nested, data.get("fail_reason"), data.get("message")]
+    message = next((text for value in messages if value and (text := read_text(value))), None)
+    return (read_text(code, 200) if code else None), message
 
 
 def _is_rejection(code: str | None, message: str | None, error: Any) -> bool:
     kind = error.get("type") if isinstance(error, Mapping) else None
-    text = " ".join(str(part) for part in (code, message, kind) if part).lower()
+    text = " ".join(part for part in (code, message, read_text(kind)) if part).lower()
     return any(word in text for word in _REJECTION_WORDS)

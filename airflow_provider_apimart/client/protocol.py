@@ -2,7 +2,8 @@
 async.
 
 Every endpoint is a function that returns a :class:`Call`: what to send, how to read the answer, and whether it may be
-sent again. The two clients only carry it over the wire. Section numbers are those of APIMart's contract.
+sent again. The two clients only carry it over the wire. Section numbers are those of APIMart's contract; what stands
+around every answer is read in ``envelope.py``.
 """
 
 from __future__ import annotations
@@ -11,13 +12,12 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from enum import StrEnum
 from typing import Any, Generic, TypeVar
 from urllib.parse import quote
 
 from airflow_provider_apimart.client import errors
+from airflow_provider_apimart.client.envelope import Reply, read_error, read_json, request_id, retry_after
 from airflow_provider_apimart.client.models import (
     Balance,
     Generation,
@@ -27,8 +27,28 @@ from airflow_provider_apimart.client.models import (
     Submission,
     Upload,
     read_number,
+    read_text,
     read_time,
 )
+
+__all__ = [
+    "IDEMPOTENCY_KEY",
+    "MAX_RESPONSE_BYTES",
+    "RESPONSE_VERSION",
+    "Call",
+    "Repeat",
+    "Reply",
+    "account_balance",
+    "encode_body",
+    "generation",
+    "key_balance",
+    "models",
+    "prices",
+    "read_error",
+    "retry_after",
+    "submit",
+    "upload",
+]
 
 T = TypeVar("T")
 
@@ -37,6 +57,8 @@ RESPONSE_VERSION = "2026-07-27"
 IDEMPOTENCY_KEY = re.compile(r"[!-~]{1,191}")
 #: The vendor's own client reads at most this much JSON (1.6).
 MAX_RESPONSE_BYTES = 32 * 1024 * 1024
+#: Task ids were seen with 31 characters. What is much longer is no id, and would not fit into a URL.
+ID_MAX = 255
 
 
 class Repeat(StrEnum):
@@ -52,15 +74,6 @@ class Repeat(StrEnum):
 
 
 @dataclass(frozen=True)
-class Reply:
-    """An answer: status, headers (lower-case names) and the whole body."""
-
-    status: int
-    headers: Mapping[str, str]
-    content: bytes
-
-
-@dataclass(frozen=True)
 class Call(Generic[T]):
     """One request to APIMart and how its answer is read. ``path`` is relative to the base URL."""
 
@@ -69,30 +82,47 @@ class Call(Generic[T]):
     read: Callable[[Reply], T]
     repeat: Repeat = Repeat.FREELY
     headers: Mapping[str, str] = field(default_factory=dict)
-    content: bytes | None = None
+    content: bytes | None = field(default=None, repr=False)
     params: Mapping[str, str] = field(default_factory=dict)
-    file: tuple[str, bytes, str] | None = None
+    file: tuple[str, bytes, str] | None = field(default=None, repr=False)
     #: Seconds without a byte before giving up. The defaults are the vendor client's (1.6).
     timeout_seconds: float = 15.0
     #: Public endpoints get no key.
     authenticated: bool = True
     what: str = "request"
+    #: Costs nothing though it is a POST: its errors leave no doubt about money.
+    free: bool = False
+
+    @property
+    def may_cost(self) -> bool:
+        """True where carrying it out may cost money."""
+        return self.method != "GET" and not self.free
 
 
 # --- endpoints -------------------------------------------------------------------------------------------------------
 
 
 def encode_body(body: Mapping[str, Any]) -> bytes:
-    """Return ``body`` as JSON that is the same to the byte every time."""
-    return json.dumps(body, ensure_ascii=False, allow_nan=False, separators=(",", ":"), sort_keys=True).encode()
+    """Return ``body`` as JSON that is the same to the byte every time.
+
+    :raises InvalidParameterError: if it cannot be written as JSON.
+    """
+    try:
+        return json.dumps(body, ensure_ascii=False, allow_nan=False, separators=(",", ":"), sort_keys=True).encode()
+    except (TypeError, ValueError, RecursionError) as error:
+        raise _refused("body", type(body).__name__, f"a dict with text keys and JSON values ({error})") from None
+
+
+def _refused(name: str, value: Any, allowed: str) -> errors.InvalidParameterError:
+    return errors.InvalidParameterError((errors.FieldProblem(name, value, f"allowed: {allowed}"),))
 
 
 def submit(
     body: Mapping[str, Any], idempotency_key: str, *, resend_unknown: bool = True, response_version: str | None = None
 ) -> Call[Submission]:
     """``POST /v1/videos/generations``: the paid call (2)."""
-    if not IDEMPOTENCY_KEY.fullmatch(idempotency_key):
-        raise ValueError("an idempotency key is 1 to 191 visible ASCII characters")
+    if not isinstance(idempotency_key, str) or not IDEMPOTENCY_KEY.fullmatch(idempotency_key):
+        raise _refused("idempotency_key", idempotency_key, "1 to 191 visible ASCII characters")
     headers = {"Idempotency-Key": idempotency_key, "Content-Type": "application/json"}
     if response_version:
         headers["X-APIMart-Response-Version"] = response_version
@@ -110,10 +140,15 @@ def submit(
 
 def generation(generation_id: str) -> Call[Generation]:
     """``GET /v1/tasks/{task_id}`` (3)."""
+    wanted = read_text(generation_id)
+    if not isinstance(generation_id, str) or wanted != generation_id or not 0 < len(wanted) <= ID_MAX:
+        raise _refused("generation_id", generation_id, f"the id of a generation, 1 to {ID_MAX} characters")
+    # "." and ".." would be taken for steps in the path.
+    part = quote(wanted, safe="") if wanted.strip(".") else wanted.replace(".", "%2E")
     return Call(
         "GET",
-        f"/v1/tasks/{quote(generation_id, safe='')}",
-        lambda reply: Generation.read(_read_task(reply), generation_id),
+        f"/v1/tasks/{part}",
+        lambda reply: Generation.read(_read_task(reply), wanted).scrubbed(reply.secret),
         # Messages in English, so that the same failure reads the same in every log.
         params={"language": "en"},
         what="status request",
@@ -127,7 +162,9 @@ def upload(filename: str, content: bytes, content_type: str) -> Call[Upload]:
         "/v1/uploads/images",
         _read_upload,
         repeat=Repeat.IF_NOT_DONE,
-        file=(filename, content, content_type),
+        # Names on a disk may hold bytes that are no text.
+        file=(read_text(filename) or "image", content, content_type),
+        free=True,
         timeout_seconds=120.0,
         what="upload",
     )
@@ -135,12 +172,12 @@ def upload(filename: str, content: bytes, content_type: str) -> Call[Upload]:
 
 def key_balance() -> Call[Balance]:
     """``GET /v1/balance``: what the key may still spend (6)."""
-    return Call("GET", "/v1/balance", lambda reply: Balance.read(_read_object(reply)), what="balance request")
+    return Call("GET", "/v1/balance", _read_balance, what="balance request")
 
 
 def account_balance() -> Call[Balance]:
     """``GET /v1/user/balance``: what the account holds (6)."""
-    return Call("GET", "/v1/user/balance", lambda reply: Balance.read(_read_object(reply)), what="balance request")
+    return Call("GET", "/v1/user/balance", _read_balance, what="balance request")
 
 
 def models() -> Call[tuple[Model, ...]]:
@@ -158,203 +195,98 @@ def prices(base_url: str = "") -> Call[tuple[Price, ...]]:
 
 
 def _read_submission(reply: Reply) -> Submission:
-    envelope = _read_json(reply)
+    envelope = read_json(reply)
     data = envelope.get("data")
     item: Any = data[0] if isinstance(data, list) and data else data
     item = item if isinstance(item, Mapping) else {}
     for holder, name in ((item, "id"), (item, "task_id"), (envelope, "task_id"), (envelope, "id")):
         found = holder.get(name)
-        if isinstance(found, (str, int)) and not isinstance(found, bool) and str(found).strip():
+        known = (read_text(found) or "").strip() if isinstance(found, (str, int)) and found is not True else ""
+        if 0 < len(known) <= ID_MAX:
             info = item.get("task_info")
             return Submission(
-                generation_id=str(found).strip(),
+                generation_id=known,
                 status=GenerationStatus.read(item.get("status") or envelope.get("status") or "submitted"),
                 replayed=reply.headers.get("idempotency-replayed", "").strip().lower() == "true",
-                request_id=_request_id(reply, envelope),
+                request_id=request_id(reply, envelope),
                 estimated_seconds=read_number(info.get("estimated_time")) if isinstance(info, Mapping) else None,
             )
     raise errors.MissingTaskIdError(
         "APIMart accepted the submission but named no task id",
         status=reply.status,
-        request_id=_request_id(reply, envelope),
+        request_id=request_id(reply, envelope),
     )
 
 
 def _read_task(reply: Reply) -> Mapping[str, Any]:
-    envelope = _read_json(reply)
-    data = envelope.get("data", envelope)
+    envelope = read_json(reply)
+    data = envelope.get("data")
     if isinstance(data, list):
-        data = data[0] if data else {}
+        data = data[0] if data else None
+    elif data is None and {"id", "task_id", "progress", "result"} & set(envelope):
+        # Unwrapped. A ``status`` alone does not make a task: gateways write {"status": "error"} about themselves.
+        data = envelope
     if not isinstance(data, Mapping) or not data:
         raise errors.ResponseError("APIMart's status answer holds no task", status=reply.status)
     return data
 
 
 def _read_upload(reply: Reply) -> Upload:
-    envelope = _read_json(reply)
+    envelope = read_json(reply)
     wrapped = envelope.get("data")
     data: Mapping[str, Any] = wrapped if isinstance(wrapped, Mapping) else envelope
     url = data.get("url")
-    if not isinstance(url, str) or not url.startswith(("http://", "https://", "asset://")):
+    if not isinstance(url, str) or not url.startswith(("http://", "https://", "asset://")) or read_text(url) != url:
         raise errors.ResponseError("APIMart's upload answer holds no URL", status=reply.status)
     size = read_number(data.get("bytes"))
+    filename, content_type = data.get("filename"), data.get("content_type")
     return Upload(
         url=url,
-        filename=data.get("filename") if isinstance(data.get("filename"), str) else None,
-        content_type=data.get("content_type") if isinstance(data.get("content_type"), str) else None,
+        filename=read_text(filename) if isinstance(filename, str) else None,
+        content_type=read_text(content_type) if isinstance(content_type, str) else None,
         bytes=None if size is None else int(size),
         created_at=read_time(data.get("created_at")),
     )
 
 
-def _read_object(reply: Reply) -> Mapping[str, Any]:
-    envelope = _read_json(reply)
-    data = envelope.get("data", envelope)
-    if not isinstance(data, Mapping):
-        raise errors.ResponseError("APIMart's answer is not an object", status=reply.status)
-    return data
+def _read_balance(reply: Reply) -> Balance:
+    envelope = read_json(reply)
+    wrapped = envelope.get("data")
+    balance = Balance.read(wrapped if isinstance(wrapped, Mapping) else envelope)
+    if balance.remaining_usd is None and not balance.unlimited:
+        raise errors.ResponseError(f"APIMart's answer holds no balance: {reply.beginning!r}", status=reply.status)
+    return balance
 
 
 def _read_models(reply: Reply) -> tuple[Model, ...]:
-    data = _read_json(reply).get("data")
-    items = data if isinstance(data, list) else []
-    ids = [item.get("id") if isinstance(item, Mapping) else item for item in items]
-    return tuple(Model(id=model) for model in ids if isinstance(model, str))
+    data = read_json(reply).get("data")
+    if not isinstance(data, list):
+        raise errors.ResponseError(f"APIMart's answer holds no models: {reply.beginning!r}", status=reply.status)
+    ids = [item.get("id") if isinstance(item, Mapping) else item for item in data]
+    return tuple(Model(id=model) for model in map(_name, ids) if model)
 
 
 def _read_prices(reply: Reply) -> tuple[Price, ...]:
-    data = _read_json(reply).get("data")
+    data = read_json(reply).get("data")
     kinds = data.get("models") if isinstance(data, Mapping) else None
     videos = kinds.get("video") if isinstance(kinds, Mapping) else None
+    if not isinstance(videos, list):
+        raise errors.ResponseError(f"APIMart's answer holds no prices: {reply.beginning!r}", status=reply.status)
+    return tuple(price for model in videos if isinstance(model, Mapping) for price in _model_prices(model))
+
+
+def _model_prices(model: Mapping[str, Any]) -> list[Price]:
+    name, fixed = _name(model.get("id")), model.get("fixed_prices")
+    groups = [group for group in (fixed if isinstance(fixed, list) else [fixed]) if isinstance(group, Mapping)]
     found = []
-    for model in videos if isinstance(videos, list) else []:
-        fixed = model.get("fixed_prices") if isinstance(model, Mapping) else None
-        groups = [group for group in (fixed if isinstance(fixed, list) else [fixed]) if isinstance(group, Mapping)]
-        for group in groups:
-            items, unit = group.get("items"), str(group.get("unit") or "usd_per_call")
-            for item in items if isinstance(items, list) else []:
-                usd = read_number(item.get("after_discount")) if isinstance(item, Mapping) else None
-                if usd is not None:
-                    found.append(Price(model=str(model.get("id")), unit=unit, key=str(item.get("key") or ""), usd=usd))
-    return tuple(found)
+    for group in groups:
+        unit, items = read_text(group.get("unit")) or "usd_per_call", group.get("items")
+        for item in items if isinstance(items, list) else []:
+            usd = read_number(item.get("after_discount")) if isinstance(item, Mapping) else None
+            if name and usd is not None:
+                found.append(Price(model=name, unit=unit, key=read_text(item.get("key")) or "", usd=usd))
+    return found
 
 
-def _read_json(reply: Reply) -> Mapping[str, Any]:
-    """Return the body as an object, or raise the error that the answer is."""
-    if 300 <= reply.status < 400:
-        where = reply.headers.get("location", "elsewhere")
-        raise errors.RedirectError(
-            f"the API redirected to {where[:200]!r}; redirects are not followed, because the key goes to the "
-            "connection's "
-            "host only. Set the connection's host to the API's real address",
-            status=reply.status,
-        )
-    try:
-        # Python's own parser takes NaN and Infinity, which are not JSON.
-        parsed = json.loads(reply.content, parse_constant=_refuse_constant)
-    except (ValueError, RecursionError):
-        parsed = None
-    if reply.status >= 400:
-        raise read_error(reply, parsed)
-    if not isinstance(parsed, Mapping):
-        shown = reply.content[:80].decode(errors="replace")
-        raise errors.ResponseError(f"APIMart's answer is not a JSON object: {shown!r}", status=reply.status)
-    code = parsed.get("code")
-    # A bare failed task carries an ``error`` of its own beside its ``status`` (3.2): that is an answer, not a refusal.
-    bare_error = isinstance(parsed.get("error"), (Mapping, str)) and not {"data", "status"} & set(parsed)
-    refused = bare_error or parsed.get("success") is False
-    if refused or (isinstance(code, int) and not isinstance(code, bool) and code >= 400):
-        raise read_error(reply, parsed)
-    return parsed
-
-
-def _refuse_constant(name: str) -> Any:
-    raise ValueError(name)
-
-
-# --- errors (7)
-# --------------------------------------------------------------------------------------------------------
-
-_BY_STATUS: dict[int, type[errors.ApiStatusError]] = {
-    400: errors.BadRequestError,
-    401: errors.AuthenticationError,
-    402: errors.InsufficientBalanceError,
-    403: errors.PermissionDeniedError,
-    404: errors.NotFoundError,
-    408: errors.ServerError,
-    # A 409 without a known identifier: nobody knows what it means for the money, so nothing is sent again.
-    409: errors.IdempotencyIndeterminateError,
-    413: errors.UploadTooLargeError,
-    422: errors.UpstreamError,
-    429: errors.RateLimitError,
-}
-#: Identifiers that say more than the status; looked for in the code and, because it was seen there, in the message.
-_BY_IDENTIFIER: dict[str, type[errors.ApiStatusError]] = {
-    "idempotency_in_progress": errors.IdempotencyInProgressError,
-    "idempotency_key_reused": errors.IdempotencyKeyReusedError,
-    "idempotency_result_indeterminate": errors.IdempotencyIndeterminateError,
-    "idempotency_unavailable": errors.IdempotencyUnavailableError,
-    "get_channel_failed": errors.ChannelUnavailableError,
-    "build_request_failed": errors.BadRequestError,
-}
-_REQUEST_ID = re.compile(r"\(request id: ([^)\s]+)\)")
-
-
-def read_error(reply: Reply, parsed: Any) -> errors.ApiStatusError:
-    """Return the error that an answer is, from any of the envelopes of 7.1."""
-    envelope = parsed if isinstance(parsed, Mapping) else {}
-    error = envelope.get("error")
-    fields: Mapping[str, Any] = error if isinstance(error, Mapping) else {}
-    message = fields.get("message") or (error if isinstance(error, str) else None) or envelope.get("message")
-    if not message:
-        shown = reply.content[:80].decode(errors="replace").strip()
-        message = f"no message, but {shown!r}" if shown else "no message"
-    message, code, kind = str(message)[:1000], fields.get("code"), fields.get("type")
-    status = _status(reply.status, code, envelope.get("code"), message)
-    cls = next((cls for name, cls in _BY_IDENTIFIER.items() if name in f"{code} {message}"), None)
-    if cls is None:
-        cls = _BY_STATUS.get(status, errors.ServerError if status >= 500 else errors.BadRequestError)
-    return cls(
-        message,
-        status=status,
-        code=str(code) if code not in (None, "") else None,
-        error_type=str(kind) if kind else None,
-        request_id=_request_id(reply, envelope, message),
-        retry_after_seconds=retry_after(reply.headers),
-    )
-
-
-def _status(status: int, code: Any, envelope_code: Any, message: str) -> int:
-    """Return the status that counts: HTTP's, or the envelope's where HTTP said 200."""
-    if status >= 400:
-        return status
-    for value in (envelope_code, code):
-        if isinstance(value, int) and not isinstance(value, bool) and 400 <= value < 600:
-            return value
-    # ``success: false`` comes with 200 and a text (6): only the text tells a wrong key from the server's own trouble.
-    return 401 if "token" in message.lower() else 500
-
-
-def _request_id(reply: Reply, envelope: Mapping[str, Any], message: str = "") -> str | None:
-    found = reply.headers.get("x-oneapi-request-id") or envelope.get("request_id")
-    if not found and (match := _REQUEST_ID.search(message)):
-        found = match.group(1)
-    return str(found)[:200] if found else None
-
-
-def retry_after(headers: Mapping[str, str], now: datetime | None = None) -> float | None:
-    """Return ``Retry-After`` in seconds from now, from either of its forms; ``None`` where it is absent or
-    unreadable.
-    """
-    value = headers.get("retry-after", "").strip()
-    if not value:
-        return None
-    seconds = read_number(value)
-    if seconds is None:
-        try:
-            when = parsedate_to_datetime(value)
-        except (ValueError, TypeError, IndexError, OverflowError):
-            return None
-        when = when if when.tzinfo else when.replace(tzinfo=UTC)
-        seconds = (when - (now or datetime.now(UTC))).total_seconds()
-    return max(0.0, seconds)
+def _name(value: Any) -> str | None:
+    return read_text(value) if isinstance(value, str) else None

@@ -46,15 +46,7 @@ class ModelRules:
 
 _OFFICIAL = ModelRules((4, 6, 8), ("720p", "1080p", "4K"), frozenset(), "fields")
 _EXT_UNSUPPORTED = frozenset(
-    {
-        "negative_prompt",
-        "seed",
-        "sample_count",
-        "generate_audio",
-        "person_generation",
-        "resize_mode",
-        "enhance_prompt",
-    }
+    "negative_prompt seed sample_count generate_audio person_generation resize_mode enhance_prompt".split()
 )
 _EXT_IMAGES = ("image/jpeg", "image/png", "image/webp")
 _EXT = ModelRules((8,), ("720p", "1080p", "4k"), _EXT_UNSUPPORTED, "image_urls", 10 * MIB, _EXT_IMAGES)
@@ -70,7 +62,8 @@ MODELS: dict[str, ModelRules] = {
 
 def is_remote_image(value: str) -> bool:
     """Say whether APIMart fetches this image by itself (``http(s)://`` or ``asset://``)."""
-    return urlsplit(value).scheme.lower() in REMOTE_IMAGE_SCHEMES
+    scheme, colon, _ = value.partition(":")
+    return bool(colon) and scheme.strip().lower() in REMOTE_IMAGE_SCHEMES
 
 
 class VeoRequest(BaseModel):
@@ -144,7 +137,8 @@ class VeoRequest(BaseModel):
         """Return what is wrong with ``values``; the fields in ``unknown`` have no value yet (templates) and are
         skipped.
         """
-        known = {name: value for name, value in values.items() if name not in unknown}
+        # Of a name that is no parameter the value does not matter.
+        known = {name: value for name, value in values.items() if name not in unknown or name not in cls.FIELDS}
         if "prompt" in unknown:
             known["prompt"] = "not known yet"
         found: list[FieldProblem] = []
@@ -155,6 +149,8 @@ class VeoRequest(BaseModel):
         except ValidationError as error:
             found += [_as_problem(detail) for detail in error.errors(include_url=False)]
         bad = {problem.field for problem in found} | set(unknown)
+        if isinstance(text := known.get("negative_prompt"), str) and not text.strip():
+            del known["negative_prompt"]
         return found + _cross_field_problems(known, bad)
 
     @field_validator("prompt", "model", "negative_prompt", mode="before")
@@ -168,11 +164,9 @@ class VeoRequest(BaseModel):
             if info.field_name == "negative_prompt":
                 return None
             raise _not_allowed("must not be empty")
-        try:
-            value.encode()
-        except UnicodeEncodeError:
-            raise _not_allowed("must be valid Unicode (it has a lone surrogate)") from None
-        return value
+        if info.field_name == "model" and not (value.isprintable() and " " not in value):
+            raise _not_allowed("a model's name has no spaces or line ends in or around it")
+        return _unicode(value)
 
     @field_validator("duration", "seed", "sample_count", mode="before")
     @classmethod
@@ -192,9 +186,10 @@ class VeoRequest(BaseModel):
         # A template renders to text, so text that is a whole number is one. True is an int to Python, not to a person.
         if isinstance(value, str) and re.fullmatch(r"[0-9]{1,12}", value.strip()):
             value = int(value)
-        if isinstance(value, bool) or not isinstance(value, int) or value not in numbers:
+        # int(): a subclass of int would be looked for in a range one by one.
+        if isinstance(value, bool) or not isinstance(value, int) or int(value) not in numbers:
             raise _not_allowed(f"allowed: {allowed}")
-        return value
+        return int(value)
 
     @field_validator("generate_audio", "enhance_prompt", mode="before")
     @classmethod
@@ -224,7 +219,7 @@ class VeoRequest(BaseModel):
         if not isinstance(value, str) or not value.strip():
             raise _not_allowed(f"allowed: {_one_of(choices)}" if choices else "text is needed")
         if rules is None:
-            return value
+            return _unicode(value)
         if info.field_name == "resolution":
             # APIMart spells it 4K for one family and 4k for the other; a user need not know which.
             value = {choice.lower(): choice for choice in choices}.get(value.lower(), value)
@@ -242,9 +237,9 @@ class VeoRequest(BaseModel):
             raise _not_allowed(allowed)
         if value.strip().lower().startswith("data:"):
             raise _not_allowed(f"{allowed}; APIMart no longer takes data: URIs")
-        if is_remote_image(value) and (not urlsplit(value).netloc or " " in value):
+        if is_remote_image(value) and (" " in value or not _host(value)):
             raise _not_allowed(f"{allowed}; this URL has no host or has a space in it")
-        return value
+        return _unicode(value)
 
     @field_validator("extra_body", mode="before")
     @classmethod
@@ -252,15 +247,18 @@ class VeoRequest(BaseModel):
         if value is None:
             return None
         allowed = "allowed: a dict with text keys and JSON values, without model and prompt"
-        if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
-            raise _not_allowed(allowed)
-        if {"model", "prompt"} & set(value):
-            raise _not_allowed(allowed)
         try:
-            json.dumps(value, allow_nan=False)
-        except (TypeError, ValueError) as error:
+            if not isinstance(value, Mapping) or not _has_text_keys(value) or {"model", "prompt"} & set(value):
+                raise _not_allowed(allowed)
+            # Written as the client writes it, and read again: a copy that nobody else changes.
+            extra = json.loads(json.dumps(value, allow_nan=False, ensure_ascii=False).encode())
+        except (TypeError, ValueError, RecursionError) as error:
+            if isinstance(error, PydanticCustomError):
+                raise
             raise _not_allowed(f"{allowed} ({error})") from None
-        return dict(value)
+        if "duration" in extra and type(extra["duration"]) is not int:
+            raise _not_allowed(f"{allowed}; APIMart takes duration as a number without quotes only")
+        return extra
 
     @model_validator(mode="after")
     def _cross_fields(self, info: ValidationInfo) -> VeoRequest:
@@ -340,18 +338,42 @@ def _cross_field_problems(values: Mapping[str, Any], skip: Collection[str]) -> l
         if rules and name in is_set and name in rules.unsupported:
             allowed = f"not a parameter of {model}; leave it out (or send it in extra_body if APIMart has gained it)"
             problems.append(FieldProblem(name, values[name], allowed))
-    extra = values.get("extra_body") if "extra_body" in is_set else None
-    for name in sorted(set(extra or ()) & is_set):
-        problems.append(
-            FieldProblem(f"extra_body.{name}", (extra or {})[name], f"{name} is given as an argument already")
-        )
+    extra = (values["extra_body"] or {}) if "extra_body" in is_set else {}
+    given = {name: f"{name} is given as an argument already" for name in is_set}
+    if rules and rules.frames == "image_urls" and is_set & set(FRAME_FIELDS):
+        given |= dict.fromkeys(("generation_type", "image_urls"), f"the frames of {model} are sent in it already")
+    problems += [
+        FieldProblem(f"extra_body.{name}", extra[name], given[name]) for name in sorted(set(extra) & set(given))
+    ]
     return problems
+
+
+def _host(url: str) -> str:
+    try:
+        return urlsplit(url).netloc
+    except ValueError:
+        return ""
+
+
+def _has_text_keys(value: Any) -> bool:
+    """Say whether all dicts in ``value`` have text keys only; JSON has no others."""
+    if isinstance(value, Mapping):
+        return all(isinstance(key, str) and _has_text_keys(item) for key, item in value.items())
+    return not isinstance(value, (list, tuple)) or all(_has_text_keys(item) for item in value)
 
 
 def _rules(info: ValidationInfo) -> ModelRules | None:
     context = info.context or {}
     model = context["model"] if "model" in context else info.data.get("model")
     return MODELS.get(model) if isinstance(model, str) else None
+
+
+def _unicode(value: str) -> str:
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise _not_allowed("must be valid Unicode (it has a lone surrogate)") from None
+    return value
 
 
 def _not_allowed(allowed: str) -> PydanticCustomError:

@@ -1,8 +1,8 @@
 """Which call may be repeated, and when. One place for both clients.
 
 What may be repeated is decided from the type of the error (``terminal``, ``charge``) and the call's own
-:class:`Repeat`, never from a text. ``Retry-After`` comes first; without it the wait grows exponentially, with full
-    jitter so that a thousand tasks that were refused together do not come back together.
+:class:`Repeat`, never from a text. ``Retry-After`` comes first; without it the wait grows exponentially. Both are
+spread, so that a thousand tasks that were refused together do not come back together.
 """
 
 from __future__ import annotations
@@ -56,8 +56,8 @@ def backoff_seconds(attempt: int, error: BaseException | None, policy: RetryPoli
     """
     asked = error.retry_after_seconds if isinstance(error, ApimartError) else None
     if asked is not None:
-        # A little later than asked, never sooner, and not all at the same moment.
-        return asked + policy.base_seconds * rand()
+        # A little later than asked, never sooner, and not all at the same moment: the longer it is, the wider.
+        return asked + max(policy.base_seconds, asked / 10) * rand()
     return min(policy.cap_seconds, policy.base_seconds * 2.0 ** min(attempt - 1, 30)) * (0.5 + rand() / 2)
 
 

@@ -9,14 +9,18 @@ from __future__ import annotations
 import ipaddress
 import re
 from dataclasses import dataclass, field
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import SplitResult, urlsplit, urlunsplit
+
+import httpx
 
 from airflow_provider_apimart.client.errors import ConfigurationError
 
 DEFAULT_BASE_URL = "https://api.apimart.ai"
 MEBIBYTE = 1024 * 1024
 DEFAULT_MAX_VIDEO_BYTES = 2048 * MEBIBYTE
+LONGEST_TIMEOUT_SECONDS = 3600.0
 _VERSION = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+_LABEL = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?")
 
 
 @dataclass(frozen=True)
@@ -45,6 +49,11 @@ class Settings:
         if version and not _VERSION.fullmatch(version):
             raise ConfigurationError(f"response_version={version!r}: allowed: a date such as 2026-07-27, or empty")
         object.__setattr__(self, "response_version", version)
+        seconds = self.read_timeout_seconds
+        # Written so that NaN is refused, too.
+        if seconds is not None and not 0 < seconds <= LONGEST_TIMEOUT_SECONDS:
+            allowed = f"a number of seconds up to {LONGEST_TIMEOUT_SECONDS:g}, or empty"
+            raise ConfigurationError(f"read_timeout_seconds={seconds!r}: allowed: {allowed}")
 
     @property
     def is_loopback(self) -> bool:
@@ -63,9 +72,7 @@ def is_loopback(host: str) -> bool:
 
 
 def _clean_key(key: str) -> str:
-    key = key.strip()
-    if key.lower().startswith("bearer "):
-        key = key[len("bearer ") :].strip()
+    key = re.sub(r"(?i)^bearer(\s+|$)", "", (key or "").strip())
     if not key:
         raise ConfigurationError(
             "the connection has no API key: put it into the password field (keys: apimart.ai/keys)"
@@ -76,24 +83,42 @@ def _clean_key(key: str) -> str:
 
 
 def _clean_base_url(value: str, allow_http: bool) -> str:
-    value = value.strip().rstrip("/") or DEFAULT_BASE_URL
-    if "://" not in value:
-        host = urlsplit(f"//{value}").hostname or ""
-        value = f"{'http' if is_loopback(host) else 'https'}://{value}"
+    value = (value or "").strip() or DEFAULT_BASE_URL
     try:
+        # A scheme with too few slashes is left as it is: it has no host, rather than one named "https".
+        if not re.match(r"(?i)https?:(?![0-9])|.*://", value):
+            host = urlsplit(f"//{value}").hostname or ""
+            value = f"{'http' if is_loopback(host) else 'https'}://{value}"
         parts = urlsplit(value)
         port = parts.port
     except ValueError as error:
-        raise ConfigurationError(f"host={value!r}: not a URL ({error})") from None
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ConfigurationError(f"host={value!r}: allowed: an https:// URL such as {DEFAULT_BASE_URL}, or empty")
+        raise ConfigurationError(f"host={_shown(value)}: not a URL ({error})") from None
     if parts.username or parts.password or parts.query or parts.fragment:
         raise ConfigurationError("host: must be a plain URL, without user, password, query or fragment")
-    if parts.scheme == "http" and not allow_http and not is_loopback(parts.hostname):
+    if parts.scheme not in ("http", "https") or not _is_host(parts) or port == 0 or not value.isprintable():
+        raise ConfigurationError(f"host={_shown(value)}: allowed: an https:// URL such as {DEFAULT_BASE_URL}, or empty")
+    hostname = parts.hostname or ""
+    if parts.scheme == "http" and not allow_http and not is_loopback(hostname):
         raise ConfigurationError(
             f"host={value!r}: http:// would send the API key unencrypted; use https://, "
             "or set allow_http in the connection if that is meant"
         )
-    netloc = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+    netloc = f"[{hostname}]" if ":" in hostname else hostname
     path = parts.path.rstrip("/").removesuffix("/v1")
     return urlunsplit((parts.scheme, f"{netloc}:{port}" if port else netloc, path, "", ""))
+
+
+def _shown(value: str) -> str:
+    # What stands before an @ may be a password.
+    return "(not shown: it may hold a password)" if "@" in value else repr(value)
+
+
+def _is_host(parts: SplitResult) -> bool:
+    """Say whether a connection to this host can be tried at all; what cannot would fail in ways that nobody catches."""
+    try:
+        host = httpx.URL(f"https://{parts.netloc}").raw_host.decode("ascii")
+    except (httpx.InvalidURL, ValueError):
+        return False
+    if ":" in host:
+        return True
+    return len(host) <= 253 and all(_LABEL.fullmatch(label) for label in host.lower().removesuffix(".").split("."))
