@@ -28,9 +28,9 @@ from airflow_provider_apimart.generation import localfs
 
 log = logging.getLogger(__name__)
 
-#: How much is read, hashed or sent at a time. 5 MiB is the smallest part that S3 takes.
 CHUNK_BYTES = 1024 * 1024
-UPLOAD_BLOCK_BYTES = 5 * 1024 * 1024
+#: How much is sent or read back in one request: the smallest part that S3 takes.
+BLOCK_BYTES = 5 * 1024 * 1024
 #: Here a file appears when its upload is complete and not before; a move would be a copy.
 OBJECT_STORES = frozenset({"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "adl", "wasb", "wasbs", "oss", "cos", "r2"})
 #: How the storages call what changes with a file's content.
@@ -170,9 +170,7 @@ def _check_bucket(target: Target, bucket: str) -> None:
     try:
         target.fs.info(bucket)
     except FileNotFoundError as error:
-        raise ConfigurationError(
-            f"output_path {target.uri!r} cannot be written: there is no bucket {bucket!r}"
-        ) from error
+        raise ConfigurationError(f"output_path {target.uri!r}: there is no bucket {bucket!r}") from error
     except Exception as error:
         log.debug("The bucket %s does not say whether it is there: %s", bucket, _text(error))
 
@@ -268,7 +266,7 @@ def exclusive(target: Target) -> Iterator[None]:
 
 def _upload(fs: Any, path: str, file: BinaryIO, size: int, taken: Callable[[], bool]) -> bool:
     file.seek(0)
-    sink = fs.open(path, "wb", block_size=UPLOAD_BLOCK_BYTES)
+    sink = fs.open(path, "wb", block_size=BLOCK_BYTES)
     try:
         while chunk := file.read(CHUNK_BYTES):
             sink.write(chunk)
@@ -357,8 +355,10 @@ def stored_version(target: Target) -> dict[str, str]:
 def stored_sha256(target: Target) -> str:
     """Read a stored file from end to end and return its SHA-256."""
     digest = hashlib.sha256()
-    with storage_errors(target, "read"), target.fs.open(target.path, "rb", block_size=UPLOAD_BLOCK_BYTES) as file:
-        while chunk := file.read(CHUNK_BYTES):
+    # Read from end to end once: what a cache reads ahead would only be held twice.
+    uncached = {"cache_type": "none"} if is_object_store(target.fs) else {}
+    with storage_errors(target, "read"), target.fs.open(target.path, "rb", **uncached) as file:
+        while chunk := file.read(BLOCK_BYTES):
             digest.update(chunk)
     return digest.hexdigest()
 

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from airflow_provider_apimart.client.errors import ConfigurationError, LandingError
 from airflow_provider_apimart.generation.storage import (
-    UPLOAD_BLOCK_BYTES,
+    BLOCK_BYTES,
     Target,
     check_target,
     commit_bytes,
@@ -141,7 +141,7 @@ def test_check_of_an_s3_that_is_out_of_reach_is_no_verdict(monkeypatch: pytest.M
     """Were it taken for a missing bucket, the task would fail for good over a passing fault."""
     fs = s3fs.S3FileSystem(
         key="test",
-        secret="test",  # noqa: S106
+        secret="test",
         endpoint_url=f"http://127.0.0.1:{free_port()}",
         config_kwargs={"retries": {"max_attempts": 0}},
         skip_instance_cache=True,
@@ -352,11 +352,11 @@ def test_reading_back(tmp_path: Path) -> None:
 
 # --- S3 ---
 
-LARGE = os.urandom(1024) * (UPLOAD_BLOCK_BYTES * 5 // 2048)
+LARGE = os.urandom(1024) * (BLOCK_BYTES * 5 // 2048)
 
 
 def test_s3_small_and_large(store: Store) -> None:
-    for name, data in (("small", b"x"), ("exact", LARGE[:UPLOAD_BLOCK_BYTES]), ("large", LARGE)):
+    for name, data in (("small", b"x"), ("exact", LARGE[:BLOCK_BYTES]), ("large", LARGE)):
         commit_bytes(store.target(name), data)
         assert store.get(name) == data
         assert stored_size(store.target(name)) == len(data)
