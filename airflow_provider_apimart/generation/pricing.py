@@ -11,6 +11,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from decimal import Decimal
 
+from airflow_provider_apimart.client.request import VeoRequest
+
 #: Dollars a video, by resolution (these models make 8 s and nothing else).
 PER_VIDEO: dict[str, dict[str, Decimal]] = {
     "veo3.1-lite": {"720p": Decimal("0.07"), "1080p": Decimal("0.07"), "4k": Decimal("0.57")},
@@ -59,3 +61,14 @@ def list_price(
         usd = PER_VIDEO[model][size]
         return Estimate(usd * sample_count, f"{sample_count} x {usd} USD/video")
     return None
+
+
+def estimate(request: VeoRequest) -> Estimate | None:
+    """Return the list price of ``request``, or ``None`` where none is published."""
+    return list_price(
+        request.model,
+        duration_seconds=request.seconds,
+        resolution=request.resolution or "720p",
+        generate_audio=bool(request.generate_audio),
+        sample_count=request.sample_count or 1,
+    )

@@ -28,12 +28,14 @@ from airflow_provider_apimart.client.client import ApimartClient
 from airflow_provider_apimart.client.errors import ApimartError, Charge
 from airflow_provider_apimart.client.models import Generation, Submission
 from airflow_provider_apimart.client.request import VeoRequest
+from airflow_provider_apimart.generation.balance import missing_balance
 from airflow_provider_apimart.generation.decide import Action, Decision, Policy, decide, judge
 from airflow_provider_apimart.generation.identity import Identity, account_mark, fingerprint, idempotency_key
 from airflow_provider_apimart.generation.images import LocalImage
 from airflow_provider_apimart.generation.record import (
     MAX_ID_LENGTH,
     MAX_MODEL_LENGTH,
+    MAX_PATH_LENGTH,
     MAX_UPLOAD_URL_LENGTH,
     Record,
     RecordState,
@@ -70,6 +72,8 @@ class Purchase:
     """Obtains the one generation of a request.
 
     :param images: the local frames by field, read and checked.
+    :param output_path: where the videos are to go, and
+    :param apimart_conn_id: who pays: both only for the record, so that a parked generation can be landed by others.
     """
 
     def __init__(
@@ -81,6 +85,8 @@ class Purchase:
         request: VeoRequest,
         images: Mapping[str, LocalImage],
         policy: Policy,
+        output_path: str | None = None,
+        apimart_conn_id: str | None = None,
     ) -> None:
         self.client = client
         self.store = store
@@ -88,6 +94,8 @@ class Purchase:
         self.request = request
         self.images = images
         self.policy = policy
+        self.output_path = output_path
+        self.apimart_conn_id = apimart_conn_id
         self.account = account_mark(client.settings.base_url, client.settings.api_key)
         # What the store holds as far as this try knows: anything else was written by another one.
         self._stored: Record | None = None
@@ -183,6 +191,8 @@ class Purchase:
             uploaded_at=uploaded_at,
             # After the uploads, which can be slow: deadlines and the key's life count from the paid call.
             intent_at=datetime.now(UTC),
+            output_path=clipped(self.output_path, MAX_PATH_LENGTH) if self.output_path else None,
+            apimart_conn_id=self.apimart_conn_id,
             previous=previous,
         )
         # A record that was replaced meanwhile is decided on; one that was deleted meanwhile was meant to be.
@@ -228,6 +238,8 @@ class Purchase:
                 body, record.idempotency_key, resend_unknown=self.policy.on_unknown_submit == "resend"
             )
         except ApimartError as error:
+            if isinstance(error, errors.InsufficientBalanceError):
+                error.message = f"{error.message}: {missing_balance(self.client, self.request)}"
             if error.charge is Charge.NO and not doubtful and not isinstance(error, _CONFLICTS):
                 self._refused(record, error)
             raise

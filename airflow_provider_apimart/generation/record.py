@@ -20,6 +20,7 @@ from airflow_provider_apimart.client.errors import ApimartError
 MAX_PREVIOUS = 20
 #: Limits that keep the whole under 64 KB, in characters of JSON. Real ones are a tenth of them.
 MAX_MODEL_LENGTH = 200
+MAX_PATH_LENGTH = 4000
 MAX_NOTE_LENGTH = 1000
 MAX_ID_LENGTH = 500
 MAX_UPLOAD_URL_LENGTH = 4000
@@ -79,6 +80,8 @@ class Record(BaseModel):
     :param uploads: URLs of uploaded frames, by field: a resend has to send the identical body.
     :param uploaded_at: when the oldest of them was uploaded.
     :param intent_at: when the paid call was about to be made: its key's 24 hours count from here.
+    :param output_path: where the task wanted its videos, for whoever lands them later.
+    :param apimart_conn_id: the connection that paid.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -99,6 +102,8 @@ class Record(BaseModel):
     completed_at: AwareDatetime | None = None
     cost_usd: float | None = None
     note: str | None = None
+    output_path: str | None = None
+    apimart_conn_id: str | None = None
     landed: tuple[LandedVideo, ...] = ()
     previous: tuple[Previous, ...] = ()
 

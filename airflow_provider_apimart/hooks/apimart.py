@@ -18,6 +18,7 @@ from airflow_provider_apimart.client.models import Balance, read_number
 from airflow_provider_apimart.client.retry import RetryPolicy
 from airflow_provider_apimart.client.settings import DEFAULT_BASE_URL, DEFAULT_MAX_VIDEO_BYTES, MEBIBYTE, Settings
 from airflow_provider_apimart.connection_form import CONN_FIELDS, UI_FIELD_BEHAVIOUR
+from airflow_provider_apimart.generation.balance import left
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Connection
@@ -89,7 +90,7 @@ class ApimartHook(BaseHook):
             whose = "key's quota" if _is_empty(key) else "account's balance"
             return False, f"The key is accepted at {settings.base_url}, but the {whose} is empty: top up at apimart.ai"
         return True, (
-            f"The key is accepted at {settings.base_url}: {_left(account)} left on the account, {_left(key)} on the key"
+            f"The key is accepted at {settings.base_url}: {left(account)} left on the account, {left(key)} on the key"
         )
 
     @classmethod
@@ -177,12 +178,6 @@ def _mask(secret: str) -> None:
 
 def _is_empty(balance: Balance) -> bool:
     return not balance.unlimited and balance.remaining_usd is not None and balance.remaining_usd <= 0
-
-
-def _left(balance: Balance) -> str:
-    if balance.unlimited:
-        return "no limit"
-    return "an unknown amount" if balance.remaining_usd is None else f"{balance.remaining_usd:.2f} USD"
 
 
 def _what_is_wrong(error: errors.ApimartError, base_url: str) -> str:

@@ -31,7 +31,7 @@ from airflow_provider_apimart.generation import report
 from airflow_provider_apimart.generation.decide import Action, Decision, OnClear, OnUnknownSubmit, Policy
 from airflow_provider_apimart.generation.delivery import deliver, files_whole
 from airflow_provider_apimart.generation.polling import Step, Watch, expected_seconds
-from airflow_provider_apimart.generation.pricing import list_price
+from airflow_provider_apimart.generation.pricing import estimate
 from airflow_provider_apimart.generation.purchase import Purchase, settle
 from airflow_provider_apimart.generation.record import LandedVideo, Record, RecordState, RecordStore
 from airflow_provider_apimart.generation.storage import Target, check_target
@@ -83,7 +83,9 @@ class VeoGenerateOperator(BaseOperator):
     :param apimart_conn_id: the connection.
     :param deferrable: wait in the triggerer (``True``) or in the worker.
     :param timeout: how long a generation may take from its submission: ``timedelta`` or seconds. After it the try
-        fails and the generation is parked: the next try, or a clear, re-attaches.
+        fails and the generation is parked: the next try, or a clear, re-attaches. ``execution_timeout`` limits each
+        try from its own start: Airflow enforces it in the worker only, so while deferred the wait ends, and parks, at
+        whichever of the two comes first (though no sooner than 12 s after the deferral).
     :param poll_interval: seconds between two questions; ``None`` adapts to how long such jobs take.
     :param on_clear: ``"reuse"``: a cleared task goes on with its generation. ``"regenerate"``: it pays for a new one.
     :param on_unknown_submit: what to do when nobody knows whether a submission was carried out. ``"resend"``: the
@@ -182,20 +184,14 @@ class VeoGenerateOperator(BaseOperator):
         arguments.refuse(self._owner, problems + more)
         request = VeoRequest.checked(self._request_values())
         if limit is not None:
-            estimate = list_price(
-                request.model,
-                duration_seconds=request.seconds,
-                resolution=request.resolution or "720p",
-                generate_audio=bool(request.generate_audio),
-                sample_count=request.sample_count or 1,
-            )
-            if estimate is None:
+            price = estimate(request)
+            if price is None:
                 allowed = (
                     f"the price of {request.model} is not known here, so it cannot be compared; leave it out to go on"
                 )
                 arguments.refuse(self._owner, [FieldProblem("max_cost_usd", self.max_cost_usd, allowed)])
-            elif estimate.usd > limit:
-                allowed = f"this request costs about {estimate.usd} USD ({estimate.basis}, list price)"
+            elif price.usd > limit:
+                allowed = f"this request costs about {price.usd} USD ({price.basis}, list price)"
                 arguments.refuse(self._owner, [FieldProblem("max_cost_usd", self.max_cost_usd, allowed)])
         return request
 
@@ -207,6 +203,7 @@ class VeoGenerateOperator(BaseOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Obtain the generation, wait for it here or in the triggerer, and land it."""
+        began = time.time()
         request = self._checked_request()
         for note in request.notes():
             self.log.warning("%s", note)
@@ -219,7 +216,14 @@ class VeoGenerateOperator(BaseOperator):
             policy = Policy(on_clear=self.on_clear, on_unknown_submit=self.on_unknown_submit)
             with ApimartHook(self.apimart_conn_id).get_conn() as client:
                 purchase = Purchase(
-                    client=client, store=store, identity=identity, request=request, images=images, policy=policy
+                    client=client,
+                    store=store,
+                    identity=identity,
+                    request=request,
+                    images=images,
+                    policy=policy,
+                    output_path=None if self.output_path is None else str(self.output_path),
+                    apimart_conn_id=self.apimart_conn_id,
                 )
                 obtained = purchase.obtain(lambda record: files_whole(record, output))
                 record, view = obtained.record, obtained.view
@@ -230,7 +234,7 @@ class VeoGenerateOperator(BaseOperator):
                 if obtained.decision.action is Action.WAIT:
                     self.log.info("Waiting: %s.", obtained.decision.reason)
                     if self.deferrable and time.time() < self._deadline(record):
-                        self._defer(record, request)
+                        self._defer(record, request, began)
                     view = self._wait(client, record)
                 return self._finish(client, store, record, view, request, context, obtained.decision)
 
@@ -290,19 +294,24 @@ class VeoGenerateOperator(BaseOperator):
     def _deadline(self, record: Record) -> float:
         return (record.submitted_at or record.intent_at).timestamp() + self._timeout_seconds
 
-    def _watch_arguments(self, record: Record) -> dict[str, Any]:
+    def _deferred_deadline(self, record: Record, began: float) -> float:
+        """Return when a deferred wait ends: Airflow does not enforce ``execution_timeout`` while a task is deferred."""
+        limit = self.execution_timeout
+        return self._deadline(record) if limit is None else min(self._deadline(record), began + limit.total_seconds())
+
+    def _watch_arguments(self, record: Record, deadline: float) -> dict[str, Any]:
         interval = self.poll_interval
         resolution = self.resolution if isinstance(self.resolution, str) else None
         return {
             "generation_id": record.generation_id,
             "submitted_at": (record.submitted_at or record.intent_at).timestamp(),
-            "deadline": self._deadline(record),
+            "deadline": deadline,
             "median_seconds": expected_seconds(record.model, resolution),
             "poll_interval": None if interval is None else arguments.seconds_of("poll_interval", interval, least=1)[0],
         }
 
-    def _defer(self, record: Record, request: VeoRequest) -> NoReturn:
-        watch = self._watch_arguments(record)
+    def _defer(self, record: Record, request: VeoRequest, began: float) -> NoReturn:
+        watch = self._watch_arguments(record, self._deferred_deadline(record, began))
         self.defer(
             trigger=VeoGenerationTrigger(**watch, apimart_conn_id=self.apimart_conn_id),
             method_name="execute_complete",
@@ -315,7 +324,7 @@ class VeoGenerateOperator(BaseOperator):
 
     def _wait(self, client: ApimartClient, record: Record) -> Generation | None:
         """Wait in the worker, as the trigger does. ``None`` when the deadline has passed."""
-        watch = Watch(**self._watch_arguments(record))
+        watch = Watch(**self._watch_arguments(record, self._deadline(record)))
         time.sleep(watch.first_wait(time.time()))
         step = self._poll(client, watch)
         while step.wait_seconds is not None:
@@ -364,6 +373,8 @@ class VeoGenerateOperator(BaseOperator):
             raise decided.error
         if view is None or not view.is_final:
             text = report.parked_text(record, polls_failed=False)
+            if time.time() < self._deadline(record):
+                text += f". What passed was execution_timeout={self.execution_timeout}, which limits each try's wait"
             raise GenerationParkedError(text, generation_id=record.generation_id or "")
         decision, record = settle(store, record, view)
         if decision.error is not None:

@@ -295,6 +295,18 @@ def test_api_errors_say_what_to_do(
     assert emulator.state()["paid"] == 1
 
 
+def test_402_says_what_is_missing(tries: Tries, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Emulator(balance_usd="0.10") as poor:
+        connection = {"conn_type": "apimart", "password": poor.api_key, "host": poor.base_url}
+        monkeypatch.setenv("AIRFLOW_CONN_APIMART_DEFAULT", json.dumps(connection))
+        operator = make()
+        with pytest.raises(AirflowFailException) as caught:
+            operator.execute(tries.next(operator))
+    assert "the request costs about 0.256 USD" in str(caught.value)
+    assert "the account holds 0.10 USD" in str(caught.value)
+    assert "Nothing was charged" in str(caught.value)
+
+
 def test_missing_connection_is_told_plainly(tries: Tries) -> None:
     operator = make(apimart_conn_id="not_there")
     with pytest.raises(Exception, match="not_there"):
@@ -365,6 +377,46 @@ def test_deadline_event_parks(emulator: Emulator, tries: Tries, tmp_path: Path) 
         operator.execute(tries.next(operator))
     event = {"version": 1, "reason": "deadline", "generation": None, "generation_id": "x", "failures": 0}
     with pytest.raises(errors.GenerationParkedError, match="parked"):
+        operator.execute_complete(tries.next(operator), event, **deferred.value.kwargs)
+
+
+@pytest.mark.parametrize(("timeout", "limit", "seconds"), [(600, 60, 60), (60, 600, 60), (60, None, 60)])
+def test_the_shorter_of_timeout_and_execution_timeout_ends_a_deferred_wait(
+    emulator: Emulator, tries: Tries, timeout: int, limit: int | None, seconds: int
+) -> None:
+    operator = make(
+        deferrable=True, timeout=timeout, execution_timeout=None if limit is None else timedelta(seconds=limit)
+    )
+    began = time.time()
+    with pytest.raises(TaskDeferred) as deferred:
+        operator.execute(tries.next(operator))
+    deadline = deferred.value.trigger.serialize()[1]["deadline"]
+    assert began + seconds <= deadline <= time.time() + seconds
+
+
+def test_execution_timeout_counts_from_each_try_and_timeout_from_the_submission(
+    emulator: Emulator, tries: Tries, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    emulator.fault("task", "task_status", value="processing", times=-1)
+    operator = make(deferrable=True, timeout=600, execution_timeout=timedelta(seconds=60))
+    began, passed = time.time(), [0.0]
+    monkeypatch.setattr(veo, "time", SimpleNamespace(time=lambda: time.time() + passed[-1]))
+    deadlines = []
+    for seconds in (0.0, 300.0, 570.0):
+        passed.append(seconds)
+        with pytest.raises(TaskDeferred) as deferred:
+            operator.execute(tries.next(operator))
+        deadlines.append(deferred.value.trigger.serialize()[1]["deadline"] - began)
+    assert deadlines == pytest.approx([60, 360, 600], abs=20)
+    assert emulator.state()["posts"] == 1
+
+
+def test_execution_timeout_parks_and_is_named(emulator: Emulator, tries: Tries) -> None:
+    operator = make(deferrable=True, execution_timeout=timedelta(seconds=60))
+    with pytest.raises(TaskDeferred) as deferred:
+        operator.execute(tries.next(operator))
+    event = {"version": 1, "reason": "deadline", "generation": None, "generation_id": "x", "failures": 0}
+    with pytest.raises(errors.GenerationParkedError, match=r"parked.*What passed was execution_timeout=0:01:00"):
         operator.execute_complete(tries.next(operator), event, **deferred.value.kwargs)
 
 

@@ -1,0 +1,34 @@
+"""What is missing when APIMart answers 402: the numbers that a person needs to top up by the right amount."""
+
+from __future__ import annotations
+
+from airflow_provider_apimart.client import protocol
+from airflow_provider_apimart.client.client import ApimartClient
+from airflow_provider_apimart.client.errors import ApimartError
+from airflow_provider_apimart.client.models import Balance
+from airflow_provider_apimart.client.protocol import Call
+from airflow_provider_apimart.client.request import VeoRequest
+from airflow_provider_apimart.generation.pricing import estimate
+
+
+def missing_balance(client: ApimartClient, request: VeoRequest) -> str:
+    """Return what the request costs and what account and key hold, as far as APIMart says. Never raises."""
+    price = estimate(request)
+    cost = f"about {price.usd} USD ({price.basis}, list price)" if price else "an amount that is not published"
+    account, key = _ask(client, protocol.account_balance()), _ask(client, protocol.key_balance())
+    return f"the request costs {cost}; the account holds {left(account)}, the key may spend {left(key)}"
+
+
+def left(balance: Balance | None) -> str:
+    """Return what a balance has left, for people."""
+    if balance is None or (balance.remaining_usd is None and not balance.unlimited):
+        return "an unknown amount"
+    return "any amount" if balance.unlimited else f"{balance.remaining_usd:.2f} USD"
+
+
+def _ask(client: ApimartClient, call: Call[Balance]) -> Balance | None:
+    try:
+        # Once: an account without money has been seen to get a 402 for reads, too.
+        return client.send(call, repeat=False)
+    except ApimartError:
+        return None
