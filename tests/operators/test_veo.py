@@ -296,7 +296,7 @@ def test_api_errors_say_what_to_do(
 
 
 def test_402_says_what_is_missing(tries: Tries, monkeypatch: pytest.MonkeyPatch) -> None:
-    with Emulator(balance_usd="0.10") as poor:
+    with Emulator(balance_usd=0.1) as poor:
         connection = {"conn_type": "apimart", "password": poor.api_key, "host": poor.base_url}
         monkeypatch.setenv("AIRFLOW_CONN_APIMART_DEFAULT", json.dumps(connection))
         operator = make()
