@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from airflow_provider_apimart.client.client import ApimartClient
-from airflow_provider_apimart.client.errors import ApimartError
 from airflow_provider_apimart.client.models import Video
 from airflow_provider_apimart.generation.addresses import host_is_private
 from airflow_provider_apimart.generation.download import Downloader
@@ -65,11 +64,8 @@ def files_whole(record: Record, output: Target | None) -> bool:
 
 def _refresher(client: ApimartClient, generation_id: str, sample: int) -> Callable[[], str | None]:
     def refresh() -> str | None:
-        try:
-            videos = client.generation(generation_id).videos
-        except ApimartError as error:
-            log.warning("APIMart does not say where the video of generation %s is now: %s", generation_id, error)
-            return None
+        # What APIMart answers here may be an error that passes: that is not "there is no other URL".
+        videos = client.generation(generation_id).videos
         return videos[sample - 1].url if sample <= len(videos) else None
 
     return refresh
