@@ -15,8 +15,10 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import fsspec
 from airflow.sdk import DAG
 from airflow.sdk.exceptions import AirflowFailException, TaskDeferred
+from airflow.sdk.io import attach
 from fsspec.implementations.local import LocalFileSystem
 
 from airflow_provider_apimart.generation import polling
@@ -43,6 +45,12 @@ class KeptFileSystem(LocalFileSystem):
         if isinstance(path, list):
             return [cls._strip_protocol(one) for one in path]
         return super()._strip_protocol(str(path).removeprefix("kept://"), **kwargs)
+
+
+def offer_kept() -> None:
+    """Make Airflow know paths that begin with ``kept://``."""
+    fsspec.register_implementation("kept", KeptFileSystem, clobber=True)
+    attach("kept", fs=KeptFileSystem())
 
 
 @dataclass(frozen=True)

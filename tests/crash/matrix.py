@@ -1,7 +1,7 @@
 """Lives one task again and again, killed with SIGKILL at another boundary each time, and looks at what is left.
 
-Run as ``python -m tests.crash.matrix FOLDER`` with plans as JSON on standard input; leaves ``results.json``. A process of
-its own, with Airflow loaded once and no threads, because children are forked from it.
+Run as ``python -m tests.crash.matrix FOLDER`` with plans as JSON on standard input; leaves ``results.json``. A process
+of its own, with Airflow loaded once and no threads, because children are forked from it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from airflow.sdk.io import attach
 from asgiref.sync import SyncToAsync
 
 from tests.crash import life
@@ -125,7 +124,7 @@ def warm_up(folder: Path) -> None:
 def main(folder: Path) -> None:
     share_certificates()
     life.shrink_waits()
-    attach("kept", fs=life.KeptFileSystem())
+    life.offer_kept()
     warm_up(folder)
     jobs: list[tuple[life.Plan, Point | None, int]] = []
     results = []

@@ -50,7 +50,13 @@ def ask(known: Record | None, saw: str | None = None, policy: Policy | None = No
         ),
         pytest.param(record("intent", number=4, epoch=2), None, {}, RESEND, 4, None, id="intent"),
         pytest.param(
-            record("intent", intent_at=NOW - KEY_LIFE + timedelta(seconds=1)), None, {}, RESEND, 1, None, id="just alive"
+            record("intent", intent_at=NOW - KEY_LIFE + timedelta(seconds=1)),
+            None,
+            {},
+            RESEND,
+            1,
+            None,
+            id="just alive",
         ),
         pytest.param(record("refused", number=2), None, {}, SUBMIT, 2, None, id="refused"),
         pytest.param(record(), None, {}, WAIT, None, None, id="no answer"),
