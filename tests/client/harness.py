@@ -25,7 +25,7 @@ Handler = Callable[[httpx.Request], httpx.Response]
 
 @dataclass
 class Both:
-    """Runs ``work(client)`` with one of the two clients: in ``work``, every method's answer goes through ``do``.
+    """Calls a method of one of the two clients.
 
     :param kind: ``sync`` or ``async``.
     """
@@ -40,19 +40,18 @@ class Both:
         handler: Handler | None = None,
         retry: RetryPolicy = QUICK,
         settings: Settings | None = None,
-        times: int = 1,
         **options: Any,
     ) -> Any:
-        """Call ``method`` ``times`` times on one client, and return the last answer."""
+        """Call ``method`` on a client of its own, and return the answer."""
         settings = settings or Settings(KEY, base_url)
         transport = httpx.MockTransport(handler) if handler else None
         if self.kind == "sync":
             with ApimartClient(settings, retry, transport) as client:
-                return [getattr(client, method)(*arguments, **options) for _ in range(times)][-1]
+                return getattr(client, method)(*arguments, **options)
 
         async def work() -> Any:
             async with AsyncApimartClient(settings, retry, transport) as client:
-                return [await getattr(client, method)(*arguments, **options) for _ in range(times)][-1]
+                return await getattr(client, method)(*arguments, **options)
 
         return asyncio.run(work())
 
@@ -78,8 +77,11 @@ def raw(answer: bytes) -> Step:
 
 
 def http(body: bytes, *headers: str, status: str = "200 OK", length: int | None = None) -> bytes:
-    lines = [f"HTTP/1.1 {status}", f"Content-Length: {len(body) if length is None else length}", *headers, "", ""]
-    return "\r\n".join(lines).encode() + body
+    size = len(body) if length is None else length
+    return (
+        "\r\n".join([f"HTTP/1.1 {status}", f"Content-Length: {size}", "Connection: close", *headers, "", ""]).encode()
+        + body
+    )
 
 
 def drop(connection: socket.socket, stopped: threading.Event) -> None:
@@ -117,11 +119,8 @@ class WireServer:
     steps: list[Step]
     read: bool = True
     requests: list[bytes] = field(default_factory=list)
-    open_at_once: int = 0
-    _open: int = 0
     _stopped: threading.Event = field(default_factory=threading.Event)
     _threads: list[threading.Thread] = field(default_factory=list)
-    _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def __enter__(self) -> Self:
         self._socket = socket.create_server(("127.0.0.1", 0))
@@ -153,9 +152,6 @@ class WireServer:
             number += 1
 
     def _serve(self, connection: socket.socket, step: Step) -> None:
-        with self._lock:
-            self._open += 1
-            self.open_at_once = max(self.open_at_once, self._open)
         try:
             if self.read:
                 self.requests.append(_read_request(connection))
@@ -163,8 +159,6 @@ class WireServer:
         except OSError:
             pass  # The client has gone away: what the test is about.
         finally:
-            with self._lock:
-                self._open -= 1
             connection.close()
 
 

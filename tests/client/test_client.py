@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gzip
-import io
-import logging
-import traceback
 from typing import Any
 
 import httpx
@@ -17,46 +13,7 @@ from airflow_provider_apimart.client.client import ApimartClient, AsyncApimartCl
 from airflow_provider_apimart.client.errors import ApimartError, Charge
 from airflow_provider_apimart.client.settings import Settings
 from tests.client.harness import KEY, QUICK, Both
-
-BODY = {"model": "veo3.1-fast-official", "prompt": "강아지 🐕", "duration": 8}
-ACCEPTED = {"code": 200, "data": [{"status": "submitted", "task_id": "task_1"}]}
-CALLS: dict[str, tuple[Any, ...]] = {
-    "submit": (BODY, "key-1"),
-    "generation": ("task_1",),
-    "upload_image": ("a.png", b"png", "image/png"),
-    "key_balance": (),
-    "account_balance": (),
-    "models": (),
-    "prices": (),
-}
-GOOD: dict[str, Any] = {
-    "submit": ACCEPTED,
-    "generation": {"code": 200, "data": {"id": "task_1", "status": "processing"}},
-    "upload_image": {"url": "https://getapib.org/f/image/a.png"},
-    "key_balance": {"remain_balance": 1},
-    "account_balance": {"remain_balance": 1},
-    "models": {"data": []},
-    "prices": {"data": {"models": {"video": []}}},
-}
-
-
-class Script:
-    """Answers with the rows of a script, one by one (the last again and again), and keeps what was asked."""
-
-    def __init__(self, *rows: Any) -> None:
-        self.rows = rows
-        self.seen: list[httpx.Request] = []
-
-    def __call__(self, request: httpx.Request) -> httpx.Response:
-        request.read()
-        self.seen.append(request)
-        row = self.rows[min(len(self.seen), len(self.rows)) - 1]
-        if isinstance(row, Exception):
-            raise row
-        if isinstance(row, httpx.Response):
-            return row
-        status, body = row if isinstance(row, tuple) else (200, row)
-        return httpx.Response(status, json=body)
+from tests.client.scripted import ACCEPTED, BODY, CALLS, GOOD, Script
 
 
 @pytest.mark.parametrize("method", CALLS)
@@ -232,164 +189,12 @@ def test_what_costs_nothing_leaves_no_doubt(both: Both, row: Any, method: str) -
     assert caught.value.charge is Charge.NO
 
 
-# --- the key ---
-
-
-ECHO = f"Authorization: Bearer {KEY}"
-ECHOES = {
-    "json": lambda: httpx.Response(401, json={"error": {"message": ECHO, "code": KEY, "type": KEY}, "request_id": KEY}),
-    "escaped": lambda: httpx.Response(
-        400, content=b'{"error":{"message":"%s"}}' % KEY.replace("-", "\\u002d").encode()
-    ),
-    "text": lambda: httpx.Response(502, text=ECHO),
-    "cut": lambda: httpx.Response(502, text="x" * 60 + KEY),
-    "200": lambda: httpx.Response(200, text=ECHO),
-    "header": lambda: httpx.Response(429, headers={"X-Oneapi-Request-Id": KEY, "Retry-After": KEY}),
-    "location": lambda: httpx.Response(302, headers={"Location": f"https://evil.example/?{KEY}"}),
-    "bad location": lambda: httpx.Response(302, headers={"Location": f"https://[{KEY}"}),
-    "encoding": lambda: httpx.Response(200, headers={"Content-Encoding": KEY}),
-    "exception": lambda: httpx.ReadError(f"failed with {KEY}"),
-    "connect": lambda: httpx.ConnectError(f"failed with {KEY}"),
-}
-
-
-@pytest.mark.parametrize("echo", ECHOES)
-@pytest.mark.parametrize("method", ["submit", "generation", "upload_image", "key_balance"])
-def test_the_key_is_in_no_error_and_no_log(
-    both: Both, echo: str, method: str, caplog: pytest.LogCaptureFixture
-) -> None:
-    caplog.set_level(logging.DEBUG)
-    with pytest.raises(ApimartError) as caught:
-        both.run(method, *CALLS[method], handler=Script(ECHOES[echo]()))
-    error = caught.value
-    told = [str(error), repr(error), str(error.args), str(error.__dict__), str(errors.details(error))]
-    told += traceback.format_exception(error)
-    told += [f"{record.getMessage()} {record.args} {record.exc_info}" for record in caplog.records]
-    assert KEY not in "\n".join(told)
-
-
-@pytest.mark.parametrize("make", [ApimartClient, AsyncApimartClient])
-def test_the_key_is_in_no_repr(make: Any) -> None:
-    client = make(Settings(KEY))
-    assert KEY not in f"{client!r} {client.settings!r} {vars(client)}"
-    asyncio.run(client.aclose()) if make is AsyncApimartClient else client.close()
-
-
-def test_a_redirect_takes_nothing_along(both: Both) -> None:
-    script = Script(httpx.Response(307, headers={"Location": "https://evil.example/"}))
-    with pytest.raises(errors.RedirectError, match="evil"):
-        both.run("submit", *CALLS["submit"], handler=script)
-    assert [request.url.host for request in script.seen] == ["api.apimart.ai"]
-
-
-# --- bodies ---
-
-
-@pytest.mark.parametrize(
-    "content_type", ["text/html", "application/octet-stream", "", "application/json; charset=latin-1"]
-)
-def test_the_content_type_is_not_believed(both: Both, content_type: str) -> None:
-    answer = httpx.Response(200, content=b'{"data":[{"task_id":"task_1"}]}', headers={"Content-Type": content_type})
-    assert both.run("submit", *CALLS["submit"], handler=Script(answer)).generation_id == "task_1"
-
-
-def test_gzip_is_read(both: Both) -> None:
-    stream = httpx.ByteStream(gzip.compress(b'{"data":[{"task_id":"task_1"}]}'))
-    answer = httpx.Response(200, stream=stream, headers={"Content-Encoding": "gzip"})
-    assert both.run("submit", *CALLS["submit"], handler=Script(answer)).generation_id == "task_1"
-
-
-@pytest.mark.parametrize("encoding", ["gzip", "deflate"])
-def test_what_is_not_packed_as_it_says(both: Both, encoding: str) -> None:
-    def answer(request: httpx.Request) -> httpx.Response:
-        return httpx.Response(200, stream=httpx.ByteStream(b"{} not packed"), headers={"Content-Encoding": encoding})
-
-    with pytest.raises(errors.OutcomeUnknownError):
-        both.run("generation", "task_1", handler=answer)
-
-
-@pytest.mark.parametrize("encoding", ["br", "zstd", "gzip, gzip", "gzip,br", "compress", "x"])
-def test_other_packings_are_refused_unread(both: Both, encoding: str) -> None:
-    def answer(request: httpx.Request) -> httpx.Response:
-        assert request.headers["accept-encoding"] == "gzip, deflate"
-        return httpx.Response(200, stream=Forbidden(), headers={"Content-Encoding": encoding})
-
-    with pytest.raises(errors.ResponseError, match="compressed"):
-        both.run("generation", "task_1", handler=answer)
-
-
-class Forbidden(httpx.SyncByteStream, httpx.AsyncByteStream):
-    def __iter__(self) -> Any:
-        raise AssertionError("read")
-
-    def __aiter__(self) -> Any:
-        raise AssertionError("read")
-
-
-class Chunks(httpx.SyncByteStream, httpx.AsyncByteStream):
-    def __init__(self, chunk: bytes, most: int) -> None:
-        self.chunk, self.most, self.sent = chunk, most, 0
-
-    def __iter__(self) -> Any:
-        while self.sent < self.most:
-            self.sent += 1
-            yield self.chunk
-
-    async def __aiter__(self) -> Any:
-        for chunk in self:
-            yield chunk
-
-
-def test_a_bomb_is_left_when_it_is_too_large(both: Both) -> None:
-    # 200 gzip members of 1 MiB each; reading stops at 32 MiB.
-    streams: list[Chunks] = []
-
-    def answer(request: httpx.Request) -> httpx.Response:
-        packer, out = gzip.compress(b" " * 1024 * 1024 * 40, compresslevel=6), io.BytesIO()
-        out.write(packer)
-        data = out.getvalue()
-        streams.append(Chunks(data[:1024], 1))
-        pieces = [data[i : i + 1024] for i in range(0, len(data), 1024)]
-        stream = Pieces(pieces)
-        streams.append(stream)
-        return httpx.Response(200, stream=stream, headers={"Content-Encoding": "gzip"})
-
-    with pytest.raises(errors.ResponseError, match="larger than 33554432 bytes"):
-        both.run("upload_image", *CALLS["upload_image"], handler=answer)
-    assert streams[-1].sent < streams[-1].most
-
-
-class Pieces(Chunks):
-    def __init__(self, pieces: list[bytes]) -> None:
-        super().__init__(b"", len(pieces))
-        self.pieces = pieces
-
-    def __iter__(self) -> Any:
-        for piece in self.pieces:
-            self.sent += 1
-            yield piece
-
-
-def test_an_endless_answer_is_left(both: Both) -> None:
-    stream = Chunks(b" " * 1024 * 1024, 1000)
-    with pytest.raises(errors.ResponseError, match="larger than"):
-        both.run("upload_image", *CALLS["upload_image"], handler=lambda r: httpx.Response(200, stream=stream))
-    assert stream.sent == 33
-
-
 # --- limits and ends ---
 
 
-def test_connection_limits(both: Both) -> None:
-    options = (ApimartClient if both.kind == "sync" else AsyncApimartClient)._options
-    client = ApimartClient(Settings(KEY))
-    try:
-        limits = options(client)["limits"]
-        assert limits.max_connections == 20
-        assert options(client)["follow_redirects"] is False
-        assert options(client)["trust_env"] is True
-    finally:
-        client.close()
+def test_proxies_of_the_environment_are_used_for_the_real_api() -> None:
+    with ApimartClient(Settings(KEY)) as client:
+        assert client._options()["trust_env"] is True
 
 
 def test_proxies_do_not_see_loopback() -> None:

@@ -174,7 +174,7 @@ def test_a_failed_task_that_echoes_the_key() -> None:
 
 def test_a_short_key_does_not_damage_a_video() -> None:
     answer = Answer("", {"data": {"status": "completed", "result": {"url": "https://a.org/video.mp4"}}})
-    assert read(STATUS, answer, secret="e").videos[0].url == "https://a.org/video.mp4"
+    assert read(STATUS, answer, "e").videos[0].url == "https://a.org/video.mp4"
 
 
 def test_the_reply_does_not_show_the_key() -> None:
