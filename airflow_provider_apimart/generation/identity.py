@@ -31,6 +31,17 @@ class Identity:
     row: str = ""
 
     @property
+    def place(self) -> dict[str, str | int]:
+        """The names of this place, for records and sidecars."""
+        names: dict[str, str | int] = {
+            "dag_id": self.dag_id,
+            "run_id": self.run_id,
+            "task_id": self.task_id,
+            "map_index": self.map_index,
+        }
+        return {**names, "row": self.row} if self.row else names
+
+    @property
     def slug(self) -> str:
         """A short name of this place, the same in every try and every epoch; safe in a path."""
         return _digest([self.dag_id, self.run_id, self.task_id, self.map_index, self.row])[:32]

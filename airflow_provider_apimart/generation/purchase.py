@@ -191,6 +191,7 @@ class Purchase:
             uploaded_at=uploaded_at,
             # After the uploads, which can be slow: deadlines and the key's life count from the paid call.
             intent_at=datetime.now(UTC),
+            asked_by=self.identity.place,
             output_path=clipped(self.output_path, MAX_PATH_LENGTH) if self.output_path else None,
             apimart_conn_id=self.apimart_conn_id,
             previous=previous,

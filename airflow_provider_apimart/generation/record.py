@@ -80,6 +80,7 @@ class Record(BaseModel):
     :param uploads: URLs of uploaded frames, by field: a resend has to send the identical body.
     :param uploaded_at: when the oldest of them was uploaded.
     :param intent_at: when the paid call was about to be made: its key's 24 hours count from here.
+    :param asked_by: the dag, run, task and map index (and row) that asked for it.
     :param output_path: where the task wanted its videos, for whoever lands them later.
     :param apimart_conn_id: the connection that paid.
     """
@@ -102,6 +103,7 @@ class Record(BaseModel):
     completed_at: AwareDatetime | None = None
     cost_usd: float | None = None
     note: str | None = None
+    asked_by: dict[str, str | int] = {}
     output_path: str | None = None
     apimart_conn_id: str | None = None
     landed: tuple[LandedVideo, ...] = ()

@@ -4,16 +4,24 @@ said so.
 
 from __future__ import annotations
 
+import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
 from typing import Any
 
+from airflow_provider_apimart.client.errors import ApimartError
 from airflow_provider_apimart.generation.identity import Identity
+from airflow_provider_apimart.generation.reconcile import Kept
 from airflow_provider_apimart.generation.record import NoRecordStore, Record, RecordStore, read_record
 from airflow_provider_apimart.generation.storage import Target, commit_bytes, read_small
 
 log = logging.getLogger(__name__)
 
+#: Airflow is on its way with these tasks: their generations are not left behind.
+BUSY_STATES = frozenset(
+    {"scheduled", "queued", "running", "restarting", "up_for_retry", "up_for_reschedule", "deferred"}
+)
 STATE_KEY = "apimart_veo_generation"
 RECORD_FOLDER = ".apimart-records"
 #: Far above what a record can hold: one that is not read at all would look like "nothing was paid".
@@ -51,17 +59,93 @@ class ObjectRecordStore:
 
     def __init__(self, output: Target, identity: Identity) -> None:
         folder = output if output.is_folder else output.sibling("")
-        self._target = folder.child(RECORD_FOLDER).child(f"{identity.slug}.json")
-        self.description = self._target.uri
+        self.target = folder.child(RECORD_FOLDER).child(f"{identity.slug}.json")
+        self.description = self.target.uri
+
+    @classmethod
+    def at(cls, target: Target) -> ObjectRecordStore:
+        """Return the store of a record that was found, for ``reconcile``."""
+        store = cls.__new__(cls)
+        store.target, store.description = target, target.uri
+        return store
 
     def load(self) -> Record | None:
         """Return the record of this task instance."""
-        data = read_small(self._target, MAX_RECORD_BYTES)
+        data = read_small(self.target, MAX_RECORD_BYTES)
         return None if data is None else read_record(data, self.description)
 
     def save(self, record: Record) -> None:
         """Keep the record of this task instance."""
-        commit_bytes(self._target, record.model_dump_json(indent=1).encode())
+        commit_bytes(self.target, record.model_dump_json(indent=1).encode())
+
+
+class RowRecordStore:
+    """The record in a row of Airflow's task state store, from outside a task: for ``reconcile`` on Airflow 3.3."""
+
+    durable = True
+
+    def __init__(self, row_id: int, description: str) -> None:
+        self._row_id = row_id
+        self.description = description
+
+    def load(self) -> Record | None:
+        """Return the record of this row."""
+        from airflow.models.task_state_store import TaskStateStoreModel
+        from airflow.utils.session import create_session
+
+        with create_session() as session:
+            row = session.get(TaskStateStoreModel, self._row_id)
+            return None if row is None else read_record(json.loads(row.value), self.description)
+
+    def save(self, record: Record) -> None:
+        """Keep the record in this row; where the row is gone with its run, nothing is kept."""
+        from airflow.models.task_state_store import TaskStateStoreModel
+        from airflow.utils.session import create_session
+
+        with create_session() as session:
+            row = session.get(TaskStateStoreModel, self._row_id)
+            if row is not None:
+                row.value = json.dumps(record.model_dump(mode="json"))
+                row.updated_at = datetime.now(UTC)
+
+
+def records_of_airflow(dag_id: str | None = None) -> Iterator[Kept]:
+    """Yield the records in Airflow's metadata database (3.3 and later), with what Airflow says of their tasks."""
+    from airflow.models.task_state_store import TaskStateStoreModel as Row
+    from airflow.models.taskinstance import TaskInstance as TI
+    from airflow.utils.session import create_session
+    from sqlalchemy import and_, select
+
+    on = and_(
+        TI.dag_id == Row.dag_id, TI.run_id == Row.run_id, TI.task_id == Row.task_id, TI.map_index == Row.map_index
+    )
+    query = select(Row, TI.state).join(TI, on, isouter=True).where(Row.key == STATE_KEY).order_by(Row.id)
+    if dag_id is not None:
+        query = query.where(Row.dag_id == dag_id)
+    with create_session() as session:
+        found = [(row.id, row.value, f"{row.dag_id}/{row.run_id}/{row.task_id}[{row.map_index}]", state)
+                 for row, state in session.execute(query)]  # fmt: skip
+    for row_id, value, place, state in found:
+        store = RowRecordStore(row_id, f"task state store of {place}")
+        busy = str(state) if state in BUSY_STATES else ""
+        yield _kept(store, json.loads(value), busy)
+
+
+def records_in_folder(folder: Target) -> Iterator[Kept]:
+    """Yield the records beside an ``output_path`` (Airflow 3.1 and 3.2)."""
+    home = folder if folder.name == RECORD_FOLDER else folder.child(RECORD_FOLDER)
+    for path in sorted(folder.fs.glob(f"{home.path.rstrip('/')}/*.json")):
+        store = ObjectRecordStore.at(home.child(str(path).rpartition("/")[2]))
+        data = read_small(store.target, MAX_RECORD_BYTES)
+        if data is not None:
+            yield _kept(store, data)
+
+
+def _kept(store: RecordStore, data: Any, busy: str = "") -> Kept:
+    try:
+        return Kept(store, read_record(data, store.description), busy)
+    except ApimartError as error:
+        return Kept(store, None, busy, str(error))
 
 
 def record_store(context: Mapping[str, Any], output: Target | None, identity: Identity) -> RecordStore:

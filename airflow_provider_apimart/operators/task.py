@@ -49,13 +49,7 @@ def provenance_of(record: Record, request: VeoRequest, context: Mapping[str, Any
         "cost_usd": record.cost_usd,
         "submitted_at": report.iso(record.submitted_at),
         "completed_at": report.iso(record.completed_at),
-        "airflow": {
-            "dag_id": ti.dag_id,
-            "run_id": ti.run_id,
-            "task_id": ti.task_id,
-            "map_index": _map_index(ti),
-            "try_number": getattr(ti, "try_number", None),
-        },
+        "airflow": {**identity_of(context).place, "try_number": getattr(ti, "try_number", None)},
         "provider": f"airflow-provider-apimart {airflow_provider_apimart.__version__}",
     }
 

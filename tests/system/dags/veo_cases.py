@@ -73,3 +73,9 @@ with DAG("veo_parked", schedule=None):
         retry_delay=timedelta(seconds=4),
         output_path=f"{ROOT}/cases/",
     )
+
+with DAG("veo_left_behind", schedule=None):
+    # Parked with no try left: what `airflow-provider-apimart reconcile` is for.
+    VeoGenerateOperator(
+        task_id="make", prompt="left behind", duration=4, timeout=2, retries=0, output_path=f"{ROOT}/left/"
+    )
