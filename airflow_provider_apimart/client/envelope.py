@@ -28,7 +28,7 @@ class Reply:
 
     status: int
     headers: Mapping[str, str]
-    content: bytes
+    content: bytes = field(repr=False)
     secret: str = field(default="", repr=False)
 
     def clean(self, value: Any, limit: int) -> str:

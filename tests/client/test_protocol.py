@@ -178,7 +178,7 @@ def test_a_short_key_does_not_damage_a_video() -> None:
 
 
 def test_the_reply_does_not_show_the_key() -> None:
-    assert KEY not in repr(Reply(200, {}, b"", KEY))
+    assert KEY not in repr(Reply(200, {}, KEY.encode(), KEY))
 
 
 # --- requests ---
