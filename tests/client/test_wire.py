@@ -103,7 +103,7 @@ HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n"
 
 def test_a_body_that_trickles_is_given_up(both: Both) -> None:
     with WireServer([trickle(HEAD)]) as server, pytest.raises(errors.ApimartTimeoutError):
-        both.run("send", submit(0.05, resend_unknown=False), base_url=server.base_url)
+        both.run("send", submit(0.3, resend_unknown=False), base_url=server.base_url)
     assert len(server.requests) == 1
 
 
@@ -111,7 +111,7 @@ def test_headers_that_trickle_are_given_up() -> None:
     # Only on the event loop is there a clock over the headers.
     endless = trickle(b"HTTP/1.1 200 OK\r\nX-Endless: ", b"x")
     with WireServer([endless]) as server, pytest.raises(errors.ApimartTimeoutError):
-        Both("async").run("send", submit(0.05, resend_unknown=False), base_url=server.base_url)
+        Both("async").run("send", submit(0.3, resend_unknown=False), base_url=server.base_url)
 
 
 def test_endless_headers(both: Both) -> None:
