@@ -94,9 +94,12 @@ def _money(error: ApimartError, record: Record | None) -> str:
         cost = "" if record.cost_usd is None else f" ({record.cost_usd:g} USD)"
         return f"Generation {record.generation_id} is paid for{cost} and stays known"
     if record is not None and record.state is RecordState.INTENT:
+        unknown = f"Whether a generation was made and charged is not known (idempotency key {record.idempotency_key})"
+        if isinstance(error, (errors.IdempotencyIndeterminateError, errors.IdempotencyKeyReusedError)):
+            return unknown
         return (
-            "Whether a generation was made and charged is not known; the next try sends the identical request under "
-            f"the same key ({record.idempotency_key}), which APIMart answers with the first one's id for 24 hours"
+            f"{unknown}; the next try sends the identical request under the same key, which APIMart answers with the "
+            'first one\'s id for 24 hours (with on_unknown_submit="fail" it sends nothing until somebody has looked)'
         )
     if record is None and isinstance(error, errors.LandingError):
         return "Nothing was submitted by this try"
