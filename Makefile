@@ -1,4 +1,5 @@
-# From a clone, with Python >= 3.11, make and PyPI: `make demo`, `make test`. Everything is made in .venv, .demo and .airflow.
+# From a clone, with Python >= 3.11, make and PyPI: `make demo`, `make test`. Everything is made in .venv, .demo, .airflow
+# and .crash.
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
@@ -20,7 +21,7 @@ else
 install = $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 endif
 
-.PHONY: help demo up test lint format constraints clean
+.PHONY: help demo up test crash lint format constraints clean
 
 help:  ## Show this help
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -33,6 +34,9 @@ up: $(VENV)/.demo  ## Open the whole of Airflow with the emulator and the exampl
 
 test: $(VENV)/.test  ## Run all tests, the system tests with a real Airflow included
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+crash: $(VENV)/.test  ## Kill -9 everything at random moments over CRASH_RUNS=30 runs, then count the money: about half an hour
+	@$(BIN)/python -m dev.crash
 
 lint: $(VENV)/.test  ## ruff, mypy --strict and the import rule
 	$(BIN)/ruff check .
@@ -49,7 +53,7 @@ constraints:  ## Resolve constraints.txt anew, for all supported Pythons (needs 
 		--all-extras --output-file constraints.txt pyproject.toml
 
 clean:  ## Remove all that make has made
-	rm -rf $(VENV) .demo .airflow .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis dist
+	rm -rf $(VENV) .demo .airflow .crash .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis dist
 
 $(BIN)/python:
 	@test -n "$(PYTHON)" || { echo "No Python >= 3.11 found; name one: make PYTHON=/path/to/python"; exit 1; }

@@ -1,0 +1,400 @@
+"""``make crash``: kill -9 whatever can be killed, at random moments, and count the money afterwards.
+
+A scheduler with its LocalExecutor, a dag processor, a triggerer and an API server as processes, an emulator in
+APIMart's place, and a few dozen runs. Chaos ends components, single workers, or only a worker's supervisor (which
+leaves a zombie that goes on beside its own retry), and lets the API fail on every route. Then everything is started
+again and left alone. A task that has used up its tries is cleared once, as a user would, and must end well: Airflow
+itself fails tasks falsely at times, so it is not the failed try that counts but the money and the video
+(:mod:`dev.crash_audit`).
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import signal
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import httpx
+import psutil
+
+from airflow_provider_apimart.emulator.server import EmulatorProcess
+from dev.airflow_api import ENDED, AirflowApiError
+from dev.crash_audit import Audit, audit
+from dev.local_airflow import LocalAirflow, LocalAirflowError, wipe
+from dev.processes import end_sessions, pids_of_session
+from dev.stage import EXAMPLE_DAGS, REPO, connections_env, end_on_signals
+
+DAG_ID = "crash"
+DAG_FILE = REPO / "tests" / "system" / "dags" / "crash_cases.py"
+HOME = REPO / ".crash"
+#: So that what died is noticed within seconds, not minutes.
+CONFIG = {
+    "scheduler.task_instance_heartbeat_timeout": "20",
+    "scheduler.task_instance_heartbeat_timeout_detection_interval": "5",
+    "scheduler.scheduler_health_check_threshold": "15",
+    "scheduler.orphaned_tasks_check_interval": "10",
+    "scheduler.task_queued_timeout": "60",
+    "scheduler.task_queued_timeout_check_interval": "10",
+    "triggerer.triggerer_health_check_threshold": "15",
+    "workers.min_heartbeat_interval": "2",
+}
+FAULTS: tuple[dict[str, Any], ...] = (
+    {"route": "submit", "kind": "drop_after"},
+    {"route": "submit", "kind": "drop_before"},
+    {"route": "submit", "kind": "status", "status": 503},
+    {"route": "submit", "kind": "status", "status": 500, "executed": True},
+    {"route": "submit", "kind": "stall", "seconds": 6, "executed": True},
+    {"route": "submit", "kind": "no_task_id"},
+    {"route": "submit", "kind": "idempotency_in_progress"},
+    {"route": "submit", "kind": "task_fails"},
+    {"route": "upload", "kind": "drop_after"},
+    {"route": "task", "kind": "status", "status": 503, "times": 3},
+    {"route": "task", "kind": "stall", "seconds": 6},
+    {"route": "task", "kind": "html", "times": 2},
+    {"route": "task", "kind": "broken_json"},
+    {"route": "media", "kind": "cut", "times": 2},
+    {"route": "media", "kind": "wrong_length"},
+    {"route": "media", "kind": "status", "status": 503},
+    {"route": "media", "kind": "stall", "seconds": 4},
+)
+#: How often each event comes in one bag; bags are shuffled, so that nothing is left out by chance.
+BAG = {
+    "runner": 4,
+    "supervisor": 2,
+    "supervisor and runner": 2,
+    "fault": 8,
+    "emulator": 2,
+    "triggerer": 1,
+    "scheduler": 1,
+    "scheduler alone": 1,
+}
+#: What is killed of a task that runs.
+WORKERS = ("runner", "supervisor", "supervisor and runner")
+STARVED_SECONDS = 15.0
+WORKER_TITLE = "airflow worker -- LocalExecutor"
+PATIENCE_SECONDS = 900.0
+
+_Answer = TypeVar("_Answer")
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How much of it.
+
+    :param runs: DAG runs, of six generations each.
+    :param active: how many of them at a time.
+    :param pause: the least and the most seconds between two events.
+    :param bag: see :data:`BAG`.
+    :param bags: chaos ends after so many bags, or when all runs have ended.
+    """
+
+    runs: int
+    seed: int
+    active: int = 3
+    pause: tuple[float, float] = (1.0, 7.0)
+    bag: dict[str, int] = field(default_factory=lambda: dict(BAG))
+    bags: int | None = None
+
+
+@dataclass
+class Report:
+    """What was done and what came of it."""
+
+    audit: Audit
+    events: Counter[str]
+    #: Tasks that had used up their tries, each with the last error of its log.
+    cleared: dict[str, str]
+    #: Airflow's own words that a task's process and its state do not agree.
+    mismatches: int
+    seconds: float
+
+    def text(self) -> str:
+        """Return the summary."""
+        found = self.audit
+        lines = [f"chaos      {', '.join(f'{count} x {name}' for name, count in sorted(self.events.items()))}"]
+        lines += [f"tries      {found.tries} for {found.asked} tasks, {len(self.cleared)} cleared once"]
+        lines += [f"           {name}: {why}" for name, why in self.cleared.items()]
+        lines += [f"Airflow    {self.mismatches} lines of its scheduler on a task whose state is not its process's"]
+        lines += [f"POSTs      {found.posts}, of which {found.replays} were answered with a generation made before"]
+        lines += [f"paid       {found.paid} generations for {found.asked} asked ones ({found.generations} made)"]
+        lines += [f"bill       {found.bill_usd:.3f} USD, expected {found.expected_usd:.3f}"]
+        lines += [f"landed     {found.landed} whole videos"]
+        lines += [f"PROBLEM    {problem}" for problem in found.problems]
+        return "\n".join(
+            [*lines, f"time       {self.seconds:.0f} s", "" if found.problems else "Nothing lost, nothing paid twice."]
+        )
+
+
+class MortalAirflow(LocalAirflow):
+    """An Airflow that can lose single processes."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.orphaned: list[int] = []
+
+    def _scheduler_sessions(self) -> list[int]:
+        child = self.processes.children.get("scheduler")
+        return [*self.orphaned, *([child.pid] if child else [])]
+
+    def working(self) -> list[tuple[int, int]]:
+        """Return (supervisor, task runner) of every task that runs now, of orphaned schedulers too."""
+        found = []
+        for pid in (pid for session in self._scheduler_sessions() for pid in pids_of_session(session)):
+            try:
+                parent = psutil.Process(pid).parent()
+                if parent is not None and " ".join(parent.cmdline()).startswith(WORKER_TITLE):
+                    found.append((parent.pid, pid))
+            except psutil.Error:
+                continue
+        return found
+
+    def kill_and_restart(self, component: str, down_seconds: float) -> None:
+        """Kill a component with all that it has forked, and start it again."""
+        self.kill(component, signal.SIGKILL)
+        time.sleep(down_seconds)
+        self.processes.end(component)
+        self._spawn(component)
+
+    def behead_scheduler(self, down_seconds: float) -> None:
+        """Kill the scheduler alone and start another: its workers and their tasks go on without it."""
+        child = self.processes.children.pop("scheduler")
+        self.orphaned.append(child.pid)
+        child.kill()
+        child.wait()
+        time.sleep(down_seconds)
+        self._spawn("scheduler")
+
+    def restart_all(self) -> None:
+        """Give everything but the API server a fresh start; nothing of before goes on."""
+        end_sessions(self.orphaned, patience_seconds=1)
+        self.orphaned = []
+        for component in ("scheduler", "triggerer", "dag-processor"):
+            self.processes.end(component, patience_seconds=5)
+            self._spawn(component)
+        self._wait_healthy(180)
+
+
+class Crash:
+    """One crash run: chaos over many DAG runs, then peace, then the audit."""
+
+    def __init__(self, airflow: MortalAirflow, emulator: EmulatorProcess, plan: Plan, root: Path, say: Say) -> None:
+        self.airflow = airflow
+        self.emulator = emulator
+        self.plan = plan
+        self.root = root
+        self.say = say
+        # Not for secrets: the same seed shall give the same order of events.
+        self.random = random.Random(plan.seed)  # noqa: S311
+        self.events: Counter[str] = Counter()
+        self.run_ids = [f"crash-{number:03d}" for number in range(1, plan.runs + 1)]
+        self.waiting = list(self.run_ids)
+        self.active: set[str] = set()
+        self.began = time.monotonic()
+
+    def run(self) -> Report:
+        """Do it all."""
+        self.airflow.wait_dag(DAG_ID)
+        self._chaos()
+        self.say("peace: everything is started again and left alone")
+        self._peace()
+        cleared = self._clear_failed()
+        found = audit(self.airflow, self.emulator, DAG_ID, self.run_ids, self.root)
+        log = self.airflow.processes.log_path("scheduler").read_text("utf-8", "replace")
+        mismatches = log.count("but the task instance's state attribute is")
+        return Report(found, self.events, cleared, mismatches, time.monotonic() - self.began)
+
+    # --- the runs ------------------------------------------------------------------------------------------------
+
+    def _ask(self, call: Callable[[], _Answer]) -> _Answer:
+        """Ask Airflow; what is killed around it can make its database or API fail for a while."""
+        until = time.monotonic() + 120
+        while True:
+            try:
+                return call()
+            except (httpx.TransportError, AirflowApiError) as error:
+                if time.monotonic() > until or (isinstance(error, AirflowApiError) and error.status < 500):
+                    raise
+                time.sleep(1)
+
+    def _start(self, run_id: str) -> None:
+        try:
+            self._ask(lambda: self.airflow.trigger(DAG_ID, run_id=run_id))
+        except AirflowApiError as error:
+            # A call that was cut short may have been carried out.
+            if error.status != 409:
+                raise
+        self.active.add(run_id)
+
+    def _look(self) -> None:
+        """Take note of runs that have ended, and start more."""
+        for run_id in sorted(self.active):
+            state = str(self._ask(lambda run_id=run_id: self.airflow.dag_run(DAG_ID, run_id))["state"])  # type: ignore[misc]
+            if state in ENDED:
+                self.active.discard(run_id)
+                self.say(f"run {run_id} ended: {state}")
+        while self.waiting and len(self.active) < self.plan.active:
+            self._start(self.waiting.pop(0))
+
+    # --- chaos ---------------------------------------------------------------------------------------------------
+
+    def _chaos(self) -> None:
+        bag: list[str] = []
+        bags = 0
+        struck_at = time.monotonic()
+        while self.waiting or self.active:
+            self._look()
+            time.sleep(self.random.uniform(*self.plan.pause))
+            # Airflow can lose a queued task with its worker, and only a new scheduler finds it again: so when there
+            # is nobody left to strike, the next bag is opened.
+            if not bag or time.monotonic() - struck_at > STARVED_SECONDS:
+                if bags == self.plan.bags:
+                    return
+                bags += 1
+                bag += self._new_bag()
+            busy = bool(self.airflow.working())
+            name = next((each for each in bag if busy or each not in WORKERS), None)
+            happened = self._strike(name) if name is not None else None
+            if name is None or happened is None:
+                continue
+            bag.remove(name)
+            struck_at = time.monotonic()
+            self.events[happened[0]] += 1
+            self.say(": ".join(filter(None, happened)))
+
+    def _new_bag(self) -> list[str]:
+        bag = [name for name, count in self.plan.bag.items() for _ in range(count)]
+        self.random.shuffle(bag)
+        return bag
+
+    def _strike(self, name: str) -> tuple[str, str] | None:
+        """Let one thing happen. Returns what and its details; ``None`` where there was nobody to strike."""
+        down = self.random.uniform(0.0, 4.0)
+        if name in WORKERS:
+            return self._strike_worker(name)
+        if name == "fault":
+            fault = self.random.choice(FAULTS)
+            self.emulator.fault(**fault)
+            return f"fault {fault['route']}/{fault['kind']}", ""
+        if name == "emulator":
+            self.emulator.kill()
+            time.sleep(down)
+            self.emulator.start()
+        elif name == "scheduler alone":
+            self.airflow.behead_scheduler(down)
+        else:
+            self.airflow.kill_and_restart(name, down)
+        return f"kill -9 {name}", f"down for {down:.1f} s"
+
+    def _strike_worker(self, name: str) -> tuple[str, str] | None:
+        working = self.airflow.working()
+        if not working:
+            return None
+        supervisor, runner = self.random.choice(working)
+        pids = {"runner": [runner], "supervisor": [supervisor]}.get(name, [supervisor, runner])
+        try:
+            for pid in pids:
+                os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            return None
+        return f"kill -9 {name}", f"pid {', '.join(map(str, pids))}, one of {len(working)} tasks that ran"
+
+    # --- peace ---------------------------------------------------------------------------------------------------
+
+    def _peace(self) -> None:
+        self.emulator.clear_faults()
+        self.emulator.kill()
+        self.emulator.start()
+        self.airflow.restart_all()
+        self._wait_for_runs()
+
+    def _wait_for_runs(self) -> None:
+        until = time.monotonic() + PATIENCE_SECONDS
+        while self.waiting or self.active:
+            self._look()
+            if time.monotonic() > until:
+                states = {
+                    f"{run_id} {task['task_id']}[{task['map_index']}]": task["state"]
+                    for run_id in sorted(self.active)
+                    for task in self.airflow.task_instances(DAG_ID, run_id)
+                    if task["state"] != "success"
+                }
+                raise TimeoutError(f"runs have not ended {PATIENCE_SECONDS:.0f} s after the chaos: {states}")
+            time.sleep(2)
+
+    def _clear_failed(self) -> dict[str, str]:
+        """Clear what has used up its tries, once, and wait for it."""
+        failed: dict[str, str] = {}
+        for run_id in self.run_ids:
+            tasks = [one for one in self.airflow.task_instances(DAG_ID, run_id) if one["state"] != "success"]
+            for task in tasks:
+                name = f"{run_id} {task['task_id']}[{task['map_index']}]"
+                failed[name] = self._last_error(run_id, task)
+                self.say(f"clear {name} ({task['state']}, try {task['try_number']}): {failed[name]}")
+            if tasks:
+                self.airflow.clear(DAG_ID, run_id, [[one["task_id"], one["map_index"]] for one in tasks])
+                self.active.add(run_id)
+        self._wait_for_runs()
+        return failed
+
+    def _last_error(self, run_id: str, task: dict[str, Any]) -> str:
+        log = self.airflow.task_log(DAG_ID, run_id, task["task_id"], task["try_number"], task["map_index"])
+        errors = [
+            line for line in log.splitlines() if "Error" in line or "Exception" in line or line.startswith("error")
+        ]
+        return errors[-1][:300] if errors else "no error in its last log"
+
+
+def crash(home: Path, plan: Plan, say: Say) -> Report:
+    """Run a whole Airflow and an emulator in ``home``, and let ``plan`` happen to them.
+
+    :raises LocalAirflowError, TimeoutError: where Airflow did not come up again or runs did not end.
+    """
+    root, dags = home / "videos", home / "dags"
+    root.mkdir(parents=True)
+    dags.mkdir()
+    shutil.copy(DAG_FILE, dags)
+    with EmulatorProcess(home / "emulator.sqlite", job_seconds=8, vary_jobs=True, balance_usd=100_000) as emulator:
+        env = {
+            **connections_env(emulator),
+            "APIMART_OUTPUT_ROOT": str(root),
+            "APIMART_CRASH_FRAME": str(EXAMPLE_DAGS / "frames" / "dawn.png"),
+        }
+        with MortalAirflow(home / "airflow", dags, env=env, config=CONFIG) as airflow:
+            return Crash(airflow, emulator, plan, root, say).run()
+
+
+def main() -> int:
+    """``make crash``; ``CRASH_RUNS`` and ``CRASH_SEED`` say how much and which. Returns the exit code."""
+    end_on_signals()
+    seed = int(os.environ.get("CRASH_SEED") or time.time())
+    plan = Plan(runs=int(os.environ.get("CRASH_RUNS") or 30), seed=seed)
+    wipe(HOME)
+    began = time.monotonic()
+
+    def say(text: str) -> None:
+        print(f"{time.monotonic() - began:5.0f} s  {text}", flush=True)
+
+    print(f"{plan.runs} runs, CRASH_SEED={seed}; everything is under {HOME.name}/ ...", flush=True)
+    try:
+        report = crash(HOME, plan, say)
+    except KeyboardInterrupt:
+        print("\nInterrupted; nothing is left running.", file=sys.stderr)
+        return 130
+    except (LocalAirflowError, TimeoutError, httpx.HTTPError) as error:
+        print(f"\nNo result: {error}", file=sys.stderr)
+        return 1
+    print(f"\n{report.text()}")
+    return 1 if report.audit.problems else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

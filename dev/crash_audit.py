@@ -1,0 +1,126 @@
+"""Is every asked video paid for once and whole? Counted at the emulator, on the disk and in Airflow.
+
+Nothing of what the provider says of itself is believed: the bill is the emulator's, the bytes of a video are fetched
+from it again, and the folder may hold nothing that no task has returned.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+import httpx
+
+from airflow_provider_apimart.emulator.server import EmulatorProcess
+from airflow_provider_apimart.generation.pricing import list_price
+from dev.airflow_api import AirflowApi
+
+XCOM_KEYS = ["generation_id", "status", "model", "cost_usd", "submitted_at", "completed_at", "videos"]
+
+
+@dataclass
+class Audit:
+    """What was found.
+
+    :param problems: one sentence each; empty where all is as it should be.
+    """
+
+    asked: int = 0
+    paid: int = 0
+    bill_usd: float = 0.0
+    expected_usd: float = 0.0
+    generations: int = 0
+    posts: int = 0
+    landed: int = 0
+    tries: int = 0
+    problems: list[str] = field(default_factory=list)
+
+    @property
+    def replays(self) -> int:
+        """POSTs that were answered with a generation that was there already."""
+        return self.posts - self.generations
+
+
+def prompt_of(run_id: str, task: Mapping[str, Any]) -> str:
+    """Return what a task of ``crash_cases`` asks for."""
+    return f"crash {run_id} {task['task_id']} {task['map_index']}"
+
+
+def audit(api: AirflowApi, emulator: EmulatorProcess, dag_id: str, run_ids: list[str], root: Path) -> Audit:
+    """Look at everything that the runs were to make."""
+    found = Audit()
+    state = emulator.state()
+    asked = {
+        prompt_of(run_id, task): (run_id, task) for run_id in run_ids for task in api.task_instances(dag_id, run_id)
+    }
+    found.asked = len(asked)
+    _money(found, state, asked)
+    made = {one["prompt"]: one for one in state["generations"] if one["charged_usd"] > 0}
+    kept: set[Path] = set()
+    with httpx.Client(trust_env=False, timeout=60) as http:
+        for prompt, (run_id, task) in asked.items():
+            found.tries += int(task["try_number"])
+            if task["state"] != "success":
+                found.problems.append(f"{prompt}: the task ended as {task['state']}")
+                continue
+            value = api.xcom(dag_id, run_id, task["task_id"], map_index=task["map_index"])
+            problems, files = _video(prompt, value, made.get(prompt), http)
+            found.problems += problems
+            found.landed += not problems
+            kept |= files
+    strays = {path for path in root.rglob("*") if path.is_file()} - kept
+    found.problems += [f"{path} is nobody's" for path in sorted(strays)]
+    return found
+
+
+def _money(found: Audit, state: Mapping[str, Any], asked: Mapping[str, Any]) -> None:
+    price = list_price("veo3.1-fast-official", duration_seconds=4)
+    if price is None:
+        raise AssertionError("the model of crash_cases has a price")
+    generations = state["generations"]
+    charged = Counter(one["prompt"] for one in generations if one["charged_usd"] > 0)
+    found.generations, found.posts = len(generations), state["posts"]
+    found.paid, found.bill_usd = charged.total(), state["bill_usd"]
+    found.expected_usd = float(price.usd * len(asked))
+    for prompt in sorted({*charged, *asked}):
+        if prompt not in asked:
+            found.problems.append(f"{prompt}: paid for, and nobody asked for it")
+        elif charged[prompt] != 1:
+            ids = [(one["id"], one["idempotency_key"], one["status"]) for one in generations if one["prompt"] == prompt]
+            found.problems.append(f"{prompt}: paid for {charged[prompt]} times: {ids}")
+    if abs(found.bill_usd - found.expected_usd) > 1e-6 or state["reserved_usd"]:
+        found.problems.append(
+            f"the bill is {found.bill_usd} USD (and {state['reserved_usd']} reserved), not {found.expected_usd}"
+        )
+
+
+def _video(
+    prompt: str, value: Any, generation: Mapping[str, Any] | None, http: httpx.Client
+) -> tuple[list[str], set[Path]]:
+    """Return what is wrong with one task's video, and the files that are rightly there."""
+    if not isinstance(value, dict) or list(value) != XCOM_KEYS or len(value["videos"]) != 1:
+        return [f"{prompt}: the XCom is {value!r}"], set()
+    if generation is None or value["generation_id"] != generation["id"]:
+        return [f"{prompt}: returned {value['generation_id']}, paid for {generation and generation['id']}"], set()
+    (video,) = value["videos"]
+    path = Path(unquote(urlsplit(str(video["path"])).path))
+    beside = path.with_name(f"{path.name}.json")
+    if not (path.is_file() and beside.is_file()):
+        return [f"{prompt}: {path} or its sidecar is missing"], set()
+    data, sidecar = path.read_bytes(), json.loads(beside.read_text("utf-8"))
+    served = http.get(generation["urls"][0]).raise_for_status().content
+    digest = hashlib.sha256(data).hexdigest()
+    wrong = []
+    if data != served:
+        wrong.append(f"{prompt}: {path} ({len(data)} bytes) is not what the emulator serves ({len(served)} bytes)")
+    if (video["sha256"], video["bytes"]) != (digest, len(data)) or sidecar["video"]["sha256"] != digest:
+        wrong.append(f"{prompt}: XCom, sidecar and file disagree on {path}")
+    if sidecar["generation_id"] != generation["id"] or value["cost_usd"] != generation["charged_usd"]:
+        wrong.append(f"{prompt}: {beside} or the cost {value['cost_usd']} is another generation's")
+    return wrong, {path, beside}
