@@ -171,7 +171,7 @@ def _number(extra: Mapping[str, Any], name: str, default: float, allowed: str) -
 
 
 def _mask(secret: str) -> None:
-    from airflow.providers.common.compat.sdk import mask_secret
+    from airflow.sdk.log import mask_secret
 
     mask_secret(secret)
 

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import airflow.sdk
 import pytest
 
 from airflow_provider_apimart._compat import BaseOperator
 from airflow_provider_apimart.emulator.server import Emulator
+
+#: Airflow 3.3 and later; before that the operator keeps its record beside the output.
+HAS_STATE_STORE = hasattr(airflow.sdk, "NEVER_EXPIRE")
 
 
 class FakeStateStore:
@@ -42,7 +46,7 @@ class Tries:
         self.number = 0
         self.cleared = 0
 
-    def next(self, operator: BaseOperator, *, store: bool = True) -> dict[str, Any]:
+    def next(self, operator: BaseOperator, *, store: bool = HAS_STATE_STORE) -> dict[str, Any]:
         """Return the context of the next try."""
         self.number += 1
         ti = FakeTaskInstance(operator.task_id, self.number, int(operator.retries or 0) + self.cleared)
