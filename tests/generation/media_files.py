@@ -15,7 +15,7 @@ WIDTH, HEIGHT, FPS, RATE, BLOCK = 64, 48, 24, 48000, 1024
 @functools.cache
 def mp4(seconds: int = 1, *, audio: bool = True, movflags: str = "", noise: bool = False) -> bytes:
     """Encode ``seconds`` of 64x48 video at 24 fps. With ``noise`` it is some 100 KB instead of a few."""
-    dice = random.Random(7)  # noqa: S311
+    dice = random.Random(7)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "video.mp4"
         with av.open(str(path), "w", format="mp4", options={"movflags": movflags} if movflags else {}) as container:

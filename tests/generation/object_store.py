@@ -25,7 +25,7 @@ class Store:
         self.client.create_bucket(Bucket=BUCKET)
         self.fs = s3fs.S3FileSystem(
             key="test",
-            secret="test",  # noqa: S106
+            secret="test",
             endpoint_url=endpoint,
             skip_instance_cache=True,
             use_listings_cache=False,

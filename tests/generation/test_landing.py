@@ -285,7 +285,7 @@ def test_killed_at_every_step_while_replacing(tmp_path: Path) -> None:
 def killing(url: str, path: Path, old: Path) -> list[dict[str, Any]]:
     command = [sys.executable, "-W", "error", "-m", "tests.generation.killing", url, str(path), str(old)]
     root = Path(__file__).parents[2]
-    done = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=120, check=False)  # noqa: S603
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
     return list(json.loads(done.stdout))
 

@@ -96,7 +96,7 @@ def test_stop_ends_what_ignores_sigterm_and_what_left_the_group(tmp_path: Path) 
 
 
 def test_children_do_not_outlive_a_killed_parent(tmp_path: Path) -> None:
-    parent = subprocess.run(  # noqa: S603
+    parent = subprocess.run(
         [sys.executable, "-c", KILLED_PARENT, str(tmp_path)], cwd=REPO, capture_output=True, text=True, timeout=60
     )
     assert parent.returncode == -signal.SIGKILL, parent.stderr
