@@ -157,7 +157,7 @@ def record_store(context: Mapping[str, Any], output: Target | None, identity: Id
         return ObjectRecordStore(output, identity)
     log.warning(
         "This Airflow has no task state store (3.3 has) and the task no output_path, so no record outlives this try: "
-        "for 24 "
-        "hours a retry finds a paid generation through its idempotency key; a later retry, or a clear, would pay again."
+        "for 24 hours a retry finds a paid generation through its idempotency key; a later retry, or a clear, would "
+        "pay again."
     )
     return NoRecordStore("nowhere: no task state store and no output_path")

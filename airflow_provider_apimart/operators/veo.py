@@ -32,7 +32,7 @@ from airflow_provider_apimart.generation.decide import Action, Decision, OnClear
 from airflow_provider_apimart.generation.delivery import deliver, files_whole
 from airflow_provider_apimart.generation.polling import Step, Watch, expected_seconds
 from airflow_provider_apimart.generation.pricing import estimate
-from airflow_provider_apimart.generation.purchase import Purchase, settle
+from airflow_provider_apimart.generation.purchase import Purchase, keep, settle
 from airflow_provider_apimart.generation.record import LandedVideo, Record, RecordState, RecordStore
 from airflow_provider_apimart.generation.storage import Target, check_target
 from airflow_provider_apimart.hooks.apimart import ApimartHook
@@ -252,10 +252,11 @@ class VeoGenerateOperator(BaseOperator):
             known.store = store
             waited_for = Record.model_validate(record)
             current = store.load()
+            if current is None:
+                store.save(waited_for)
             if current is None or current.generation_id != waited_for.generation_id:
-                # Another try may have gone on meanwhile; this part of the task answers for what it waited for.
+                # Another try may have gone on meanwhile: its record stays, this part answers for what it waited for.
                 current = waited_for
-                store.save(current)
             self.generation_id = current.generation_id
             with ApimartHook(self.apimart_conn_id).get_conn() as client:
                 view = self._final_word(client, current, event)
@@ -269,9 +270,8 @@ class VeoGenerateOperator(BaseOperator):
             # Airflow has replaced the kwargs, so only the store still knows the generation. It is not lost: the next
             # try re-attaches.
             self.log.error(
-                "Airflow ended the wait (%s). The generation goes on at APIMart and is billed when it completes "
-                "(there is no "
-                "cancel); the next try, or a clear, re-attaches to it without paying again.",
+                "Airflow ended the wait (%s). The generation goes on at APIMart and is billed when it completes (there "
+                "is no cancel); the next try, or a clear, re-attaches to it without paying again.",
                 error,
             )
             raise
@@ -385,7 +385,7 @@ class VeoGenerateOperator(BaseOperator):
             return self._unlanded(record, view)
         provenance = provenance_of(record, request, context)
         landed = deliver(client=client, record=record, videos=view.videos, output=output, provenance=provenance)
-        store.save(record.but(state=RecordState.LANDED, landed=landed))
+        keep(store, record.but(state=RecordState.LANDED, landed=landed))
         return self._result(record, view, landed)
 
     def _unlanded(self, record: Record, view: Generation) -> dict[str, Any]:
