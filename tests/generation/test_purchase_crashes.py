@@ -89,6 +89,18 @@ def test_an_upload_is_used_again_only_while_it_lives(emulator: Emulator) -> None
     assert timedelta(hours=40) < UPLOAD_LIFE < timedelta(hours=72)
 
 
+def test_without_a_store_a_lost_answer_with_a_frame_stops_instead_of_paying_again(emulator: Emulator) -> None:
+    """The URL of the first upload died with its try, so the body cannot be repeated: a person has to look."""
+    emulator.fault("submit", "drop_after", times=1)
+    with pytest.raises(errors.OutcomeUnknownError):
+        obtain(emulator, NoRecordStore("nowhere"), frame=FRAME, retry=ONCE)
+    for _ in range(2):
+        with pytest.raises(errors.IdempotencyKeyReusedError) as caught:
+            obtain(emulator, NoRecordStore("nowhere"), frame=FRAME)
+        assert caught.value.terminal
+    assert bill(emulator) == (1, PRICE)
+
+
 def test_another_image_is_another_request(emulator: Emulator) -> None:
     store = Store()
     first = obtain(emulator, store, frame=FRAME).record
