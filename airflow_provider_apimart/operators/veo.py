@@ -49,6 +49,10 @@ if TYPE_CHECKING:
 DEFAULT_TIMEOUT = timedelta(minutes=30)
 #: The triggerer's own word on the deadline comes first; this is for a triggerer that says nothing at all.
 TRIGGERER_GRACE = timedelta(minutes=15)
+STAYS_KNOWN = (
+    "Whatever ends this wait, the generation goes on and is billed (APIMart has no cancel); the next try, or a clear, "
+    "re-attaches to it without paying again"
+)
 
 
 class VeoGenerateOperator(BaseOperator):
@@ -232,7 +236,8 @@ class VeoGenerateOperator(BaseOperator):
                     self.log.info("Nothing to do: %s.", obtained.decision.reason)
                     return self._result(record, view, record.landed)
                 if obtained.decision.action is Action.WAIT:
-                    self.log.info("Waiting: %s.", obtained.decision.reason)
+                    # Said now: whoever ends the wait (a hand, kill -9) may leave nobody to say it then.
+                    self.log.info("Waiting: %s. %s.", obtained.decision.reason, STAYS_KNOWN)
                     if self.deferrable and time.time() < self._deadline(record):
                         self._defer(record, request, began)
                     view = self._wait(client, record)

@@ -372,6 +372,18 @@ def test_deadline_parks_and_the_next_try_goes_on(
     assert emulator.state()["posts"] == 1
 
 
+def test_a_wait_says_where_the_money_is_before_anybody_can_end_it(
+    emulator: Emulator, tries: Tries, capsys: pytest.CaptureFixture[str]
+) -> None:
+    operator = make(deferrable=True)
+    for how in ("was submitted. Whatever", "was submitted before. Whatever"):
+        with pytest.raises(TaskDeferred):
+            operator.execute(tries.next(operator))
+        said = capsys.readouterr().out
+        assert f"generation {operator.generation_id}" in said and how in said and "no cancel" in said
+        emulator.fault("task", "task_status", value="processing")
+
+
 def test_deadline_event_parks(emulator: Emulator, tries: Tries, tmp_path: Path) -> None:
     operator = make(tmp_path, deferrable=True)
     with pytest.raises(TaskDeferred) as deferred:
