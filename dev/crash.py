@@ -19,6 +19,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -27,7 +28,7 @@ import psutil
 
 from airflow_provider_apimart.emulator.server import EmulatorProcess
 from dev.airflow_api import ENDED, AirflowApiError
-from dev.crash_audit import Audit, audit
+from dev.crash_audit import Report, audit
 from dev.local_airflow import LocalAirflow, LocalAirflowError, wipe
 from dev.processes import end_sessions, pids_of_session
 from dev.stage import EXAMPLE_DAGS, REPO, connections_env, end_on_signals
@@ -103,35 +104,6 @@ class Plan:
     pause: tuple[float, float] = (1.0, 7.0)
     bag: dict[str, int] = field(default_factory=lambda: dict(BAG))
     bags: int | None = None
-
-
-@dataclass
-class Report:
-    """What was done and what came of it."""
-
-    audit: Audit
-    events: Counter[str]
-    #: Tasks that had used up their tries, each with the last error of its log.
-    cleared: dict[str, str]
-    #: Airflow's own words that a task's process and its state do not agree.
-    mismatches: int
-    seconds: float
-
-    def text(self) -> str:
-        """Return the summary."""
-        found = self.audit
-        lines = [f"chaos      {', '.join(f'{count} x {name}' for name, count in sorted(self.events.items()))}"]
-        lines += [f"tries      {found.tries} for {found.asked} tasks, {len(self.cleared)} cleared once"]
-        lines += [f"           {name}: {why}" for name, why in self.cleared.items()]
-        lines += [f"Airflow    {self.mismatches} lines of its scheduler on a task whose state is not its process's"]
-        lines += [f"POSTs      {found.posts}, of which {found.replays} were answered with a generation made before"]
-        lines += [f"paid       {found.paid} generations for {found.asked} asked ones ({found.generations} made)"]
-        lines += [f"bill       {found.bill_usd:.3f} USD, expected {found.expected_usd:.3f}"]
-        lines += [f"landed     {found.landed} whole videos"]
-        lines += [f"PROBLEM    {problem}" for problem in found.problems]
-        return "\n".join(
-            [*lines, f"time       {self.seconds:.0f} s", "" if found.problems else "Nothing lost, nothing paid twice."]
-        )
 
 
 class MortalAirflow(LocalAirflow):
@@ -362,7 +334,9 @@ def crash(home: Path, plan: Plan, say: Say) -> Report:
     root.mkdir(parents=True)
     dags.mkdir()
     shutil.copy(DAG_FILE, dags)
-    with EmulatorProcess(home / "emulator.sqlite", job_seconds=8, vary_jobs=True, balance_usd=100_000) as emulator:
+    # Slow answers, so that kills fall between a POST and its record.
+    behaviour: dict[str, Any] = {"job_seconds": 8, "vary_jobs": True, "latency_ms": 400, "balance_usd": Decimal(10_000)}
+    with EmulatorProcess(home / "emulator.sqlite", **behaviour) as emulator:
         env = {
             **connections_env(emulator),
             "APIMART_OUTPUT_ROOT": str(root),

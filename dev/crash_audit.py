@@ -17,7 +17,7 @@ from urllib.parse import unquote, urlsplit
 
 import httpx
 
-from airflow_provider_apimart.emulator.server import EmulatorProcess
+from airflow_provider_apimart.emulator.control import EmulatorControl
 from airflow_provider_apimart.generation.pricing import list_price
 from dev.airflow_api import AirflowApi
 
@@ -47,12 +47,41 @@ class Audit:
         return self.posts - self.generations
 
 
+@dataclass
+class Report:
+    """What was done and what came of it."""
+
+    audit: Audit
+    events: Counter[str]
+    #: Tasks that had used up their tries, each with the last error of its log.
+    cleared: dict[str, str]
+    #: Airflow's own words that a task's process and its state do not agree.
+    mismatches: int
+    seconds: float
+
+    def text(self) -> str:
+        """Return the summary."""
+        found = self.audit
+        lines = [f"chaos      {', '.join(f'{count} x {name}' for name, count in sorted(self.events.items()))}"]
+        lines += [f"tries      {found.tries} for {found.asked} tasks, {len(self.cleared)} cleared once"]
+        lines += [f"           {name}: {why}" for name, why in self.cleared.items()]
+        lines += [f"Airflow    {self.mismatches} lines of its scheduler on a task whose state is not its process's"]
+        lines += [f"POSTs      {found.posts}, of which {found.replays} were answered with a generation made before"]
+        lines += [f"paid       {found.paid} generations for {found.asked} asked ones ({found.generations} made)"]
+        lines += [f"bill       {found.bill_usd:.3f} USD, expected {found.expected_usd:.3f}"]
+        lines += [f"landed     {found.landed} whole videos"]
+        lines += [f"PROBLEM    {problem}" for problem in found.problems]
+        return "\n".join(
+            [*lines, f"time       {self.seconds:.0f} s", "" if found.problems else "Nothing lost, nothing paid twice."]
+        )
+
+
 def prompt_of(run_id: str, task: Mapping[str, Any]) -> str:
     """Return what a task of ``crash_cases`` asks for."""
     return f"crash {run_id} {task['task_id']} {task['map_index']}"
 
 
-def audit(api: AirflowApi, emulator: EmulatorProcess, dag_id: str, run_ids: list[str], root: Path) -> Audit:
+def audit(api: AirflowApi, emulator: EmulatorControl, dag_id: str, run_ids: list[str], root: Path) -> Audit:
     """Look at everything that the runs were to make."""
     found = Audit()
     state = emulator.state()
