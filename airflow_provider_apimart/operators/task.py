@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from pydantic import ValidationError
+
 import airflow_provider_apimart
-from airflow_provider_apimart.client.models import VeoRequest
+from airflow_provider_apimart.client.errors import GenerationParkedError
+from airflow_provider_apimart.client.models import Generation, VeoRequest
 from airflow_provider_apimart.generation import report
 from airflow_provider_apimart.generation.identity import Identity
-from airflow_provider_apimart.generation.record import Record, RecordStore
+from airflow_provider_apimart.generation.record import Record, RecordState, RecordStore
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -31,10 +35,45 @@ class Known:
 
 def identity_of(context: Mapping[str, Any] | Context) -> Identity:
     """Return who is asking, the same in every try."""
-    ti, task = context["ti"], context["task"]
-    # A clear sets max_tries to the tries so far + retries: the difference moves with a clear and with nothing else.
-    epoch = int(getattr(ti, "max_tries", 0) or 0) - int(task.retries or 0)
+    ti = context["ti"]
+    # Airflow sets max_tries when the task instance is made, and to the tries so far + retries on a clear: it moves with
+    # a clear and with nothing else, an edit of ``retries`` included.
+    epoch = int(getattr(ti, "max_tries", 0) or 0)
     return Identity(ti.dag_id, ti.run_id, ti.task_id, _map_index(ti), max(0, epoch))
+
+
+def waited_for_record(kept: Any, current: Record | None, event: Any, request: VeoRequest) -> Record:
+    """Return the record of the generation that a trigger has waited for.
+
+    :param kept: what was kept in the deferral. ``airflow dags test`` drops it and leaves the trigger's event alone.
+    :param current: what the store holds now.
+    """
+    if kept is not None:
+        return Record.model_validate(kept)
+    told = event.get("generation_id") if isinstance(event, Mapping) else None
+    if current is not None and told in (None, current.generation_id):
+        return current
+    if not isinstance(told, str) or not told:
+        raise GenerationParkedError(
+            "Airflow forgot which generation this task waited for, and no record names it. It may have been paid for: "
+            "look in APIMart's console. Nothing was paid again",
+            generation_id="unknown",
+        )
+    try:
+        since = Generation.model_validate(event.get("generation")).created_at or datetime.now(UTC)
+    except ValidationError:
+        since = datetime.now(UTC)
+    return Record(
+        state=RecordState.SUBMITTED,
+        fingerprint="",
+        idempotency_key="",
+        epoch=0,
+        number=1,
+        model=request.model,
+        intent_at=since,
+        generation_id=told,
+        submitted_at=since,
+    )
 
 
 def provenance_of(record: Record, request: VeoRequest, context: Mapping[str, Any] | Context) -> dict[str, Any]:

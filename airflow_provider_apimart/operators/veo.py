@@ -40,7 +40,7 @@ from airflow_provider_apimart.hooks.record_stores import record_store
 from airflow_provider_apimart.hooks.storage import read_images, target_of
 from airflow_provider_apimart.links.veo import ApimartHelpLink, VeoVideoLink
 from airflow_provider_apimart.operators import arguments
-from airflow_provider_apimart.operators.task import Known, identity_of, provenance_of
+from airflow_provider_apimart.operators.task import Known, identity_of, provenance_of, waited_for_record
 from airflow_provider_apimart.triggers.veo import VeoGenerationTrigger
 
 if TYPE_CHECKING:
@@ -247,16 +247,18 @@ class VeoGenerateOperator(BaseOperator):
         """Land the generation that the trigger has waited for.
 
         :param event: the trigger's; see :class:`~airflow_provider_apimart.triggers.veo.VeoGenerationTrigger`.
-        :param record: the record as it was when the wait began.
-        :param request: what was asked for, as it was then.
+        :param record: the record as it was when the wait began; ``None`` where Airflow dropped it, as ``dags test``
+            does.
+        :param request: what was asked for, as it was then; ``None`` as above.
         """
-        paid = VeoRequest.model_validate(request)
+        values = self._request_values()
+        paid = VeoRequest.checked(values) if request is None else VeoRequest.model_validate(request)
         with self._failures() as known:
             output = self._output(check=False)
             store = record_store(context, output, identity_of(context))
             known.store = store
-            waited_for = Record.model_validate(record)
             current = store.load()
+            waited_for = waited_for_record(record, current, event, paid)
             if current is None:
                 store.save(waited_for)
             if current is None or current.generation_id != waited_for.generation_id:

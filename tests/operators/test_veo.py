@@ -114,6 +114,36 @@ def test_deferred_path_returns_the_same(
     assert isinstance(deferred.value.timeout, timedelta)
 
 
+@pytest.mark.parametrize("kept", [True, False])
+def test_dags_test_drops_what_the_deferral_kept_and_the_video_is_landed_all_the_same(
+    emulator: Emulator, tries: Tries, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kept: bool
+) -> None:
+    operator = make(tmp_path, deferrable=True)
+    with pytest.raises(TaskDeferred) as deferred:
+        operator.execute(tries.next(operator))
+    event = run_trigger(deferred.value.trigger, monkeypatch)
+    if not kept:
+        tries.store.values.clear()
+        for record in tmp_path.glob(".apimart-records/*"):
+            record.unlink()
+
+    resumed = make(tmp_path, deferrable=True)
+    tries.number -= 1
+    result = resumed.resume_execution(deferred.value.method_name, {"event": event}, tries.next(resumed))
+
+    assert list(result) == KEYS
+    assert result["generation_id"] == operator.generation_id
+    assert Path(result["videos"][0]["path"]).is_file()
+    assert emulator.state()["paid"] == 1
+
+
+def test_a_wait_of_which_airflow_forgot_everything_says_so_and_pays_nothing(emulator: Emulator, tries: Tries) -> None:
+    operator = make(deferrable=True)
+    with pytest.raises(errors.GenerationParkedError, match=r"forgot which generation.*console"):
+        operator.execute_complete(tries.next(operator), {"version": 1})
+    assert emulator.state()["posts"] == 0
+
+
 def test_all_samples_are_landed(emulator: Emulator, tries: Tries, tmp_path: Path) -> None:
     operator = make(output_path=str(tmp_path / "clip.mp4"), sample_count=3)
     videos = operator.execute(tries.next(operator))["videos"]
@@ -207,6 +237,28 @@ def test_clear(emulator: Emulator, tries: Tries, tmp_path: Path, on_clear: str, 
     operator.execute(tries.next(operator))
     operator.execute(tries.next(operator))
     assert emulator.state()["paid"] == paid
+
+
+@pytest.mark.skipif(not HAS_STATE_STORE, reason="the task state store came with Airflow 3.3")
+def test_a_change_to_regenerate_needs_a_clear_of_its_own(emulator: Emulator, tries: Tries, tmp_path: Path) -> None:
+    reuse, regenerate = (make(tmp_path, on_clear=on_clear, retries=2) for on_clear in ("reuse", "regenerate"))
+    reuse.execute(tries.next(reuse))
+    tries.clear()
+    reuse.execute(tries.next(reuse))
+    regenerate.execute(tries.next(regenerate))
+    assert emulator.state()["paid"] == 1
+    tries.clear()
+    regenerate.execute(tries.next(regenerate))
+    assert emulator.state()["paid"] == 2
+
+
+def test_an_edit_of_retries_is_no_clear(emulator: Emulator, tries: Tries, tmp_path: Path) -> None:
+    before, after = (make(tmp_path, on_clear="regenerate", retries=retries) for retries in (4, 0))
+    before.execute(tries.next(before))
+    context = tries.next(before)
+    context["task"] = after
+    after.execute(context)
+    assert emulator.state()["paid"] == 1
 
 
 def test_without_a_store_a_retry_finds_the_generation_by_its_key(
