@@ -116,8 +116,9 @@ def decide(
         return Decision(Action.SUBMIT, "nothing was submitted before", epoch)
     if record.fingerprint != fingerprint:
         return Decision(Action.SUBMIT, "the inputs have changed since the last submission", epoch)
-    # Only a later epoch is a clear: an earlier one is a try that outlived its clear, or an edit of `retries`.
-    if policy.on_clear == "regenerate" and record.epoch < epoch:
+    # Only a later epoch is a clear: an earlier one is a try that outlived its clear.
+    seen = record.epoch if record.clear_epoch is None else record.clear_epoch
+    if policy.on_clear == "regenerate" and seen < epoch:
         return Decision(Action.SUBMIT, 'the task was cleared with on_clear="regenerate"', epoch)
     match record.state:
         case RecordState.INTENT:

@@ -14,13 +14,12 @@ import ssl
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import Any, BinaryIO, Self
 
 import httpx
 
 from airflow_provider_apimart import __version__
+from airflow_provider_apimart.client.envelope import retry_after
 from airflow_provider_apimart.client.errors import LandingError, VideoExpiredError
 from airflow_provider_apimart.generation.addresses import Resolver, Route, parse_url, resolve_host, route, shown
 from airflow_provider_apimart.generation.partial import MismatchError, Partial
@@ -239,7 +238,7 @@ def _admit(response: httpx.Response) -> None:
     if status in REFUSALS:
         raise _Refused(f"HTTP {status}")
     if status in PASSING or status >= 500:
-        raise _Broken(f"HTTP {status}", _retry_after(response.headers.get("retry-after")))
+        raise _Broken(f"HTTP {status}", retry_after(response.headers))
     raise LandingError("The media host gave an answer that is no video", status=status)
 
 
@@ -255,15 +254,3 @@ def _redirected(url: httpx.URL, response: httpx.Response) -> httpx.URL:
 
 def _backoff(failures: int) -> float:
     return min(MAX_BACKOFF_SECONDS, 2.0 ** (failures - 1)) * random.uniform(0.5, 1.0)  # noqa: S311  # spreads, hides nothing
-
-
-def _retry_after(text: str | None) -> float | None:
-    if not text:
-        return None
-    if text.strip().lstrip("-").isdecimal():
-        return float(text[:20])
-    try:
-        when = parsedate_to_datetime(text)
-    except ValueError:
-        return None
-    return (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp() - datetime.now(UTC).timestamp()

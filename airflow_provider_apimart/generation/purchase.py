@@ -138,7 +138,7 @@ class Purchase:
             else:
                 if record is None:
                     raise AssertionError(f"a decision to {decision.action} needs a record")
-                return Obtained(decision, record, view)
+                return Obtained(decision, self._seen(record), view)
             if not known_before:
                 decision = Decision(Action.WAIT, f"generation {record.generation_id} was submitted")
                 return Obtained(decision, record, None)
@@ -148,6 +148,13 @@ class Purchase:
                     "charged for them",
                     generation_id=record.generation_id or "",
                 )
+
+    def _seen(self, record: Record) -> Record:
+        """Write down that this clear was gone on with, so that a later change to "regenerate" does not pay for it."""
+        if (record.clear_epoch or record.epoch) < self.identity.clear_epoch and record == self._stored:
+            record = record.but(clear_epoch=self.identity.clear_epoch)
+            self._save(record)
+        return record
 
     def _look(self, record: Record | None) -> Generation | None:
         """Ask about a recorded generation. No answer is no verdict."""
@@ -184,6 +191,7 @@ class Purchase:
             fingerprint=self.fingerprint,
             idempotency_key=key,
             epoch=decision.epoch,
+            clear_epoch=self.identity.clear_epoch,
             number=decision.number,
             model=clipped(self.request.model, MAX_MODEL_LENGTH),
             account=self.account,
@@ -193,7 +201,7 @@ class Purchase:
             intent_at=datetime.now(UTC),
             asked_by=self.identity.place,
             output_path=clipped(self.output_path, MAX_PATH_LENGTH) if self.output_path else None,
-            apimart_conn_id=self.apimart_conn_id,
+            apimart_conn_id=self.apimart_conn_id and clipped(self.apimart_conn_id, MAX_ID_LENGTH),
             previous=previous,
         )
         # A record that was replaced meanwhile is decided on; one that was deleted meanwhile was meant to be.

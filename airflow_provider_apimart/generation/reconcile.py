@@ -16,7 +16,7 @@ from airflow_provider_apimart.client.errors import ApimartError, LandingError
 from airflow_provider_apimart.client.models import Generation, GenerationStatus
 from airflow_provider_apimart.generation import report
 from airflow_provider_apimart.generation.delivery import deliver
-from airflow_provider_apimart.generation.purchase import settle
+from airflow_provider_apimart.generation.purchase import keep, settle
 from airflow_provider_apimart.generation.record import LandedVideo, Record, RecordState, RecordStore
 from airflow_provider_apimart.generation.storage import Target, numbered, safe_name
 
@@ -115,7 +115,7 @@ def bring_home(finding: Finding, client: ApimartClient, output: Target) -> tuple
         _, mine = settle(finding.kept.store, mine, view)
     landed = deliver(client=client, record=mine, videos=view.videos, output=output, provenance=_provenance(mine, view))
     if not finding.superseded:
-        finding.kept.store.save(mine.but(state=RecordState.LANDED, landed=landed))
+        keep(finding.kept.store, mine.but(state=RecordState.LANDED, landed=landed))
     return landed
 
 

@@ -74,6 +74,7 @@ class Record(BaseModel):
 
     :param fingerprint: of the request it was made for.
     :param epoch: the clear epoch in its key.
+    :param clear_epoch: the last clear epoch that a try went on with it in; ``None`` is the one in its key.
     :param number: 1 for the first generation of a request; the next only after APIMart's own failure.
     :param account: tells API keys apart without telling them: APIMart knows an idempotency key only under the API key
         that it came with.
@@ -92,6 +93,7 @@ class Record(BaseModel):
     fingerprint: str
     idempotency_key: str
     epoch: int
+    clear_epoch: int | None = None
     number: int
     model: str
     account: str | None = None

@@ -101,6 +101,12 @@ def test_with_reuse_the_clear_counter_stays_out_of_the_key() -> None:
     assert ask(None, clear_epoch=5, policy=REGENERATE).epoch == 5
 
 
+def test_a_clear_that_was_gone_on_with_is_no_clear_any_more() -> None:
+    gone_on = record(epoch=0, clear_epoch=4)
+    assert ask(gone_on, "running", REGENERATE, clear_epoch=4).action is WAIT
+    assert ask(gone_on, "running", REGENERATE, clear_epoch=5).action is SUBMIT
+
+
 def test_an_older_epoch_is_no_clear() -> None:
     """A try that outlived its clear, or ``retries`` raised in the DAG file, must not pay."""
     assert ask(record(epoch=3), "running", REGENERATE, clear_epoch=2).action is WAIT

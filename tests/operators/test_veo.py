@@ -362,7 +362,7 @@ def test_402_says_what_is_missing(tries: Tries, monkeypatch: pytest.MonkeyPatch)
 
 def test_missing_connection_is_told_plainly(tries: Tries) -> None:
     operator = make(apimart_conn_id="not_there")
-    with pytest.raises(Exception, match="not_there"):
+    with pytest.raises(AirflowFailException, match=r"apimart_conn_id='not_there': there is no.*Nothing was charged"):
         operator.execute(tries.next(operator))
 
 
