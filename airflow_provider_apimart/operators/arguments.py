@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from datetime import timedelta
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
-from airflow_provider_apimart._compat import AirflowFailException
+from airflow_provider_apimart._compat import AirflowFailException, ObjectStoragePath
 from airflow_provider_apimart.client.errors import FieldProblem
 from airflow_provider_apimart.client.request import VeoRequest
 
@@ -70,12 +71,16 @@ def money_of(name: str, value: Any) -> tuple[Decimal | None, list[FieldProblem]]
 
 def output_problems(value: Any) -> list[FieldProblem]:
     """Return what can be said against an output path without looking at the storage."""
-    if value is None or not isinstance(value, str):
+    if value is None or (isinstance(value, (os.PathLike, ObjectStoragePath)) and str(value)):
         return []
-    if not value.strip() or any(ord(c) < 32 for c in value):
-        return [
-            FieldProblem(
-                "output_path", value, "allowed: a path such as /data/clip.mp4 or s3://conn@bucket/folder/, or None"
-            )
-        ]
-    return []
+    if isinstance(value, str) and value.strip() and not any(ord(c) < 32 for c in value):
+        return []
+    allowed = "allowed: a path such as /data/clip.mp4 or s3://conn@bucket/folder/, or None"
+    return [FieldProblem("output_path", value, allowed)]
+
+
+def connection_problems(name: str, value: Any) -> list[FieldProblem]:
+    """Return what is wrong with a connection's id, without looking for the connection."""
+    if isinstance(value, str) and value.strip():
+        return []
+    return [FieldProblem(name, value, "allowed: the id of an Airflow connection, as text")]

@@ -179,11 +179,16 @@ class VeoGenerateOperator(BaseOperator):
         problems += arguments.choice_problems("deferrable", self.deferrable, (True, False))
         if not arguments.is_template(self.max_cost_usd):
             problems += arguments.money_of("max_cost_usd", self.max_cost_usd)[1]
-        return problems + arguments.output_problems(self.output_path)
+        if not arguments.is_template(self.apimart_conn_id):
+            problems += arguments.connection_problems("apimart_conn_id", self.apimart_conn_id)
+        if not arguments.is_template(self.output_path):
+            problems += arguments.output_problems(self.output_path)
+        return problems
 
     def _checked_request(self) -> VeoRequest:
         """Return the request as it is rendered now."""
         problems = VeoRequest.problems(self._request_values()) + arguments.output_problems(self.output_path)
+        problems += arguments.connection_problems("apimart_conn_id", self.apimart_conn_id)
         limit, more = arguments.money_of("max_cost_usd", self.max_cost_usd)
         arguments.refuse(self._owner, problems + more)
         request = VeoRequest.checked(self._request_values())
