@@ -7,10 +7,11 @@ it.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from airflow.providers.common.compat.sdk import BaseHook
+from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHook
 
 from airflow_provider_apimart.client import errors
 from airflow_provider_apimart.client.client import ApimartClient, AsyncApimartClient
@@ -47,7 +48,8 @@ class ApimartHook(BaseHook):
         :raises ConfigurationError: if the connection cannot be used.
         """
         if self._settings is None:
-            connection = self.get_connection(self.apimart_conn_id)
+            with self._named_absence():
+                connection = self.get_connection(self.apimart_conn_id)
             settings = settings_of(connection)
             if settings.api_key != connection.password:
                 # Airflow masks the password as it stands; the key without what was pasted around it is masked here.
@@ -61,12 +63,23 @@ class ApimartHook(BaseHook):
         from asgiref.sync import sync_to_async
 
         if self._settings is None:
-            connection = await get_async_connection(self.apimart_conn_id)
+            with self._named_absence():
+                connection = await get_async_connection(self.apimart_conn_id)
             settings = settings_of(connection)
             if settings.api_key != connection.password:
                 await sync_to_async(_mask)(settings.api_key)
             self._settings = settings
         return self._settings
+
+    @contextmanager
+    def _named_absence(self) -> Iterator[None]:
+        try:
+            yield
+        except AirflowNotFoundException:
+            raise errors.ConfigurationError(
+                f"apimart_conn_id={self.apimart_conn_id!r}: there is no such Airflow connection; make one of the type "
+                f"{self.conn_type!r} with the API key as its password (keys: apimart.ai/keys)"
+            ) from None
 
     def get_conn(self, retry: RetryPolicy | None = None) -> ApimartClient:
         """Return a client; close it, or use it as a context manager."""

@@ -168,3 +168,12 @@ def test_every_class_that_provider_info_names_is_there() -> None:
 def test_form_of_3_1_has_the_same_labels() -> None:
     behaviour = ApimartHook.get_ui_field_behaviour()
     assert behaviour["relabeling"] == {"password": "API Key", "host": "Base URL"}
+
+
+def test_connection_that_is_missing_is_told_with_what_to_do() -> None:
+    hook = ApimartHook("not_there")
+    ok, message = hook.test_connection()
+    assert not ok
+    assert "'not_there'" in message and "'apimart'" in message
+    with pytest.raises(ConfigurationError, match="not_there"):
+        asyncio.run(hook.asettings())
