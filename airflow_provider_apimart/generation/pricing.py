@@ -65,10 +65,13 @@ def list_price(
 
 def estimate(request: VeoRequest) -> Estimate | None:
     """Return the list price of ``request``, or ``None`` where none is published."""
+    # The body, because that is what is paid for: ``extra_body`` may hold what the price depends on.
+    body = request.body()
+    seconds, samples = body.get("duration", 8), body.get("sample_count", 1)
+    size, audio = body.get("resolution", "720p"), body.get("generate_audio", False)
+    # How APIMart reads a value of another type is anybody's guess.
+    if type(seconds) is not int or type(samples) is not int or not isinstance(size, str) or not isinstance(audio, bool):
+        return None
     return list_price(
-        request.model,
-        duration_seconds=request.seconds,
-        resolution=request.resolution or "720p",
-        generate_audio=bool(request.generate_audio),
-        sample_count=request.sample_count or 1,
+        request.model, duration_seconds=seconds, resolution=size, generate_audio=audio, sample_count=samples
     )

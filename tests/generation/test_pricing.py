@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_apimart.client.request import MODELS
-from airflow_provider_apimart.generation.pricing import list_price
+from airflow_provider_apimart.client.request import MODELS, VeoRequest
+from airflow_provider_apimart.generation.pricing import estimate, list_price
 
 
 @pytest.mark.parametrize(
@@ -52,3 +52,18 @@ def test_a_guess_is_called_one() -> None:
     guessed, known = list_price("veo3.1-fast-official", resolution="4K"), list_price("veo3.1-fast-official")
     assert guessed is not None and "guessed" in guessed.basis
     assert known is not None and known.basis == "1 x 8 s x 0.064 USD/s without audio"
+
+
+@pytest.mark.parametrize(
+    ("extra", "usd"),
+    [
+        ({"sample_count": 4}, "1.024"),
+        ({"generate_audio": True}, "0.320"),
+        ({"nsfw_check": False}, "0.256"),
+        ({"sample_count": "4"}, None),
+        ({"resolution": None}, None),
+    ],
+)
+def test_extra_body_counts_for_the_price(extra: dict[str, Any], usd: str | None) -> None:
+    price = estimate(VeoRequest(prompt="a cat", duration=4, extra_body=extra))
+    assert (None if price is None else price.usd) == (None if usd is None else Decimal(usd))
