@@ -33,7 +33,7 @@ up: $(VENV)/.demo  ## Open the whole of Airflow with the emulator and the exampl
 	@$(BIN)/python -m dev.up
 
 test: $(VENV)/.test  ## Run all tests, the system tests with a real Airflow included
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(BIN)/python -m pytest $(if $(PYTEST_ARGS),$(PYTEST_ARGS),--numprocesses 2 --dist loadgroup)
 
 crash: $(VENV)/.test  ## Kill -9 everything at random moments over CRASH_RUNS=30 runs, then count the money: about half an hour
 	@$(BIN)/python -m dev.crash

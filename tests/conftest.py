@@ -6,6 +6,9 @@ import atexit
 import os
 import shutil
 import tempfile
+from pathlib import Path
+
+import pytest
 
 for _name in [name for name in os.environ if name.lstrip("_").startswith("AIRFLOW")]:
     del os.environ[_name]
@@ -17,5 +20,21 @@ os.environ["AIRFLOW_HOME"] = _HOME
 os.environ["AIRFLOW__CORE__LOAD_EXAMPLES"] = "False"
 # Unit tests have no database; what they import must not make one in the home of the user.
 os.environ["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"] = f"sqlite:///{_HOME}/airflow.db"
+
+#: Tests that share something large stay in one process; the longest begin first, so that none is left for the end.
+_GROUPS = ("system", "crash")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Spread the tests over two processes: a real Airflow mostly waits, and the others use that time."""
+    home = Path(__file__).parent
+    rank = {}
+    for item in items:
+        part = item.path.relative_to(home).parts[0] if home in item.path.parents else ""
+        if part in _GROUPS:
+            item.add_marker(pytest.mark.xdist_group(part))
+        rank[item] = _GROUPS.index(part) if part in _GROUPS else len(_GROUPS)
+    items.sort(key=rank.__getitem__)
+
 
 pytest_plugins = ["airflow_provider_apimart.emulator.fixtures"]
