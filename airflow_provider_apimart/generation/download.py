@@ -132,7 +132,7 @@ class Downloader:
         renewed = refresh() if refusals < MAX_REFUSALS else None
         if renewed is None:
             raise VideoExpiredError(
-                f"{shown(url)} is not served any more ({refusal}), and asking APIMart for the URL anew gave no other"
+                f"{shown(url)} is not served ({refusal}), and asking APIMart for the URL anew gave none that is"
             ) from refusal
         log.info("%s is not served (%s); asked APIMart for the URL anew", shown(url), refusal)
         if renewed == url:

@@ -97,9 +97,22 @@ def test_an_expired_url_that_is_not_renewed_is_the_end(
 ) -> None:
     monkeypatch.setattr(download, "_backoff", lambda failures: 0.0)
     emulator.expire()
+    expired = client.generation(done.generation_id)
     with pytest.raises(VideoExpiredError):
-        bring(client, done, target(tmp_path / "clip.mp4"))
+        bring(client, expired, target(tmp_path / "clip.mp4"))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_url_that_is_refused_before_its_expiry_is_not_the_end(
+    emulator: Emulator, client: ApimartClient, done: Generation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(download, "_backoff", lambda failures: 0.0)
+    emulator.fault("media", "status", status=403, times=-1)
+    with pytest.raises(LandingError, match="although it is to be had until") as caught:
+        bring(client, done, target(tmp_path / "clip.mp4"))
+    assert not caught.value.terminal
+    emulator.clear_faults()
+    assert len(bring(client, done, target(tmp_path / "clip.mp4"))) == 2
 
 
 def test_the_connection_s_cap_is_the_download_s(emulator: Emulator, done: Generation, tmp_path: Path) -> None:
