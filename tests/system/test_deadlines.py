@@ -134,7 +134,7 @@ def test_a_deadline_parks_and_the_retry_lands(
         assert f"Airflow stopped waiting for generation {generation_id}" in log
     else:
         assert f"Generation {generation_id} was not finished by its deadline. It is parked" in log
-        assert ("What passed was execution_timeout=0:00:10" in log) is (name == "execution_deferred")
+        assert ("What passed was execution_timeout=0:00:20" in log) is (name == "execution_deferred")
     assert "APIMart has no cancel" in log or "there is no cancel" in log
     assert "re-attaches" in log
 

@@ -25,9 +25,10 @@ def case(name: str, dagrun_timeout: timedelta | None = None, **arguments: Any) -
 
 case("own_deferred", timeout=5, **NEXT_TRY)
 case("own_in_worker", timeout=5, deferrable=False, **NEXT_TRY)
-case("execution_deferred", execution_timeout=timedelta(seconds=10), **NEXT_TRY)
-case("execution_in_worker", execution_timeout=timedelta(seconds=8), deferrable=False, **NEXT_TRY)
-# Rare polls keep these deferred long enough for somebody to end the wait.
+# Long enough for a busy worker to submit in; the rare polls come after it, and after the hands of the others.
+LIMIT = {"execution_timeout": timedelta(seconds=20), "poll_interval": 60, **NEXT_TRY}
+case("execution_deferred", **LIMIT)
+case("execution_in_worker", deferrable=False, **LIMIT)
 case("dagrun", dagrun_timeout=timedelta(seconds=35), poll_interval=90)
 case("marked_failed", poll_interval=60)
 case("marked_success", poll_interval=60)
