@@ -157,7 +157,8 @@ def next_steps() -> None:
     print(
         "\nNext\n"
         "  make up         the same in Airflow's own pages, with the emulator's page of videos and costs\n"
-        f"  {_shown(EXAMPLE_DAGS / DAG_ID)}.py   the DAG that just ran: change a prompt, run `make demo` again\n"
+        f"  {_shown(EXAMPLE_DAGS / DAG_ID)}.py   the DAG that just ran\n"
+        f"  {_shown(EXAMPLE_DAGS / 'products.csv')}   its prompts: change one, run `make demo` again\n"
         "  a real key      in your own Airflow:\n"
         '                  AIRFLOW_CONN_APIMART_DEFAULT=\'{"conn_type": "apimart", "password": "<key>"}\''
     )

@@ -58,8 +58,12 @@ class ApimartError(Exception):
         self.error_type = error_type
         self.request_id = request_id
         self.retry_after_seconds = retry_after_seconds
+        #: The whole story for a person, where somebody who knows it has written it.
+        self.explained: str | None = None
 
     def __str__(self) -> str:
+        if self.explained is not None:
+            return self.explained
         notes = [f"HTTP {self.status}"] if self.status is not None else []
         notes += [f"{name} {value}" for name, value in (("code", self.code), ("request", self.request_id)) if value]
         return f"{self.message} ({', '.join(notes)})" if notes else self.message

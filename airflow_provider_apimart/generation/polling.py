@@ -139,15 +139,16 @@ class Watch:
         self.polls += 1
         self.failures += 1
         if now >= self.deadline:
-            return Step(None, None, f"no answer about generation {self.generation_id}: {error}", True)
+            text = f"no usable answer about generation {self.generation_id} by its deadline: {error}"
+            return Step(None, None, text, True)
         seconds = error_interval(self.failures, error)
         # Spread upwards only: a Retry-After is a floor.
         seconds = self._clip(seconds * (1 + 0.1 * self.jitter), now)
         # The 1st, 2nd, 4th, 8th… in a row: told, but not over and over.
         say = self.failures & (self.failures - 1) == 0
         text = (
-            f"no answer about generation {self.generation_id} ({self.failures} in a row): {error}. "
-            f"It goes on at APIMart; asking again in {seconds:.0f} s"
+            f"no usable answer about generation {self.generation_id} ({self.failures} in a row): {error}. "
+            f"That ends nothing; asking again in {seconds:.0f} s"
         )
         return Step(seconds, None, text if say else None, True)
 

@@ -31,18 +31,18 @@ _NEXT: tuple[tuple[type[ApimartError], str, str], ...] = (
     (errors.UploadTooLargeError, "Use a smaller image, then clear the task", UPLOAD_PAGE),
     (errors.BadRequestError, "Correct the request, then clear the task", VEO_PAGE),
     (errors.NotFoundError, "Check the connection's host, then clear the task", VEO_PAGE),
-    (errors.RedirectError, "Set the connection's host to the API's real address, then clear the task", VEO_PAGE),
+    (errors.RedirectError, "Then clear the task", VEO_PAGE),
     (errors.RateLimitError, "A later try sends it again", VEO_PAGE),
     (
         errors.IdempotencyIndeterminateError,
         "APIMart itself does not know whether it made this generation: look in its console, and give its support the "
-        "request id. Nothing is sent again by itself",
+        "request id. Nothing is sent again by itself; a clear sends the identical request under the same key",
         VEO_PAGE,
     ),
     (
         errors.IdempotencyKeyReusedError,
         "APIMart has seen another body under this key, so an earlier submission of this task exists: look in its "
-        "console. Nothing is sent again by itself",
+        "console. Nothing is sent again by itself; a clear sends the identical request under the same key",
         VEO_PAGE,
     ),
     (errors.VideoExpiredError, 'To pay for a new one, clear the task with on_clear="regenerate"', STATUS_PAGE),
@@ -97,8 +97,9 @@ def _money(error: ApimartError, record: Record | None) -> str:
         unknown = f"Whether a generation was made and charged is not known (idempotency key {record.idempotency_key})"
         if isinstance(error, (errors.IdempotencyIndeterminateError, errors.IdempotencyKeyReusedError)):
             return unknown
+        who = "a clear" if error.terminal else "the next try"
         return (
-            f"{unknown}; the next try sends the identical request under the same key, which APIMart answers with the "
+            f"{unknown}; {who} sends the identical request under the same key, which APIMart answers with the "
             'first one\'s id for 24 hours (with on_unknown_submit="fail" it sends nothing until somebody has looked)'
         )
     if record is None and isinstance(error, errors.LandingError):

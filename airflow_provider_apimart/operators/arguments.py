@@ -73,9 +73,12 @@ def output_problems(value: Any) -> list[FieldProblem]:
     """Return what can be said against an output path without looking at the storage."""
     if value is None or (isinstance(value, (os.PathLike, ObjectStoragePath)) and str(value)):
         return []
-    if isinstance(value, str) and value.strip() and not any(ord(c) < 32 for c in value):
-        return []
     allowed = "allowed: a path such as /data/clip.mp4 or s3://conn@bucket/folder/, or None"
+    if isinstance(value, str) and value.strip() and not any(ord(c) < 32 for c in value):
+        if "://" in value or value.startswith("/"):
+            return []
+        # It would mean another folder in every process, and nothing to whoever reads the XCom.
+        allowed += "; a local path has to be absolute"
     return [FieldProblem("output_path", value, allowed)]
 
 

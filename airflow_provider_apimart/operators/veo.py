@@ -426,5 +426,5 @@ class VeoGenerateOperator(BaseOperator):
             text = report.explain(error, known.record())
             if error.terminal:
                 raise AirflowFailException(text) from error
-            error.message = text
+            error.explained = text
             raise

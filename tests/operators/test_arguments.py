@@ -40,6 +40,8 @@ WRONG: list[tuple[str, Any, str]] = [
     ("extra_body", ["x"], "a dict"),
     ("extra_body", {"prompt": "again"}, "without model and prompt"),
     ("output_path", "", "allowed: a path"),
+    ("output_path", "videos/clip.mp4", "has to be absolute"),
+    ("output_path", "~/videos/", "has to be absolute"),
     ("output_path", 5, "allowed: a path"),
     ("output_path", ["/data/clip.mp4"], "allowed: a path"),
     ("apimart_conn_id", "", "the id of an Airflow connection"),

@@ -343,6 +343,7 @@ def test_api_errors_say_what_to_do(
         operator.execute(tries.next(operator))
     assert isinstance(caught.value, AirflowFailException) is for_good
     assert emulator.api_key not in str(caught.value)
+    assert str(caught.value).count(f"HTTP {status}") == 1
     emulator.clear_faults()
     operator.execute(tries.next(operator))
     assert emulator.state()["paid"] == 1

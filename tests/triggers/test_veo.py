@@ -94,7 +94,7 @@ def test_no_answer_is_a_verdict(
     emulator.fault("task", kind, times=3)
     assert first_event(trigger(generation_id))["reason"] == "finished"
     said = capsys.readouterr().out
-    assert "It goes on at APIMart" in said
+    assert "That ends nothing" in said
     assert emulator.api_key not in said
 
 
