@@ -29,6 +29,10 @@ LOCK_POLL_SECONDS = 0.02
 NO_LOCKS = frozenset({errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EBADF, errno.EINVAL})
 
 
+#: The parts of this process.
+_held: set[str] = set()
+
+
 class _SteadyFile(io.FileIO):
     """A file that goes to the disk while it is written, so that the flush at the end has little left to wait for."""
 
@@ -68,11 +72,20 @@ def part_file(destination: str) -> Iterator[Part]:
     descriptor, path = _create_locked(destination)
     # Closing drops the lock, so the name goes first.
     with _SteadyFile(descriptor, "r+") as file:
+        _held.add(path)
         try:
             yield Part(cast(BinaryIO, file), path)
         finally:
+            _held.discard(path)
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(path)
+
+
+def drop_parts() -> None:
+    """Remove the parts of this process, which is about to be killed without any ``finally`` being run."""
+    for path in tuple(_held):
+        with contextlib.suppress(OSError):
+            os.unlink(path)
 
 
 @contextlib.contextmanager

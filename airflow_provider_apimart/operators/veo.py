@@ -30,6 +30,7 @@ from airflow_provider_apimart.client.request import DEFAULT_MODEL
 from airflow_provider_apimart.generation import report
 from airflow_provider_apimart.generation.decide import Action, Decision, OnClear, OnUnknownSubmit, Policy
 from airflow_provider_apimart.generation.delivery import deliver, files_whole
+from airflow_provider_apimart.generation.localfs import drop_parts
 from airflow_provider_apimart.generation.polling import Step, Watch, expected_seconds
 from airflow_provider_apimart.generation.pricing import estimate
 from airflow_provider_apimart.generation.purchase import Purchase, keep, settle
@@ -289,9 +290,11 @@ class VeoGenerateOperator(BaseOperator):
             raise
 
     def on_kill(self) -> None:
-        """Say where the money is: APIMart has no cancel."""
+        """Say where the money is: APIMart has no cancel. Airflow kills the process next, and no ``finally`` runs."""
         if self.generation_id:
             self.log.warning("%s", report.abandoned_text(self.generation_id))
+        # Another try may have landed the video already, and then nobody would come by to sweep.
+        drop_parts()
 
     # --- steps ---------------------------------------------------------------------------------------------------
 

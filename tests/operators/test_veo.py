@@ -19,6 +19,7 @@ from airflow.providers.common.compat.sdk import TaskDeferred
 from airflow_provider_apimart._compat import AirflowFailException, TaskDeferralTimeout
 from airflow_provider_apimart.client import errors
 from airflow_provider_apimart.emulator.server import Emulator
+from airflow_provider_apimart.generation.localfs import part_file
 from airflow_provider_apimart.operators import veo
 from airflow_provider_apimart.operators.veo import VeoGenerateOperator
 from tests.operators.conftest import HAS_STATE_STORE, Tries
@@ -515,3 +516,13 @@ def test_on_kill_says_that_the_generation_goes_on(capsys: pytest.CaptureFixture[
     said = capsys.readouterr().out
     assert "task_1" in said
     assert "no cancel" in said
+
+
+def test_on_kill_leaves_no_part_of_a_download_behind(tmp_path: Path) -> None:
+    with part_file(str(tmp_path / "clip.mp4")) as part:
+        assert [each.suffix for each in tmp_path.iterdir()] == [".part"]
+        make().on_kill()
+        assert list(tmp_path.iterdir()) == []
+        # It is still a file, until the process ends.
+        part.file.write(b"more")
+    assert list(tmp_path.iterdir()) == []
