@@ -39,8 +39,8 @@ class Seen:
 @pytest.fixture(scope="module")
 def runs(local_airflow: LocalAirflow, emulator_process: EmulatorProcess) -> dict[str, int]:
     """Start every run and let a hand end the waits that one ends. Returns the statuses of the refused calls."""
-    for name in RETRIED:
-        # However slow this machine is: at the deadline it is not finished.
+    for name in RETRIED[:-1]:
+        # However slow this machine is: at the deadline it is not finished. (The last one does not ask before it.)
         emulator_process.fault("task", "task_status", value="processing", prompt_contains=f"deadline: {name}")
     for name in ("dagrun", "marked_failed", "marked_success", *GOES_ON, *RETRIED):
         pressed(lambda name=name: local_airflow.trigger(f"deadline_{name}", run_id=RUN), again=409)
