@@ -167,7 +167,7 @@ class Odd(enum.IntEnum):
     BEYOND = 4294967296
 
 
-ODD_TYPES: list[Any] = [[], {}, [8], {"a": 1}, b"8", object(), 1 + 2j, float("nan"), float("inf"), 8.0, 8.5]
+ODD_TYPES: list[Any] = [[], {}, [8], {"a": 1}, b"8", Ellipsis, 1 + 2j, float("nan"), float("inf"), 8.0, 8.5]
 TEXTS: list[Any] = [5, True, "\ud800", *ODD_TYPES]
 WHOLE = [
     "",
