@@ -1,7 +1,9 @@
 """Local files that appear whole or not at all, and the rubbish of killed tries.
 
-Owns the part file: a hidden file beside its destination, locked with ``flock`` for as long as its process lives. So a
-part that nobody holds the lock of was left by a killed process, whatever its age, and one that is held never is.
+Owns the part file. Where the system has them (``O_TMPFILE`` on Linux) it is a file without a name until it is
+committed, so that a kill at any moment leaves nothing. Elsewhere it is a hidden file beside its destination, locked
+with ``flock`` for as long as its process lives: a part that nobody holds the lock of was left by a killed process,
+whatever its age, and one that is held never is.
 """
 
 from __future__ import annotations
@@ -28,9 +30,10 @@ LOCK_POLL_SECONDS = 0.02
 #: What ``flock`` says where there are no locks (some network file systems).
 NO_LOCKS = frozenset({errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EBADF, errno.EINVAL})
 
-
 #: The parts of this process.
 _held: set[str] = set()
+#: Whether files without a name can be used, by folder.
+_nameable: dict[str, bool] = {}
 
 
 class _SteadyFile(io.FileIO):
@@ -52,14 +55,21 @@ class _SteadyFile(io.FileIO):
 class Part:
     """A part file under way."""
 
-    def __init__(self, file: BinaryIO, path: str) -> None:
+    def __init__(self, file: BinaryIO, path: str, *, named: bool) -> None:
         self.file = file
         self.path = path
+        self.named = named
 
     def commit(self, destination: str) -> None:
         """Make the file appear under its name, on the disk before it is in the folder."""
         self.file.flush()
         os.fsync(self.file.fileno())
+        if not self.named:
+            # A file without a name can be given one, but not that of a file that is there: hence the step between. The
+            # folder's descriptor means nothing beside an absolute path; without one Python would not follow the link.
+            number = self.file.fileno()
+            os.link(f"/proc/self/fd/{number}", self.path, src_dir_fd=number, follow_symlinks=True)
+            self.named = True
         os.replace(self.path, destination)
         _sync_folder(os.path.dirname(destination))
 
@@ -69,12 +79,12 @@ def part_file(destination: str) -> Iterator[Part]:
     """Sweep the parts that killed tries left of ``destination``, and open a new one. Not committed, it is removed."""
     os.makedirs(os.path.dirname(destination), exist_ok=True)
     _sweep(destination)
-    descriptor, path = _create_locked(destination)
+    descriptor, path, named = _create_locked(destination)
     # Closing drops the lock, so the name goes first.
     with _SteadyFile(descriptor, "r+") as file:
         _held.add(path)
         try:
-            yield Part(cast(BinaryIO, file), path)
+            yield Part(cast(BinaryIO, file), path, named=named)
         finally:
             _held.discard(path)
             with contextlib.suppress(FileNotFoundError):
@@ -115,15 +125,52 @@ def _part_prefix(path: str) -> str:
     return f".{name}."
 
 
-def _create_locked(path: str) -> tuple[int, str]:
+def _create_anonymous(folder: str, part: str) -> int | None:
+    """Open a file without a name, locked; ``None`` where there are none, or where it could not be named later."""
+    if not hasattr(os, "O_TMPFILE") or not _can_be_named(folder, part):
+        return None
+    # 0o666 leaves the permissions to the umask, as for any file that the user's own code would write.
+    descriptor = os.open(folder, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o666)
+    _lock(descriptor)
+    return descriptor
+
+
+def _can_be_named(folder: str, trial: str) -> bool:
+    """Try once a folder whether a file without a name can be given one there: containers may forbid it.
+
+    :param trial: a part's name: what a kill leaves of the trial is swept like any other.
+    """
+    if folder not in _nameable:
+        try:
+            descriptor = os.open(folder, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        except OSError:
+            _nameable[folder] = False
+            return False
+        try:
+            os.link(f"/proc/self/fd/{descriptor}", trial, src_dir_fd=descriptor, follow_symlinks=True)
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(trial)
+            _nameable[folder] = True
+        except OSError as error:
+            log.debug("Files without a name cannot be used in %s: %s", folder, error)
+            _nameable[folder] = False
+        finally:
+            os.close(descriptor)
+    return _nameable[folder]
+
+
+def _create_locked(path: str) -> tuple[int, str, bool]:
+    """Return a locked part file, the name that it has or will have on the way, and whether it has it already."""
     folder = os.path.dirname(path)
     while True:
         part = os.path.join(folder, f"{_part_prefix(path)}{secrets.token_hex(6)}.part")
-        # 0o666 leaves the permissions to the umask, as for any file that the user's own code would write.
+        anonymous = _create_anonymous(folder, part)
+        if anonymous is not None:
+            return anonymous, part, False
         descriptor = os.open(part, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
         try:
             if _lock(descriptor) and os.fstat(descriptor).st_nlink:
-                return descriptor, part
+                return descriptor, part, True
         except BaseException:
             os.close(descriptor)
             os.unlink(part)

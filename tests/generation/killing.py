@@ -18,7 +18,7 @@ from typing import Any
 
 import fsspec
 
-from airflow_provider_apimart.generation import download, partial
+from airflow_provider_apimart.generation import download, localfs, partial
 from airflow_provider_apimart.generation.download import Downloader
 from airflow_provider_apimart.generation.landing import already_landed, land
 from airflow_provider_apimart.generation.storage import Target
@@ -112,4 +112,6 @@ def main(url: str, path: Path, old: Path) -> None:
 
 
 if __name__ == "__main__":
+    if os.environ.get("NAMED_PARTS"):
+        localfs._create_anonymous = lambda folder, part: None
     main(sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3]))

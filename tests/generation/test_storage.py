@@ -19,6 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_provider_apimart.client.errors import ConfigurationError, LandingError
+from airflow_provider_apimart.generation import localfs
 from airflow_provider_apimart.generation.storage import (
     BLOCK_BYTES,
     Target,
@@ -197,7 +198,17 @@ def test_local_permissions_are_those_of_the_umask(tmp_path: Path) -> None:
     assert (tmp_path / "clip.mp4").stat().st_mode & 0o777 == 0o640
 
 
-def test_sweep_takes_what_nobody_holds_and_no_more(tmp_path: Path) -> None:
+def test_a_file_under_way_has_no_name_where_the_system_can_do_that(tmp_path: Path) -> None:
+    with staging(local(tmp_path / "clip.mp4")) as held:
+        held.file.write(b"still going on")
+        held.file.flush()
+        assert os.listdir(tmp_path) == []
+        held.commit(local(tmp_path / "clip.mp4"))
+    assert os.listdir(tmp_path) == ["clip.mp4"]
+
+
+def test_sweep_takes_what_nobody_holds_and_no_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(localfs, "_create_anonymous", lambda folder, part: None)
     abandoned = tmp_path / ".clip.mp4.0123456789ab.part"
     abandoned.write_bytes(b"half")
     others = [".clip.mp4.keep.part", ".other.mp4.0123456789ab.part", "clip.mp4.part", ".clip.mp4.0123456789ab.partial"]
