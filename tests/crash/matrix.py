@@ -129,11 +129,12 @@ def main(folder: Path) -> None:
     jobs: list[tuple[life.Plan, Point | None, int]] = []
     results = []
     for described in json.load(sys.stdin):
+        rounds = (1, TWICE) if described.pop("twice") else (1,)
         base = life.Plan(**{**described, "folder": str(folder)})
         probe = case(numbered(base, 0), None, 0)
         results.append(probe)
         points = [Point(**one) for one in probe["crossed"]]
-        for times in (1, TWICE):
+        for times in rounds:
             start = len(jobs) + 1
             jobs += [(numbered(base, start + n), point, times) for n, point in enumerate(points)]
 
