@@ -8,7 +8,9 @@ from airflow.providers.common.compat.sdk import (
     BaseHook,
     BaseOperator,
     BaseOperatorLink,
+    BaseSensorOperator,
     ObjectStoragePath,
+    conf,
 )
 
 try:
@@ -22,7 +24,9 @@ __all__ = [
     "BaseHook",
     "BaseOperator",
     "BaseOperatorLink",
+    "BaseSensorOperator",
     "ObjectStoragePath",
     "TaskDeferralError",
     "TaskDeferralTimeout",
+    "conf",
 ]

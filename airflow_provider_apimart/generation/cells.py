@@ -52,7 +52,10 @@ def parameter(name: str, cell: Any) -> Any:
 
 def label(cell: Any) -> Any:
     """Return a cell as plain JSON; an empty one is ``None``, blank text stays what it is."""
-    if isinstance(cell, (str, bool, int)):
+    if isinstance(cell, str):
+        # A manifest has to be able to hold it: no lone surrogates.
+        return cell if cell.isascii() else cell.encode(errors="replace").decode()
+    if isinstance(cell, (bool, int)):
         return cell
     if is_empty(cell):
         return None
@@ -75,7 +78,7 @@ def label(cell: Any) -> Any:
 
 def _whole(cell: Any) -> Any:
     # A number far out of any range stays what it is, so that the error shows it and not its thousand digits.
-    if isinstance(cell, (float, Decimal)) and abs(cell) < 1e15 and cell == int(cell):
+    if isinstance(cell, (float, Decimal)) and -1e15 < cell < 1e15 and cell == int(cell):
         return int(cell)
     if isinstance(cell, str) and (match := _WHOLE.fullmatch(cell.strip())):
         return int(match[1])
