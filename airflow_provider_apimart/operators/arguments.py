@@ -68,6 +68,13 @@ def money_of(name: str, value: Any) -> tuple[Decimal | None, list[FieldProblem]]
     return amount, []
 
 
+def label_problems(value: Any) -> list[FieldProblem]:
+    """Return what is wrong with labels."""
+    if value is None or is_template(value) or (isinstance(value, Mapping) and all(isinstance(k, str) for k in value)):
+        return []
+    return [FieldProblem("labels", value, "allowed: a dict with text keys, or None")]
+
+
 def output_problems(value: Any) -> list[FieldProblem]:
     """Return what can be said against an output path without looking at the storage."""
     if value is None or not isinstance(value, str):
