@@ -10,6 +10,7 @@ from airflow.providers.common.compat.sdk import (
     BaseOperatorLink,
     BaseSensorOperator,
     ObjectStoragePath,
+    PokeReturnValue,
     conf,
 )
 
@@ -26,6 +27,7 @@ __all__ = [
     "BaseOperatorLink",
     "BaseSensorOperator",
     "ObjectStoragePath",
+    "PokeReturnValue",
     "TaskDeferralError",
     "TaskDeferralTimeout",
     "conf",

@@ -24,6 +24,9 @@ def is_template(value: Any) -> bool:
         return any(is_template(item) for item in value.values())
     if isinstance(value, (list, tuple, set)):
         return any(is_template(item) for item in value)
+    if type(value).__name__ == "SetDuringExecution":
+        # A decorated function's result.
+        return True
     # XComArg and every other late value of Airflow's.
     return hasattr(value, "iter_references") or hasattr(value, "resolve")
 
