@@ -32,8 +32,10 @@ def is_empty(cell: Any) -> bool:
         return not cell.strip()
     if type(cell).__name__ in ("NAType", "NaTType"):
         return True
+    if isinstance(cell, Decimal):
+        return cell.is_nan()
     # NaN is the one number that is not itself.
-    return isinstance(cell, (float, Decimal)) and cell != cell
+    return isinstance(cell, float) and cell != cell
 
 
 def parameter(name: str, cell: Any) -> Any:

@@ -14,7 +14,7 @@ from dev.stage import EXAMPLE_DAGS, POOL, POOL_SLOTS, connections_env, make_prom
 
 DAGS = Path(__file__).parent / "dags"
 #: The key: looked for wherever Airflow writes.
-SECRET = "sk-system-test-9f3b7c1e5a"  # noqa: S105
+SECRET = "sk-system-test-9f3b7c1e5a"
 _HERE = Path(__file__).parent
 
 
