@@ -40,14 +40,15 @@ def backfill(airflow: LocalAirflow, *arguments: str) -> int:
     command = [sys.executable, "-m", "airflow", "backfill", "create", "--dag-id", BACKFILL, "--from-date", DAYS[0]]
     command += ["--to-date", DAYS[-1]]
     for _ in range(8):
-        done = subprocess.run([*command, *arguments], env=airflow.env, capture_output=True, text=True, timeout=120)
-        known = airflow.api("GET", "backfills", params={"dag_id": BACKFILL})["backfills"]
-        if done.returncode == 0:
-            return max(int(each["id"]) for each in known)
-        assert "database is locked" in done.stderr, done.stdout + done.stderr
-        for each in known:
+        # Airflow has one backfill of a DAG at a time, and notices late that one has ended.
+        for each in airflow.api("GET", "backfills", params={"dag_id": BACKFILL})["backfills"]:
             if each["completed_at"] is None:
                 patient(airflow, "PUT", f"backfills/{each['id']}/cancel")
+        done = subprocess.run([*command, *arguments], env=airflow.env, capture_output=True, text=True, timeout=120)
+        if done.returncode == 0:
+            known = airflow.api("GET", "backfills", params={"dag_id": BACKFILL})["backfills"]
+            return max(int(each["id"]) for each in known)
+        assert "database is locked" in done.stderr, done.stdout + done.stderr
         if "--reprocess-behavior" not in arguments:
             arguments = (*arguments, "--reprocess-behavior", "failed")
     raise AssertionError(f"the database was locked each time: {done.stderr[-2000:]}")
