@@ -7,6 +7,8 @@ import re
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -87,14 +89,19 @@ def wait_for_days(airflow: LocalAirflow, timeout: float = 240) -> dict[str, str]
 
 
 @pytest.fixture(scope="module")
-def started(local_airflow: LocalAirflow) -> None:
-    """Start the runs that nothing disturbs, together."""
-    for dag_id in ("example_prompt_table", "example_veo_taskflow"):
-        local_airflow.trigger(dag_id, run_id=RUN)
+def start(local_airflow: LocalAirflow) -> Callable[[], None]:
+    """Start the runs that nothing disturbs, once: late enough not to be in the cut backfill's way."""
+
+    @cache
+    def trigger() -> None:
+        for dag_id in ("example_veo_taskflow", "example_prompt_table"):
+            local_airflow.trigger(dag_id, run_id=RUN)
+
+    return trigger
 
 
 def test_backfill_is_cut_in_the_middle_and_run_again(
-    local_airflow: LocalAirflow, emulator_process: EmulatorProcess, output_root: Path
+    local_airflow: LocalAirflow, emulator_process: EmulatorProcess, output_root: Path, start: Callable[[], None]
 ) -> None:
     with (EXAMPLE_DAGS / "prompts_by_day.csv").open(newline="", encoding="utf-8") as file:
         table = list(csv.DictReader(file))
@@ -117,6 +124,7 @@ def test_backfill_is_cut_in_the_middle_and_run_again(
     assert "failed" in cut.values()
 
     backfill(local_airflow, "--max-active-runs", "5", "--reprocess-behavior", "failed")
+    start()
     states = wait_for_days(local_airflow)
     assert states == dict.fromkeys(DAYS, "success")
     paid = by_prompt(emulator_process, prompts)
@@ -137,8 +145,9 @@ def test_backfill_is_cut_in_the_middle_and_run_again(
 
 
 def test_table_is_mapped_named_and_pooled(
-    local_airflow: LocalAirflow, emulator_process: EmulatorProcess, started: None
+    local_airflow: LocalAirflow, emulator_process: EmulatorProcess, start: Callable[[], None]
 ) -> None:
+    start()
     assert local_airflow.wait_run("example_prompt_table", RUN, timeout=300) == "success"
     tasks = local_airflow.task_instances("example_prompt_table", RUN)
     made = [task for task in tasks if task["task_id"] == "generate"]
@@ -161,8 +170,9 @@ def test_table_is_mapped_named_and_pooled(
 
 
 def test_decorated_functions_are_mapped_and_keep_their_prompts(
-    local_airflow: LocalAirflow, emulator_process: EmulatorProcess, started: None
+    local_airflow: LocalAirflow, emulator_process: EmulatorProcess, start: Callable[[], None]
 ) -> None:
+    start()
     assert local_airflow.wait_run("example_veo_taskflow", RUN, timeout=300) == "success"
     tasks = local_airflow.task_instances("example_veo_taskflow", RUN)
     forests = [task for task in tasks if task["task_id"] == "forest"]
