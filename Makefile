@@ -65,7 +65,8 @@ endif
 
 $(VENV)/.demo: constraints.txt pyproject.toml | $(BIN)/python
 	@echo "Installing Airflow and this provider into $(VENV) ..."
-	@$(install) --editable '.[emulator]' apache-airflow apache-airflow-providers-http
+	@$(install) --editable '.[emulator]' apache-airflow apache-airflow-providers-http \
+		apache-airflow-providers-sqlite
 	@touch $@
 
 $(VENV)/.test: constraints.txt pyproject.toml | $(BIN)/python

@@ -23,9 +23,27 @@ def get_provider_info() -> dict[str, Any]:
         "integrations": [
             {"integration-name": name, "external-doc-url": "https://docs.apimart.ai", "tags": ["service"]},
         ],
-        "hooks": [{"integration-name": name, "python-modules": ["airflow_provider_apimart.hooks.apimart"]}],
+        "hooks": [
+            {
+                "integration-name": name,
+                "python-modules": [
+                    "airflow_provider_apimart.hooks.apimart",
+                    "airflow_provider_apimart.hooks.tables",
+                ],
+            }
+        ],
         "operators": [{"integration-name": name, "python-modules": ["airflow_provider_apimart.operators.veo"]}],
-        "triggers": [{"integration-name": name, "python-modules": ["airflow_provider_apimart.triggers.veo"]}],
+        "sensors": [{"integration-name": name, "python-modules": ["airflow_provider_apimart.sensors.apimart"]}],
+        "triggers": [
+            {
+                "integration-name": name,
+                "python-modules": [
+                    "airflow_provider_apimart.triggers.veo",
+                    "airflow_provider_apimart.triggers.balance",
+                ],
+            }
+        ],
+        "task-decorators": [{"name": "veo", "class-name": "airflow_provider_apimart.decorators.veo.veo_task"}],
         "extra-links": [
             "airflow_provider_apimart.links.veo.VeoVideoLink",
             "airflow_provider_apimart.links.veo.ApimartHelpLink",

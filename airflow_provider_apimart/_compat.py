@@ -8,7 +8,10 @@ from airflow.providers.common.compat.sdk import (
     BaseHook,
     BaseOperator,
     BaseOperatorLink,
+    BaseSensorOperator,
     ObjectStoragePath,
+    PokeReturnValue,
+    conf,
 )
 
 try:
@@ -22,7 +25,10 @@ __all__ = [
     "BaseHook",
     "BaseOperator",
     "BaseOperatorLink",
+    "BaseSensorOperator",
     "ObjectStoragePath",
+    "PokeReturnValue",
     "TaskDeferralError",
     "TaskDeferralTimeout",
+    "conf",
 ]

@@ -204,6 +204,14 @@ class AirflowApi:
         ]
         return found
 
+    def put_pool(self, name: str, slots: int) -> None:
+        """Make a pool that counts deferred tasks, if there is none of that name."""
+        try:
+            self.api("POST", "pools", {"name": name, "slots": slots, "include_deferred": True})
+        except AirflowApiError as error:
+            if error.status != 409:
+                raise
+
     def mark(self, dag_id: str, run_id: str, task_id: str, state: str, map_index: int = -1) -> None:
         """Set the state of a task instance by hand: ``success``, ``failed`` or ``skipped``."""
         self.api("PATCH", _task(dag_id, run_id, task_id, map_index), {"new_state": state})

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import signal
 import socket
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 from types import FrameType
 from typing import NoReturn
@@ -15,19 +18,37 @@ REPO = Path(__file__).resolve().parent.parent
 EXAMPLE_DAGS = REPO / "example_dags"
 #: How long a video takes at the emulator: longer than the 12 s that a deferral must last, short enough to watch.
 JOB_SECONDS = 20.0
+#: The pool of the example DAGs, which counts deferred tasks: how much the account may have running at once.
+POOL, POOL_SLOTS = "apimart", 10
 
 
-def connections(emulator: EmulatorProcess) -> dict[str, dict[str, str]]:
-    """Return the connections of the example DAGs, by id, as Airflow's JSON has them."""
+def connections(emulator: EmulatorProcess, prompts: Path | None = None) -> dict[str, dict[str, str]]:
+    """Return the connections of the example DAGs, by id, as Airflow's JSON has them.
+
+    :param prompts: the database of :func:`make_prompts`, for the DAGs that need one.
+    """
+    database = {} if prompts is None else {"apimart_prompts": {"conn_type": "sqlite", "host": str(prompts)}}
     return {
         "apimart_default": {"conn_type": "apimart", "host": emulator.base_url, "password": emulator.api_key},
         "apimart_cms": {"conn_type": "http", "host": emulator.base_url},
+        **database,
     }
 
 
-def connections_env(emulator: EmulatorProcess) -> dict[str, str]:
+def connections_env(emulator: EmulatorProcess, prompts: Path | None = None) -> dict[str, str]:
     """Return the same connections as environment variables."""
-    return {f"AIRFLOW_CONN_{name.upper()}": json.dumps(value) for name, value in connections(emulator).items()}
+    return {f"AIRFLOW_CONN_{name.upper()}": json.dumps(value) for name, value in connections(emulator, prompts).items()}
+
+
+def make_prompts(path: Path) -> Path:
+    """Make the SQLite database of the backfill example from its CSV file, and return its path."""
+    with (EXAMPLE_DAGS / "prompts_by_day.csv").open(newline="", encoding="utf-8") as file:
+        rows = [(row["day"], row["sku"], row["prompt"], int(row["duration"])) for row in csv.DictReader(file)]
+    path.unlink(missing_ok=True)
+    with closing(sqlite3.connect(path)) as database, database:
+        database.execute("CREATE TABLE prompts (day TEXT, sku TEXT, prompt TEXT, duration INTEGER)")
+        database.executemany("INSERT INTO prompts VALUES (?, ?, ?, ?)", rows)
+    return path
 
 
 def port_or_zero(port: int) -> int:

@@ -15,7 +15,17 @@ import httpx
 from airflow_provider_apimart.emulator.server import EmulatorProcess
 from dev.airflow_api import AirflowApiError
 from dev.local_airflow import LocalAirflow, LocalAirflowError, free_ports
-from dev.stage import EXAMPLE_DAGS, JOB_SECONDS, REPO, connections, end_on_signals, port_or_zero
+from dev.stage import (
+    EXAMPLE_DAGS,
+    JOB_SECONDS,
+    POOL,
+    POOL_SLOTS,
+    REPO,
+    connections,
+    end_on_signals,
+    make_prompts,
+    port_or_zero,
+)
 
 HOME = REPO / ".airflow"
 AIRFLOW_PORT = 8080
@@ -24,7 +34,7 @@ EMULATOR_PORT = 8808
 
 def put_connections(airflow: LocalAirflow, emulator: EmulatorProcess) -> None:
     """Make the connections of the examples; one that the user has pointed elsewhere is left alone."""
-    for name, fields in connections(emulator).items():
+    for name, fields in connections(emulator, make_prompts(HOME / "prompts.sqlite")).items():
         body = {"connection_id": name, **fields}
         try:
             present = airflow.api("GET", f"connections/{name}")
@@ -33,7 +43,7 @@ def put_connections(airflow: LocalAirflow, emulator: EmulatorProcess) -> None:
                 raise
             airflow.api("POST", "connections", body)
         else:
-            if str(present["host"]).startswith("http://127.0.0.1:"):
+            if str(present["host"]).startswith(("http://127.0.0.1:", str(HOME))):
                 airflow.api("PATCH", f"connections/{name}", body)
 
 
@@ -51,6 +61,7 @@ def serve(emulator: EmulatorProcess) -> None:
     print("Starting Airflow (about 20 s) ...", flush=True)
     with airflow:
         put_connections(airflow, emulator)
+        airflow.put_pool(POOL, POOL_SLOTS)
         print(
             f"\n  Airflow   {airflow.url}   login {login[0]} / {login[1]}\n"
             f"  Emulator  {emulator.base_url}/   videos, costs and requests\n"

@@ -1,4 +1,7 @@
-"""What is missing when APIMart answers 402: the numbers that a person needs to top up by the right amount."""
+"""What APIMart says about money: what account and key hold, and what its price list says.
+
+For a 402: the numbers that a person needs to top up by the right amount. Nothing here is paid for.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from airflow_provider_apimart.client.errors import ApimartError
 from airflow_provider_apimart.client.models import Balance
 from airflow_provider_apimart.client.protocol import Call
 from airflow_provider_apimart.client.request import VeoRequest
-from airflow_provider_apimart.generation.pricing import estimate
+from airflow_provider_apimart.generation.pricing import APIMART_LIST, OWN_LIST, PriceList, estimate
 
 
 def missing_balance(client: ApimartClient, request: VeoRequest) -> str:
@@ -17,6 +20,16 @@ def missing_balance(client: ApimartClient, request: VeoRequest) -> str:
     cost = f"about {price.usd} USD ({price.basis}, list price)" if price else "an amount that is not published"
     account, key = _ask(client, protocol.account_balance()), _ask(client, protocol.key_balance())
     return f"the request costs {cost}; the account holds {left(account)}, the key may spend {left(key)}"
+
+
+def price_list(client: ApimartClient) -> PriceList:
+    """Return APIMart's prices, or the provider's own where they cannot be had; its source says which. Never raises."""
+    try:
+        # Once: there is another list to go by, and nobody waits minutes to be told a price.
+        prices = client.send(protocol.prices(client.prices_base_url), repeat=False)
+    except ApimartError as error:
+        return PriceList(source=f"{OWN_LIST}, since APIMart's could not be had: {error}")
+    return PriceList(prices, APIMART_LIST)
 
 
 def left(balance: Balance | None) -> str:

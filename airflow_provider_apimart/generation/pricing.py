@@ -1,16 +1,23 @@
 """What a request will cost.
 
-The numbers are the fallback: APIMart's list prices after its standard discount, as of 2026-09 (section 8.4 of the
-contract). An account's group ratio can change what is really charged; the ``cost`` of a finished generation is the
-truth. 4K of the official models has no published price: the higher reading, twice the price per second, is used and
-said to be a guess.
+Prices come from APIMart's public price list where it can be had (:class:`PriceList`); what it does not say comes from
+the list here: APIMart's prices after its standard discount, as of 2026-09 (section 8.4 of the contract). An account's
+group ratio can change what is really charged; the ``cost`` of a finished generation is the truth. 4K of the official
+models has no published price: the higher reading, twice the price per second, is used and said to be a guess.
+
+What counts is the body that is sent: ``extra_body`` can set what the price depends on, too. A price that cannot be
+told is ``None``, never a guess on the cheap side.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from decimal import Decimal
+from typing import Any
 
+from airflow_provider_apimart.client.models import Price
 from airflow_provider_apimart.client.request import VeoRequest
 
 #: Dollars a video, by resolution (these models make 8 s and nothing else).
@@ -28,14 +35,26 @@ PER_SECOND_SIZES = ("720p", "1080p", "4k")
 OFFICIAL_4K_FACTOR = Decimal(2)
 #: Names under which the price page lists the same models.
 ALIASES = {f"{model}-ext": model for model in PER_VIDEO}
+#: Fields that change the price in a way that nobody has published.
+UNPRICED = ("official_fallback",)
+
+OWN_LIST = "the provider's own list of 2026-09"
+APIMART_LIST = "APIMart's price list"
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a request is expected to cost, in USD, and how that was computed."""
+    """What a request is expected to cost, in USD, and how that was computed.
+
+    :param source: where the prices come from.
+    """
 
     usd: Decimal
     basis: str
+    source: str = OWN_LIST
+
+    def __str__(self) -> str:
+        return f"{self.usd:.6f}".rstrip("0").rstrip(".") + f" USD ({self.basis}; prices from {self.source})"
 
 
 def list_price(
@@ -63,15 +82,96 @@ def list_price(
     return None
 
 
+@dataclass(frozen=True)
+class _Asked:
+    """What the price of a request depends on."""
+
+    model: str
+    size: str
+    seconds: int
+    audio: bool
+    samples: int
+
+
+class PriceList:
+    """Prices by model, resolution and sound.
+
+    :param prices: what APIMart's price list says; where it does not say, the list of this file is used.
+    :param source: where the prices come from, for the log.
+    """
+
+    def __init__(self, prices: Sequence[Price] = (), source: str = OWN_LIST) -> None:
+        self.source = source
+        self._prices: dict[str, list[Price]] = {}
+        for price in prices:
+            # Nothing is free here: a zero is a price that the list does not know.
+            if price.usd > 0 and price.unit in ("usd_per_second", "usd_per_call"):
+                self._prices.setdefault(price.model, []).append(price)
+
+    def estimate(self, request: VeoRequest) -> Estimate | None:
+        """Return what ``request`` will cost, or ``None`` where that is published nowhere."""
+        asked = _asked(request)
+        if asked is None:
+            return None
+        told = self._told(asked)
+        if told is not None:
+            return told
+        own = list_price(
+            asked.model,
+            duration_seconds=asked.seconds,
+            resolution=asked.size,
+            generate_audio=asked.audio,
+            sample_count=asked.samples,
+        )
+        source = f"{OWN_LIST}, since {self.source} does not tell this one" if self._prices else self.source
+        return None if own is None else replace(own, source=source)
+
+    def _told(self, asked: _Asked) -> Estimate | None:
+        same = (asked.model, f"{asked.model}-ext", ALIASES.get(asked.model, ""))
+        prices = next((self._prices[name] for name in same if name in self._prices), [])
+        prices = [price for price in prices if _words(price.key)[0] == asked.size]
+        fitting = [price for price in prices if _words(price.key)[1] is asked.audio]
+        note, least = "", Decimal(0)
+        if asked.audio and not fitting:
+            # One price for both, or one without sound only.
+            fitting = prices
+            if asked.model in PER_SECOND:
+                own = list_price(asked.model, duration_seconds=1, resolution=asked.size, generate_audio=True)
+                note, least = ", the dearer of it and our own price with audio", own.usd if own else least
+        if not fitting or (least and fitting[0].unit != "usd_per_second"):
+            return None
+        # Where a list says two things, the dearer one is believed.
+        price = max(fitting, key=lambda price: price.usd)
+        rate = max(Decimal(str(price.usd)), least)
+        if price.unit == "usd_per_call":
+            return Estimate(rate * asked.samples, f"{asked.samples} x {rate} USD/video", self.source)
+        audio = "with" if asked.audio else "without"
+        basis = f"{asked.samples} x {asked.seconds} s x {rate} USD/s {audio} audio{note}"
+        return Estimate(rate * asked.seconds * asked.samples, basis, self.source)
+
+
 def estimate(request: VeoRequest) -> Estimate | None:
-    """Return the list price of ``request``, or ``None`` where none is published."""
-    # The body, because that is what is paid for: ``extra_body`` may hold what the price depends on.
-    body = request.body()
-    seconds, samples = body.get("duration", 8), body.get("sample_count", 1)
-    size, audio = body.get("resolution", "720p"), body.get("generate_audio", False)
-    # How APIMart reads a value of another type is anybody's guess.
-    if type(seconds) is not int or type(samples) is not int or not isinstance(size, str) or not isinstance(audio, bool):
+    """Return what ``request`` costs by this file's own list, or ``None`` where no price is published."""
+    return PriceList().estimate(request)
+
+
+def _asked(request: VeoRequest) -> _Asked | None:
+    """Return what is really asked for, ``extra_body`` included; ``None`` where that cannot be told."""
+    body: Mapping[str, Any] = request.body()
+    size, seconds = body.get("resolution", "720p"), body.get("duration", 8)
+    audio, samples = body.get("generate_audio", False), body.get("sample_count", 1)
+    if not isinstance(size, str) or not isinstance(audio, bool) or any(body.get(name) for name in UNPRICED):
         return None
-    return list_price(
-        request.model, duration_seconds=seconds, resolution=size, generate_audio=audio, sample_count=samples
-    )
+    if any(type(number) is not int or number < 1 for number in (seconds, samples)):
+        return None
+    return _Asked(request.model, size.strip().lower(), seconds, audio, samples)
+
+
+def _words(key: str) -> tuple[str, bool | None]:
+    """Read a key of APIMart's price list: a resolution, with or without a word about sound."""
+    words = [word for word in re.split(r"[^a-z0-9]+", key.lower()) if word]
+    sizes = [word for word in words if word in PER_SECOND_SIZES]
+    rest = {word for word in words if word not in PER_SECOND_SIZES}
+    if len(sizes) != 1 or rest - {"audio", "with", "no", "without", "off", "on", "silent"}:
+        return "", None
+    return sizes[0], bool(rest) and not rest & {"no", "without", "off", "silent"}

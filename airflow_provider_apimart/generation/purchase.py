@@ -74,6 +74,8 @@ class Purchase:
     :param images: the local frames by field, read and checked.
     :param output_path: where the videos are to go, and
     :param apimart_conn_id: who pays: both only for the record, so that a parked generation can be landed by others.
+    :param approve: called before a new generation is paid for, and not for one that is paid for already; raises to
+        refuse it.
     """
 
     def __init__(
@@ -87,7 +89,9 @@ class Purchase:
         policy: Policy,
         output_path: str | None = None,
         apimart_conn_id: str | None = None,
+        approve: Callable[[], None] | None = None,
     ) -> None:
+        self.approve = approve
         self.client = client
         self.store = store
         self.identity = identity
@@ -128,6 +132,8 @@ class Purchase:
                 account=self.account,
             )
             if decision.action is Action.SUBMIT:
+                if self.approve is not None:
+                    self.approve()
                 record, ours = self._intend(record, decision)
                 if not ours:
                     continue

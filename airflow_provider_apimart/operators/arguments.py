@@ -25,6 +25,9 @@ def is_template(value: Any) -> bool:
         return any(is_template(item) for item in value.values())
     if isinstance(value, (list, tuple, set)):
         return any(is_template(item) for item in value)
+    if type(value).__name__ == "SetDuringExecution":
+        # A decorated function's result.
+        return True
     # XComArg and every other late value of Airflow's.
     return hasattr(value, "iter_references") or hasattr(value, "resolve")
 
@@ -67,6 +70,13 @@ def money_of(name: str, value: Any) -> tuple[Decimal | None, list[FieldProblem]]
     if amount is None or not amount.is_finite() or amount < 0:
         return None, [FieldProblem(name, value, "allowed: an amount in USD, 0 or more")]
     return amount, []
+
+
+def label_problems(value: Any) -> list[FieldProblem]:
+    """Return what is wrong with labels."""
+    if value is None or is_template(value) or (isinstance(value, Mapping) and all(isinstance(k, str) for k in value)):
+        return []
+    return [FieldProblem("labels", value, "allowed: a dict with text keys, or None")]
 
 
 def output_problems(value: Any) -> list[FieldProblem]:

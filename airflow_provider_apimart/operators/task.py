@@ -1,15 +1,19 @@
-"""What an operator takes from Airflow's context: who is asking, and what the sidecar says of it."""
+"""What operators share: who is asking, what a sidecar says of it, what an event says, and what becomes of an error."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
 import airflow_provider_apimart
-from airflow_provider_apimart.client.errors import GenerationParkedError
+from airflow_provider_apimart._compat import AirflowFailException
+from airflow_provider_apimart.client.client import ApimartClient
+from airflow_provider_apimart.client.errors import ApimartError, GenerationParkedError
 from airflow_provider_apimart.client.models import Generation, VeoRequest
 from airflow_provider_apimart.generation import report
 from airflow_provider_apimart.generation.identity import Identity
@@ -17,6 +21,8 @@ from airflow_provider_apimart.generation.record import Record, RecordState, Reco
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
+
+log = logging.getLogger(__name__)
 
 
 class Known:
@@ -76,10 +82,16 @@ def waited_for_record(kept: Any, current: Record | None, event: Any, request: Ve
     )
 
 
-def provenance_of(record: Record, request: VeoRequest, context: Mapping[str, Any] | Context) -> dict[str, Any]:
+def provenance_of(
+    record: Record,
+    request: VeoRequest,
+    context: Mapping[str, Any] | Context,
+    labels: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
     """Return how a video was made, for its sidecar. Holds no secret and no URL of the video."""
     ti = context["ti"]
     return {
+        **({"labels": dict(labels)} if labels else {}),
         "generation_id": record.generation_id,
         "idempotency_key": record.idempotency_key,
         "request": request.model_dump(mode="json", exclude_none=True),
@@ -91,6 +103,40 @@ def provenance_of(record: Record, request: VeoRequest, context: Mapping[str, Any
         "airflow": {**identity_of(context).place, "try_number": getattr(ti, "try_number", None)},
         "provider": f"airflow-provider-apimart {airflow_provider_apimart.__version__}",
     }
+
+
+@contextmanager
+def failures(task: Any) -> Iterator[Known]:
+    """Let errors that a retry cannot mend fail for good, and tell of every error where the money is.
+
+    :param task: gets the page that helps, as ``help_url``.
+    """
+    known = Known()
+    try:
+        yield known
+    except ApimartError as error:
+        task.help_url = report.help_page(error)
+        text = report.explain(error, known.record())
+        if error.terminal:
+            raise AirflowFailException(text) from error
+        error.explained = text
+        raise
+
+
+def final_word(client: ApimartClient, record: Record, event: Any) -> Generation | None:
+    """Return APIMart's final word from the trigger's event, or by asking where the event cannot be read."""
+    told = event.get("generation") if isinstance(event, Mapping) else None
+    if isinstance(event, Mapping) and event.get("reason") == "deadline" and told is None:
+        return None
+    try:
+        view = Generation.model_validate(told)
+        if view.is_final and event.get("generation_id") == record.generation_id:
+            return view
+    except ValidationError:
+        pass
+    log.warning("The trigger's event cannot be read (another version?); asking APIMart instead.")
+    view = client.generation(record.generation_id or "")
+    return view if view.is_final else None
 
 
 def _map_index(ti: Any) -> int:

@@ -8,15 +8,12 @@ path differ only in who waits.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
-from pydantic import ValidationError
-
 from airflow_provider_apimart._compat import (
-    AirflowFailException,
     BaseOperator,
     ObjectStoragePath,
     TaskDeferralError,
@@ -32,16 +29,16 @@ from airflow_provider_apimart.generation.decide import Action, Decision, OnClear
 from airflow_provider_apimart.generation.delivery import deliver, files_whole
 from airflow_provider_apimart.generation.localfs import drop_parts
 from airflow_provider_apimart.generation.polling import Step, Watch, expected_seconds
-from airflow_provider_apimart.generation.pricing import estimate
 from airflow_provider_apimart.generation.purchase import Purchase, keep, settle
 from airflow_provider_apimart.generation.record import LandedVideo, Record, RecordState, RecordStore
 from airflow_provider_apimart.generation.storage import Target, check_target
+from airflow_provider_apimart.hooks import metrics
 from airflow_provider_apimart.hooks.apimart import ApimartHook
 from airflow_provider_apimart.hooks.record_stores import record_store
 from airflow_provider_apimart.hooks.storage import read_images, target_of
 from airflow_provider_apimart.links.veo import ApimartHelpLink, VeoVideoLink
-from airflow_provider_apimart.operators import arguments
-from airflow_provider_apimart.operators.task import Known, identity_of, provenance_of, waited_for_record
+from airflow_provider_apimart.operators import arguments, budget
+from airflow_provider_apimart.operators.task import failures, final_word, identity_of, provenance_of, waited_for_record
 from airflow_provider_apimart.triggers.veo import VeoGenerationTrigger
 
 if TYPE_CHECKING:
@@ -95,7 +92,10 @@ class VeoGenerateOperator(BaseOperator):
     :param on_clear: ``"reuse"``: a cleared task goes on with its generation. ``"regenerate"``: it pays for a new one.
     :param on_unknown_submit: what to do when nobody knows whether a submission was carried out. ``"resend"``: the
         identical request under the same idempotency key. ``"fail"``: nothing, until a person has looked.
-    :param max_cost_usd: refuse, before anything is paid, a request that costs more by the list price.
+    :param max_cost_usd: refuse, before it is paid for, a generation that costs more by APIMart's price list (by the
+        provider's own where that cannot be had). What is paid for already is not refused.
+    :param labels: plain JSON that travels along: it is kept in the video's sidecar, and ``map_index_template`` can
+        name a mapped task after it: ``"{{ task.labels.sku }}"``.
     """
 
     template_fields: Sequence[str] = (*VeoRequest.FIELDS, "output_path", "apimart_conn_id", "max_cost_usd")
@@ -129,6 +129,7 @@ class VeoGenerateOperator(BaseOperator):
         on_clear: OnClear = "reuse",
         on_unknown_submit: OnUnknownSubmit = "resend",
         max_cost_usd: float | str | None = None,
+        labels: Mapping[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -155,6 +156,7 @@ class VeoGenerateOperator(BaseOperator):
         self.on_clear = on_clear
         self.on_unknown_submit = on_unknown_submit
         self.max_cost_usd = max_cost_usd
+        self.labels = labels
         # What this try has come to know, for on_kill and the links.
         self.generation_id: str | None = None
         self.video_url: str | None = None
@@ -184,26 +186,20 @@ class VeoGenerateOperator(BaseOperator):
             problems += arguments.connection_problems("apimart_conn_id", self.apimart_conn_id)
         if not arguments.is_template(self.output_path):
             problems += arguments.output_problems(self.output_path)
-        return problems
+        return problems + arguments.label_problems(self.labels)
 
     def _checked_request(self) -> VeoRequest:
         """Return the request as it is rendered now."""
         problems = VeoRequest.problems(self._request_values()) + arguments.output_problems(self.output_path)
         problems += arguments.connection_problems("apimart_conn_id", self.apimart_conn_id)
-        limit, more = arguments.money_of("max_cost_usd", self.max_cost_usd)
-        arguments.refuse(self._owner, problems + more)
-        request = VeoRequest.checked(self._request_values())
-        if limit is not None:
-            price = estimate(request)
-            if price is None:
-                allowed = (
-                    f"the price of {request.model} is not known here, so it cannot be compared; leave it out to go on"
-                )
-                arguments.refuse(self._owner, [FieldProblem("max_cost_usd", self.max_cost_usd, allowed)])
-            elif price.usd > limit:
-                allowed = f"this request costs about {price.usd} USD ({price.basis}, list price)"
-                arguments.refuse(self._owner, [FieldProblem("max_cost_usd", self.max_cost_usd, allowed)])
-        return request
+        problems += arguments.money_of("max_cost_usd", self.max_cost_usd)[1]
+        arguments.refuse(self._owner, problems)
+        return VeoRequest.checked(self._request_values())
+
+    def _approval(self, request: VeoRequest, client: ApimartClient) -> Callable[[], None] | None:
+        """Return what is asked before a new generation of ``request`` is paid for."""
+        limit = arguments.money_of("max_cost_usd", self.max_cost_usd)[0]
+        return None if limit is None else partial(budget.approve, self._owner, request, limit, client)
 
     @property
     def _timeout_seconds(self) -> float:
@@ -217,7 +213,7 @@ class VeoGenerateOperator(BaseOperator):
         request = self._checked_request()
         for note in request.notes():
             self.log.warning("%s", note)
-        with self._failures() as known:
+        with failures(self) as known:
             output = self._output(check=True)
             images = read_images(request)
             identity = identity_of(context)
@@ -234,6 +230,7 @@ class VeoGenerateOperator(BaseOperator):
                     policy=policy,
                     output_path=None if self.output_path is None else str(self.output_path),
                     apimart_conn_id=self.apimart_conn_id,
+                    approve=self._approval(request, client),
                 )
                 obtained = purchase.obtain(lambda record: files_whole(record, output))
                 record, view = obtained.record, obtained.view
@@ -259,7 +256,7 @@ class VeoGenerateOperator(BaseOperator):
         """
         values = self._request_values()
         paid = VeoRequest.checked(values) if request is None else VeoRequest.model_validate(request)
-        with self._failures() as known:
+        with failures(self) as known:
             output = self._output(check=False)
             store = record_store(context, output, identity_of(context))
             known.store = store
@@ -272,7 +269,7 @@ class VeoGenerateOperator(BaseOperator):
                 current = waited_for
             self.generation_id = current.generation_id
             with ApimartHook(self.apimart_conn_id).get_conn() as client:
-                view = self._final_word(client, current, event)
+                view = final_word(client, current, event)
                 return self._finish(client, store, current, view, paid, context, None)
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
@@ -358,21 +355,6 @@ class VeoGenerateOperator(BaseOperator):
             (self.log.warning if step.warn else self.log.info)("%s", step.say)
         return step
 
-    def _final_word(self, client: ApimartClient, record: Record, event: Any) -> Generation | None:
-        """Return APIMart's final word from the trigger's event, or by asking where the event cannot be read."""
-        told = event.get("generation") if isinstance(event, Mapping) else None
-        if isinstance(event, Mapping) and event.get("reason") == "deadline" and told is None:
-            return None
-        try:
-            view = Generation.model_validate(told)
-            if view.is_final and event.get("generation_id") == record.generation_id:
-                return view
-        except ValidationError:
-            pass
-        self.log.warning("The trigger's event cannot be read (another version?); asking APIMart instead.")
-        view = client.generation(record.generation_id or "")
-        return view if view.is_final else None
-
     def _finish(
         self,
         client: ApimartClient,
@@ -390,15 +372,19 @@ class VeoGenerateOperator(BaseOperator):
             text = report.parked_text(record, polls_failed=False)
             if time.time() < self._deadline(record):
                 text += f". What passed was execution_timeout={self.execution_timeout}, which limits each try's wait"
+            metrics.count("parked", record)
             raise GenerationParkedError(text, generation_id=record.generation_id or "")
         decision, record = settle(store, record, view)
         if decision.error is not None:
+            metrics.count_error(decision.error, record)
             raise decision.error
         self.log.info("%s", report.summary(view, record))
         output = self._output(check=False)
         if output is None:
-            return self._unlanded(record, view)
-        provenance = provenance_of(record, request, context)
+            result = self._unlanded(record, view)
+            metrics.count("completed", record, videos=len(view.videos))
+            return result
+        provenance = provenance_of(record, request, context, self.labels)
         landed = deliver(client=client, record=record, videos=view.videos, output=output, provenance=provenance)
         keep(store, record.but(state=RecordState.LANDED, landed=landed))
         return self._result(record, view, landed)
@@ -415,19 +401,3 @@ class VeoGenerateOperator(BaseOperator):
         videos = view.videos if view else ()
         self.video_url = videos[0].url if videos else None
         return report.result(record, videos, landed)
-
-    # --- failures ------------------------------------------------------------------------------------------------
-
-    @contextmanager
-    def _failures(self) -> Iterator[Known]:
-        """Let errors that a retry cannot mend fail for good, and tell of every error where the money is."""
-        known = Known()
-        try:
-            yield known
-        except ApimartError as error:
-            self.help_url = report.help_page(error)
-            text = report.explain(error, known.record())
-            if error.terminal:
-                raise AirflowFailException(text) from error
-            error.explained = text
-            raise

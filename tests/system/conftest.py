@@ -10,7 +10,7 @@ import pytest
 
 from airflow_provider_apimart.emulator.server import EmulatorProcess
 from dev.local_airflow import LocalAirflow
-from dev.stage import EXAMPLE_DAGS, connections_env
+from dev.stage import EXAMPLE_DAGS, POOL, POOL_SLOTS, connections_env, make_prompts
 
 DAGS = Path(__file__).parent / "dags"
 #: The key: looked for wherever Airflow writes.
@@ -44,9 +44,11 @@ def local_airflow(
     emulator_process: EmulatorProcess, output_root: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[LocalAirflow]:
     """A whole Airflow with the example DAGs, the DAGs of ``tests/system/dags`` and a connection to the emulator."""
-    env = {**connections_env(emulator_process), "APIMART_OUTPUT_ROOT": str(output_root)}
+    prompts = make_prompts(tmp_path_factory.mktemp("prompts") / "prompts.sqlite")
+    env = {**connections_env(emulator_process, prompts), "APIMART_OUTPUT_ROOT": str(output_root)}
     folder = tmp_path_factory.mktemp("dags")
     shutil.copytree(EXAMPLE_DAGS, folder, dirs_exist_ok=True)
     shutil.copytree(DAGS, folder, dirs_exist_ok=True)
     with LocalAirflow(tmp_path_factory.mktemp("airflow"), folder, env=env) as airflow:
+        airflow.put_pool(POOL, POOL_SLOTS)
         yield airflow

@@ -1,0 +1,51 @@
+"""Costs and counts as Airflow metrics: whatever Airflow sends its own metrics to (StatsD, OpenTelemetry) gets these.
+
+A generation is counted when its end is known here, once; a try that finds its video landed already counts nothing.
+
+=================================  ==================================================================
+``apimart.generations.<outcome>``  counter; ``completed``, ``failed``, ``rejected``, ``empty``, ``parked``
+``apimart.videos``                 counter; videos of completed generations
+``apimart.cost_micro_usd``         counter; what APIMart charged, in millionths of a dollar (counters are whole)
+``apimart.generation_duration``    timer; from submission to completion, at APIMart
+=================================  ==================================================================
+
+All carry the tag ``model``.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Literal
+
+from airflow.providers.common.compat.sdk import Stats
+
+from airflow_provider_apimart.client.errors import ApimartError, ContentRejectedError, EmptyResultError
+from airflow_provider_apimart.client.request import MODELS
+from airflow_provider_apimart.generation.record import Record
+
+log = logging.getLogger(__name__)
+
+Outcome = Literal["completed", "failed", "rejected", "empty", "parked"]
+
+
+def count(outcome: Outcome, record: Record, *, videos: int = 0) -> None:
+    """Count a generation whose end is known now. Never raises: a metric is worth no task."""
+    # A tag's values must be few: any other name comes from the user.
+    tags = {"model": record.model if record.model in MODELS else "other"}
+    try:
+        Stats.incr(f"apimart.generations.{outcome}", 1, tags=tags)
+        if videos:
+            Stats.incr("apimart.videos", videos, tags=tags)
+        if record.cost_usd and outcome != "parked":
+            Stats.incr("apimart.cost_micro_usd", round(record.cost_usd * 1_000_000), tags=tags)
+        if record.submitted_at and record.completed_at and outcome == "completed":
+            took = (record.completed_at - record.submitted_at).total_seconds()
+            Stats.timing("apimart.generation_duration", max(0.0, took) * 1000, tags=tags)
+    except Exception:
+        log.warning("A metric could not be sent.", exc_info=True)
+
+
+def count_error(error: ApimartError, record: Record) -> None:
+    """Count a generation that ended without a video."""
+    rejected, empty = isinstance(error, ContentRejectedError), isinstance(error, EmptyResultError)
+    count("rejected" if rejected else "empty" if empty else "failed", record)

@@ -1,0 +1,286 @@
+"""Prompt tables from where users keep them: files in any object storage, and any database that Airflow connects to.
+
+Reading streams: a file is never held as a whole, only the rows that it becomes. What a row is, and what is wrong with
+it, is for :mod:`~airflow_provider_apimart.generation.table` to say.
+
+Parquet needs pyarrow (``[parquet]``), SQL the common-sql provider, which comes with Airflow (``[sql]``), and the
+database's own provider.
+"""
+
+from __future__ import annotations
+
+import gzip
+import io
+import logging
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, Literal, get_args
+
+from airflow.providers.common.compat.sdk import BaseHook, ObjectStoragePath
+
+from airflow_provider_apimart._compat import AirflowFailException, conf
+from airflow_provider_apimart.client.errors import ConfigurationError
+from airflow_provider_apimart.generation.table import (
+    Columns,
+    EmptyTableError,
+    Row,
+    TableError,
+    duplicates,
+    read_rows,
+)
+from airflow_provider_apimart.generation.table_files import Record, check_header, csv_records, jsonl_records
+from airflow_provider_apimart.hooks.storage import StorageReadError
+
+log = logging.getLogger(__name__)
+
+TableFormat = Literal["csv", "tsv", "jsonl", "parquet"]
+_SUFFIXES: dict[str, TableFormat] = {
+    "csv": "csv",
+    "tsv": "tsv",
+    "jsonl": "jsonl",
+    "ndjson": "jsonl",
+    "parquet": "parquet",
+    "pq": "parquet",
+}
+#: Rows that are fetched from a database, or decoded from Parquet, at once.
+FETCH_ROWS = 500
+#: Airflow's own default, where its configuration cannot be asked.
+MAX_MAP_LENGTH = 1024
+
+
+def read_table(
+    path: str | ObjectStoragePath | None = None,
+    *,
+    sql: str | None = None,
+    sql_conn_id: str | None = None,
+    sql_parameters: Sequence[Any] | Mapping[str, Any] | None = None,
+    format: TableFormat | None = None,
+    delimiter: str | None = None,
+    columns: Mapping[str, str] | None = None,
+    defaults: Mapping[str, Any] | None = None,
+) -> list[Row]:
+    """Read a prompt table and check every row of it. Pays nothing and asks APIMart nothing.
+
+    :param path: a CSV, JSONL or Parquet file, local or in any object storage (``s3://conn@bucket/prompts.csv``); also
+        compressed (``.gz``).
+    :param sql: instead of ``path``: a query, whose columns are the table's.
+    :param sql_conn_id: the database to ask, any connection of a common-sql hook.
+    :param sql_parameters: for the query's placeholders, in the database's own style.
+    :param format: of the file; told by its name otherwise.
+    :param delimiter: of a CSV file; ``,`` otherwise.
+    :param columns: column to parameter (``{"text": "prompt"}``). Columns that are no parameters become labels; a name
+        that is no parameter renames a label.
+    :param defaults: parameters for the rows that do not set them.
+    :raises TableError: with all that is wrong in all rows, or :class:`EmptyTableError` for a table without rows.
+    :raises ConfigurationError: where a package, a connection or an argument is missing.
+    :raises StorageReadError: where the storage cannot be reached just now.
+    """
+    known = Columns(dict(columns or {}))
+    if path is not None and sql is None and sql_conn_id is None:
+        name = str(path)
+        with _file_records(ObjectStoragePath(path), format, delimiter) as records:
+            rows = read_rows(records, columns=known, defaults=defaults, name=name)
+    elif path is None and sql is not None and sql_conn_id is not None:
+        name = f"the query to {sql_conn_id!r}"
+        rows = _from_database(sql_conn_id, sql, sql_parameters, known, defaults, name)
+    else:
+        raise ConfigurationError("a prompt table needs either path, or sql and sql_conn_id")
+    _tell(name, rows, known)
+    return rows
+
+
+def rows_as_kwargs(rows: Iterable[Row]) -> list[dict[str, Any]]:
+    """Return rows as ``VeoGenerateOperator.partial(...).expand_kwargs(...)`` takes them: what each row sets, and its
+    labels.
+
+    :raises TableError: for more rows than Airflow maps over.
+    """
+    kwargs = [
+        {
+            **row.request.model_dump(mode="json", exclude_unset=True, exclude_none=True),
+            **({"labels": dict(row.labels)} if row.labels else {}),
+        }
+        for row in rows
+    ]
+    limit = conf.getint("core", "max_map_length", fallback=MAX_MAP_LENGTH)
+    if len(kwargs) > limit:
+        raise TableError(
+            f"the table has {len(kwargs):,} rows, and Airflow maps over {limit:,} at most ([core] max_map_length). "
+            "Nothing was submitted. Read it in parts, one DAG run or one mapped task each"
+        )
+    return kwargs
+
+
+def prompt_rows(
+    path: str | None = None,
+    *,
+    sql: str | None = None,
+    sql_conn_id: str | None = None,
+    sql_parameters: Sequence[Any] | Mapping[str, Any] | None = None,
+    format: TableFormat | None = None,
+    delimiter: str | None = None,
+    columns: Mapping[str, str] | None = None,
+    defaults: Mapping[str, Any] | None = None,
+    allow_empty: bool = False,
+) -> list[dict[str, Any]]:
+    """Read a table for ``expand_kwargs``; made to be a task: ``task(prompt_rows)("s3://conn@bucket/{{ ds }}.csv")``.
+
+    The parameters are those of :func:`read_table`. A table that can never work fails the task without a retry.
+
+    :param allow_empty: a table without rows is no error: it gives no rows, and Airflow skips what is mapped over them.
+    """
+    try:
+        return rows_as_kwargs(
+            read_table(
+                path,
+                sql=sql,
+                sql_conn_id=sql_conn_id,
+                sql_parameters=sql_parameters,
+                format=format,
+                delimiter=delimiter,
+                columns=columns,
+                defaults=defaults,
+            )
+        )
+    except EmptyTableError as error:
+        if allow_empty:
+            log.info("%s.", error)
+            return []
+        raise AirflowFailException(str(error)) from error
+    except (TableError, ConfigurationError) as error:
+        raise AirflowFailException(str(error)) from error
+
+
+def _tell(name: str, rows: Sequence[Row], columns: Columns) -> None:
+    log.info("%s: %s rows, all of them checked.", name, f"{len(rows):,}")
+    for column, parameter in columns.slips.items():
+        log.warning(
+            "%s: the column %r is no parameter and travels as a label. Did you mean %r? Then say so: columns={%r: %r}.",
+            name,
+            column,
+            parameter,
+            column,
+            parameter,
+        )
+    if same := duplicates(rows):
+        shown = ", ".join(str(row.number) for row in same[:20]) + (", ..." if len(same) > 20 else "")
+        log.warning(
+            "%s: %s rows ask for the same as an earlier one, and each is a video of its own to pay for: rows %s.",
+            name,
+            f"{len(same):,}",
+            shown,
+        )
+
+
+# --- files -----------------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def _file_records(path: ObjectStoragePath, format: TableFormat | None, delimiter: str | None) -> Iterator[Any]:
+    kind, zipped = _format_of(path, format)
+    if delimiter is not None and (kind not in ("csv", "tsv") or len(delimiter) != 1):
+        raise ConfigurationError(f"delimiter={delimiter!r}: allowed: one character, for CSV files")
+    try:
+        with path.open("rb") as file:  # type: ignore[no-untyped-call]
+            stream = gzip.GzipFile(fileobj=file) if zipped else file
+            if kind == "parquet":
+                yield _parquet_records(stream, str(path))
+            else:
+                # utf-8-sig: Excel puts a byte order mark before the first column's name.
+                with io.TextIOWrapper(stream, encoding="utf-8-sig", newline="") as lines:
+                    if kind == "jsonl":
+                        yield jsonl_records(lines)
+                    else:
+                        mark = delimiter or ("\t" if kind == "tsv" else ",")
+                        yield csv_records(lines, delimiter=mark, name=str(path))
+    except UnicodeDecodeError as error:
+        raise TableError(
+            f"{path} is not UTF-8 ({error.reason} at byte {error.start} of a block); save it as UTF-8. "
+            "Nothing was submitted"
+        ) from None
+    except (FileNotFoundError, IsADirectoryError, PermissionError, gzip.BadGzipFile, EOFError) as error:
+        raise TableError(f"{path} cannot be read: {type(error).__name__}: {error}. Nothing was submitted") from None
+    except (TableError, ConfigurationError):
+        raise
+    except ImportError as error:
+        raise ConfigurationError(f"{path}: this storage cannot be used: {error}") from error
+    except Exception as error:
+        # What object stores raise when they are out of reach is theirs; a retry may find them again.
+        raise StorageReadError(f"{path} could not be read: {type(error).__name__}: {error}") from error
+
+
+def _format_of(path: ObjectStoragePath, format: TableFormat | None) -> tuple[TableFormat, bool]:
+    name = path.name.lower()
+    zipped = name.endswith(".gz")
+    suffix = name.removesuffix(".gz").rpartition(".")[2]
+    kind = format or _SUFFIXES.get(suffix)
+    if kind is None or kind not in get_args(TableFormat):
+        allowed = ", ".join(f".{suffix}" for suffix in _SUFFIXES)
+        raise ConfigurationError(
+            f"{path}: what kind of table is this? Allowed are {allowed}, or format= {', '.join(get_args(TableFormat))}"
+        )
+    return kind, zipped
+
+
+def _parquet_records(file: Any, name: str) -> Iterator[Record]:
+    try:
+        import pyarrow
+        from pyarrow import parquet
+    except ImportError as error:
+        raise ConfigurationError(
+            f"{name}: Parquet needs pyarrow: pip install 'airflow-provider-apimart[parquet]'"
+        ) from error
+    try:
+        table = parquet.ParquetFile(file)
+        check_header(table.schema_arrow.names, name)
+        for batch in table.iter_batches(batch_size=FETCH_ROWS):
+            yield from batch.to_pylist()
+    except pyarrow.ArrowInvalid as error:
+        raise TableError(f"{name} is no Parquet file: {error}. Nothing was submitted") from None
+
+
+# --- databases -------------------------------------------------------------------------------------------------------
+
+
+def _from_database(
+    conn_id: str,
+    sql: str,
+    parameters: Sequence[Any] | Mapping[str, Any] | None,
+    columns: Columns,
+    defaults: Mapping[str, Any] | None,
+    name: str,
+) -> list[Row]:
+    rows: list[Row] = []
+
+    def collect(cursor: Any) -> list[Any]:
+        """Read inside the hook's own connection, so that no more than a few rows are held as cells."""
+        if cursor.description is None:
+            raise ConfigurationError(f"{name} returns no rows: a SELECT is needed")
+        header = [str(column[0]) for column in cursor.description]
+        check_header(header, name)
+        rows.extend(read_rows(_fetched(cursor, header), columns=columns, defaults=defaults, name=name))
+        # Hooks turn what a handler returns into tuples, which rows are not.
+        return []
+
+    run: Callable[..., Any] = _sql_hook(conn_id).run
+    run(sql, parameters=parameters, handler=collect)
+    return rows
+
+
+def _sql_hook(conn_id: str) -> Any:
+    try:
+        from airflow.providers.common.sql.hooks.sql import DbApiHook
+    except ImportError as error:
+        raise ConfigurationError(
+            "a table from SQL needs the common-sql provider: pip install 'airflow-provider-apimart[sql]'"
+        ) from error
+    hook = BaseHook.get_hook(conn_id)
+    if not isinstance(hook, DbApiHook):
+        raise ConfigurationError(f"sql_conn_id={conn_id!r}: {type(hook).__name__} is no database hook of common-sql")
+    return hook
+
+
+def _fetched(cursor: Any, header: Sequence[str]) -> Iterator[Mapping[str, Any]]:
+    while found := cursor.fetchmany(FETCH_ROWS):
+        for cells in found:
+            yield dict(zip(header, cells, strict=True))

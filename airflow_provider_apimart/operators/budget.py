@@ -1,0 +1,32 @@
+"""``max_cost_usd``: asked before a new generation is paid for, and never of one that is paid for already."""
+
+from __future__ import annotations
+
+import logging
+from decimal import Decimal
+
+from airflow_provider_apimart.client.client import ApimartClient
+from airflow_provider_apimart.client.errors import FieldProblem
+from airflow_provider_apimart.client.request import VeoRequest
+from airflow_provider_apimart.generation.balance import price_list
+from airflow_provider_apimart.operators import arguments
+
+log = logging.getLogger(__name__)
+
+
+def approve(owner: str, request: VeoRequest, limit: Decimal, client: ApimartClient) -> None:
+    """Refuse a request that costs more than ``limit``, or whose price nobody knows.
+
+    :raises InvalidVeoArgument: with the estimate spelt out.
+    """
+    prices = price_list(client)
+    price = prices.estimate(request)
+    if price is None:
+        allowed = (
+            f"the price of {request.model} is not known for this request ({prices.source}), so it cannot be compared; "
+            "leave it out to go on"
+        )
+        arguments.refuse(owner, [FieldProblem("max_cost_usd", float(limit), allowed)])
+    elif price.usd > limit:
+        arguments.refuse(owner, [FieldProblem("max_cost_usd", float(limit), f"this request costs about {price}")])
+    log.info("This request costs about %s; max_cost_usd is %s.", price, limit)

@@ -1,0 +1,112 @@
+"""``ApimartBalanceSensor``: wait until the account holds enough for what is coming."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_apimart._compat import AirflowException, AirflowFailException, BaseSensorOperator, PokeReturnValue
+from airflow_provider_apimart.client import protocol
+from airflow_provider_apimart.client.client import ApimartClient
+from airflow_provider_apimart.client.errors import ApimartError, FieldProblem
+from airflow_provider_apimart.client.models import Balance
+from airflow_provider_apimart.client.protocol import Call
+from airflow_provider_apimart.generation.funds import EMPTY, Funds, hopeless_text, is_empty, is_hopeless
+from airflow_provider_apimart.hooks.apimart import ApimartHook
+from airflow_provider_apimart.operators import arguments
+from airflow_provider_apimart.triggers.balance import ApimartBalanceTrigger
+
+if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import Context
+
+
+class ApimartBalanceSensor(BaseSensorOperator):
+    """Wait until the account, and the quota of the key, hold an amount. Costs nothing.
+
+    Returns (XCom) ``{"account_usd", "key_usd"}``, null where there is no limit. Errors that pass do not end the wait; a
+    wrong key or host fails for good.
+
+    :param min_usd: the amount in USD; templated, such as a table's bill from another task.
+    :param apimart_conn_id: the connection.
+    :param deferrable: wait in the triggerer (``True``) or in the worker.
+    :param poke_interval: seconds between two questions. A sensor's other arguments (``timeout``, ``soft_fail``,
+        ``mode``, ...) are Airflow's own; ``timeout`` counts from the try's start.
+    """
+
+    template_fields: Sequence[str] = ("min_usd", "apimart_conn_id")
+    ui_color = "#e8e0ff"
+
+    def __init__(
+        self,
+        *,
+        min_usd: float | str,
+        apimart_conn_id: str = ApimartHook.default_conn_name,
+        deferrable: bool = True,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.min_usd = min_usd
+        self.apimart_conn_id = apimart_conn_id
+        self.deferrable = deferrable
+        if not arguments.is_template(min_usd):
+            self._needed()
+
+    def execute(self, context: Context) -> Any:
+        """Ask once here; then wait here or in the triggerer."""
+        if not self.deferrable:
+            return super().execute(context)
+        told = self.poke(context)
+        if told:
+            return told.xcom_value
+        self.defer(
+            trigger=ApimartBalanceTrigger(
+                min_usd=str(self._needed()), poll_interval=self.poke_interval, apimart_conn_id=self.apimart_conn_id
+            ),
+            method_name="execute_complete",
+            timeout=timedelta(seconds=self.timeout),
+        )
+
+    def execute_complete(self, context: Context, event: Any) -> dict[str, Any]:
+        """Return what the trigger has seen.
+
+        :param event: the trigger's; see :class:`~airflow_provider_apimart.triggers.balance.ApimartBalanceTrigger`.
+        """
+        funds = event.get("funds") if isinstance(event, Mapping) else None
+        if isinstance(event, Mapping) and event.get("reason") == "enough" and isinstance(funds, Mapping):
+            return dict(funds)
+        if isinstance(event, Mapping) and event.get("reason") == "hopeless":
+            raise AirflowFailException(str(event.get("message")))
+        raise AirflowException(f"The trigger's event cannot be read (another version?): {event!r}")
+
+    def poke(self, context: Context) -> PokeReturnValue:
+        """Ask what account and key hold."""
+        needed = self._needed()
+        try:
+            with ApimartHook(self.apimart_conn_id).get_conn() as client:
+                account = _balance(client, protocol.account_balance())
+                funds = Funds(account, _balance(client, protocol.key_balance()))
+        except ApimartError as error:
+            if is_hopeless(error):
+                raise AirflowFailException(hopeless_text(error)) from error
+            self.log.warning("The balance could not be asked for (%s); asking again.", error)
+            return PokeReturnValue(is_done=False)
+        self.log.info("%s", funds.told(needed))
+        return PokeReturnValue(is_done=funds.cover(needed), xcom_value=funds.result())
+
+    def _needed(self) -> Decimal:
+        amount, problems = arguments.money_of("min_usd", self.min_usd)
+        if amount is None and not problems:
+            problems = [FieldProblem("min_usd", self.min_usd, "allowed: an amount in USD, 0 or more")]
+        arguments.refuse(f"{type(self).__name__} {self.task_id!r}", problems)
+        return amount or Decimal(0)
+
+
+def _balance(client: ApimartClient, call: Call[Balance]) -> Balance:
+    try:
+        return client.send(call, repeat=False)
+    except ApimartError as error:
+        if is_empty(error):
+            return EMPTY
+        raise

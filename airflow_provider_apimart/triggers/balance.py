@@ -1,0 +1,87 @@
+"""The wait for money, in Airflow's triggerer. It only asks, and carries no secret; the deadline is Airflow's own
+trigger timeout, which is absolute.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from decimal import Decimal
+from typing import Any
+
+from airflow.triggers.base import BaseTrigger, TriggerEvent
+
+from airflow_provider_apimart.client import protocol
+from airflow_provider_apimart.client.client import AsyncApimartClient
+from airflow_provider_apimart.client.errors import ApimartError
+from airflow_provider_apimart.client.models import Balance
+from airflow_provider_apimart.client.protocol import Call
+from airflow_provider_apimart.generation.funds import EMPTY, Funds, hopeless_text, is_empty, is_hopeless
+from airflow_provider_apimart.generation.polling import FIRST_EVENT_SECONDS
+from airflow_provider_apimart.hooks.apimart import ApimartHook
+
+
+class ApimartBalanceTrigger(BaseTrigger):
+    """Fires when account and key hold an amount, or when asking is of no use.
+
+    The event is ``{"reason": "enough" | "hopeless", "funds": {"account_usd", "key_usd"} | None, "message"}``.
+
+    :param min_usd: the amount, as text, so that no cent is lost.
+    :param poll_interval: seconds between two questions.
+    :param apimart_conn_id: the connection to ask with.
+    """
+
+    def __init__(
+        self, *, min_usd: str, poll_interval: float = 60.0, apimart_conn_id: str = ApimartHook.default_conn_name
+    ) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.min_usd = min_usd
+        self.poll_interval = poll_interval
+        self.apimart_conn_id = apimart_conn_id
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        """Return what Airflow stores, in plain text."""
+        return (
+            "airflow_provider_apimart.triggers.balance.ApimartBalanceTrigger",
+            {
+                "min_usd": self.min_usd,
+                "poll_interval": self.poll_interval,
+                "apimart_conn_id": self.apimart_conn_id,
+            },
+        )
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        """Ask until there is enough."""
+        started, event = time.monotonic(), None
+        while event is None:
+            # The worker has asked just now.
+            await asyncio.sleep(max(1.0, self.poll_interval))
+            event = await self._ask()
+        await asyncio.sleep(max(0.0, FIRST_EVENT_SECONDS - (time.monotonic() - started)))
+        yield TriggerEvent(event)  # type: ignore[no-untyped-call]
+
+    async def _ask(self) -> dict[str, Any] | None:
+        needed = Decimal(self.min_usd)
+        try:
+            # Looked up each time: a key may be rotated while the money is waited for.
+            async with await ApimartHook(self.apimart_conn_id).aget_conn() as client:
+                account = await _balance(client, protocol.account_balance())
+                funds = Funds(account, await _balance(client, protocol.key_balance()))
+        except Exception as error:
+            # (A cancellation is no Exception and passes.)
+            if isinstance(error, ApimartError) and is_hopeless(error):
+                return {"reason": "hopeless", "funds": None, "message": hopeless_text(error)}
+            self.log.warning("The balance could not be asked for (%s); asking again.", error)
+            return None
+        self.log.info("%s", funds.told(needed))
+        return {"reason": "enough", "funds": funds.result(), "message": ""} if funds.cover(needed) else None
+
+
+async def _balance(client: AsyncApimartClient, call: Call[Balance]) -> Balance:
+    try:
+        return await client.send(call, repeat=False)
+    except ApimartError as error:
+        if is_empty(error):
+            return EMPTY
+        raise
