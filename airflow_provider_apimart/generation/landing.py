@@ -56,6 +56,7 @@ def land(
     provenance: Mapping[str, Any],
     sample: int = 1,
     on_progress: Progress | None = None,
+    level: int = logging.INFO,
 ) -> LandedVideo:
     """Copy a video into storage and write its sidecar.
 
@@ -66,6 +67,7 @@ def land(
     :param provenance: how the video was made, for the sidecar: plain JSON without secrets. ``generation_id`` says what
         it is; ``airflow`` (``dag_id``, ``run_id``, ``task_id``, ``map_index``, in a batch ``row``) whose it is.
     :param sample: which of the generation's videos, counted from 1.
+    :param level: of the line in the log: one of ten thousand videos is no news.
     :raises LandingError: and its subclasses.
     """
     generation_id = str(provenance["generation_id"])
@@ -83,7 +85,7 @@ def land(
         with exclusive(target):
             place = _commit(staged, target, describe, provenance, sample, writer)
     video = describe(place)
-    log.info("Landed %s: %d bytes, sha256 %s", video.path, video.bytes, video.sha256)
+    log.log(level, "Landed %s: %d bytes, sha256 %s", video.path, video.bytes, video.sha256)
     return video
 
 
