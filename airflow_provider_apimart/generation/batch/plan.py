@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
@@ -26,6 +26,7 @@ STATE_FOLDER = ".apimart-batch"
 CHUNK_ROWS = 200
 CHUNK_BYTES = 4 * 1024 * 1024
 CHUNKS_HELD = 4
+TWINS = "twins.jsonl"
 
 
 @dataclass(frozen=True)
@@ -87,6 +88,7 @@ class Index:
     :param estimates: USD of each row, by position.
     :param medians: seconds that a job of each row takes, usually.
     :param chunks: how many rows each chunk has.
+    :param twins: how many further rows share the video of one of these.
     """
 
     identity: Identity
@@ -97,7 +99,19 @@ class Index:
     estimates: tuple[float | None, ...]
     chunks: tuple[int, ...]
     median_seconds: float = 75.0
-    provider: str = ""
+    twins: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Twin:
+    """A row that asks for what an earlier row asks for, and shares its video.
+
+    :param position: of the row that is paid for.
+    """
+
+    number: int
+    position: int
+    labels: Mapping[str, Any]
 
 
 @dataclass
@@ -147,6 +161,12 @@ class Plan:
         for chunk in range(len(self.index.chunks)):
             yield from self._read(chunk)
 
+    def twins(self) -> list[Twin]:
+        """Return the rows that share another one's video, in the order of the table."""
+        if not self.index.twins:
+            return []
+        return [Twin(**json.loads(text)) for text in read_whole(self.folder.child(TWINS)).splitlines()]
+
     def idempotency_key(self, row: PlannedRow, *, epoch: int, number: int) -> str:
         """Return the key of a row's generation."""
         return idempotency_key(self.identity_of(row), epoch=epoch, number=number, fingerprint=row.fingerprint)
@@ -188,7 +208,7 @@ def write_plan(
     output_uri: str,
     apimart_conn_id: str,
     median_seconds: float,
-    provider: str = "",
+    twins: Sequence[Twin] = (),
 ) -> Plan:
     """Write a plan into a task's state folder, and return it.
 
@@ -219,9 +239,18 @@ def write_plan(
         estimates.append(row.estimated_usd)
     close()
     index = Index(
-        identity, rules, output_uri, apimart_conn_id, tuple(slots), tuple(estimates), tuple(sizes), median_seconds,
-        provider,
-    )  # fmt: skip
+        identity=identity,
+        rules=rules,
+        output_uri=output_uri,
+        apimart_conn_id=apimart_conn_id,
+        slots=tuple(slots),
+        estimates=tuple(estimates),
+        chunks=tuple(sizes),
+        median_seconds=median_seconds,
+        twins=len(twins),
+    )
+    doubles = b"".join(json.dumps(asdict(twin)).encode() + b"\n" for twin in twins)
+    digest.update(doubles)
     text = json.dumps({"version": VERSION, **asdict(index)}, separators=(",", ":")).encode()
     digest.update(text)
     home = folder.child(f"plan-{digest.hexdigest()[:16]}")
@@ -230,6 +259,8 @@ def write_plan(
     if stored_size(home.child("index.json")) != len(text):
         for number, chunk in enumerate(chunks):
             commit_bytes(home.child(_chunk_name(number)), chunk)
+        if twins:
+            commit_bytes(home.child(TWINS), doubles)
         commit_bytes(home.child("index.json"), text)
     return plan
 
