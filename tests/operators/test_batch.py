@@ -10,11 +10,10 @@ from typing import Any
 
 import pytest
 from airflow.sdk import DAG
-from airflow.sdk.exceptions import AirflowFailException, TaskDeferred
+from airflow.sdk.exceptions import TaskDeferred
 
 from airflow_provider_apimart.emulator.server import Emulator
 from airflow_provider_apimart.generation.batch import waiting
-from airflow_provider_apimart.operators.batch_end import BatchIncompleteError
 from airflow_provider_apimart.operators.veo import VeoGenerateBatchOperator
 from airflow_provider_apimart.triggers import batch as trigger_module
 from airflow_provider_apimart.triggers.veo import VeoBatchTrigger

@@ -328,7 +328,7 @@ class Batch:
             task = asyncio.create_task(engine.run())
             try:
                 while not task.done():
-                    await asyncio.wait([task], timeout=0.1 if kill_when else 50.0)
+                    await asyncio.wait([task], timeout=50.0 if kill_at is None and kill_when is None else 0.05)
                     over = kill_at is not None and loop.time() >= kill_at
                     if over or (kill_when is not None and kill_when(engine)):
                         # As with SIGKILL: from now on nothing reaches the disk or the network.
