@@ -122,6 +122,7 @@ class Engine:
         self.left = 0
         self.account: str | None = None
         self.uploads: dict[str, tuple[str, float]] = {}
+        self.upload_locks: dict[str, asyncio.Lock] = {}
         self.lost_landings = 0
         self._committed_usd = 0.0
         self._requests: set[asyncio.Task[None]] = set()

@@ -146,7 +146,8 @@ async def _uploads(
     try:
         for name, path in row.request.local_images.items():
             digest = row.images[name]
-            async with limit:
+            # Rows that share a frame wait for its one upload.
+            async with engine.upload_locks.setdefault(digest, asyncio.Lock()), limit:
                 known = engine.uploads.get(digest)
                 if known is None or engine.now() - known[1] > UPLOAD_LIFE.total_seconds():
                     known = engine.uploads[digest] = await _upload(engine, row, name, path, digest)
