@@ -58,6 +58,7 @@ def deliver(
                     provenance=provenance,
                     sample=sample,
                     on_progress=_progress_logger() if level >= logging.INFO else None,
+                    own_name=output.is_folder,
                     level=level,
                 )
             landed.append(found)

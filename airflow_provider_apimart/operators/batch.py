@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 DEFAULT_TIMEOUT = timedelta(minutes=30)
 #: A generation may fail so often at APIMart in one try before its row is given up.
-GENERATIONS_PER_TRY = 2
+GENERATIONS_PER_TRY = 3
 
 
 class VeoGenerateBatchOperator(BaseOperator):

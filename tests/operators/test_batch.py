@@ -244,7 +244,7 @@ def test_rejected_rows_fail_for_good_and_the_others_are_there(emulator: Emulator
 
 
 def test_failed_rows_are_tried_again_by_the_next_try(emulator: Emulator, tries: Tries, tmp_path: Path) -> None:
-    emulator.fault("submit", "task_fails", prompt_contains="row 1", times=2)
+    emulator.fault("submit", "task_fails", prompt_contains="row 1", times=3)
     operator = batch(tmp_path, prompts(3))
     with pytest.raises(BatchIncompleteError, match="row 2 failed"):
         run(operator, tries)

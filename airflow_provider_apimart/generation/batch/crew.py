@@ -23,7 +23,7 @@ from airflow_provider_apimart.generation.images import MAX_UPLOAD_BYTES, LocalIm
 from airflow_provider_apimart.generation.record import LandedVideo, Record
 from airflow_provider_apimart.generation.storage import Target, storage_errors
 
-LANDERS = 4
+LANDERS = 8
 
 
 class Crew:

@@ -45,7 +45,7 @@ from airflow_provider_apimart.generation.record import LandedVideo, Record, Reco
 #: Requests that are under way at once; the client has as many connections.
 MAX_REQUESTS = 16
 #: Videos that are being landed at once.
-MAX_LANDINGS = 4
+MAX_LANDINGS = 8
 #: Finished generations that may wait for landing before no more are submitted.
 LANDING_BACKLOG = 200
 #: Intents that are written together, and how many are written ahead of their turn.
