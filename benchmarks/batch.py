@@ -43,8 +43,8 @@ def best_seconds(options: argparse.Namespace, stats: dict[str, Any]) -> float:
     slots = stats["generations"] * options.job_seconds / min(options.in_flight, stats["generations"])
     per_minute = options.per_minute or options.requests_per_minute
     requests = 2 * stats["generations"] + stats["requests"].get("dropped", 0)
-    # A window that is empty at the start lets one minute's requests pass at once.
-    gated = max(0.0, (requests / per_minute - 1) * 60) if per_minute else 0.0
+    # At the steady rate. A sliding window that is empty at the start would let one minute's requests pass at once.
+    gated = requests / per_minute * 60 if per_minute else 0.0
     return max(slots, gated, options.job_seconds)
 
 

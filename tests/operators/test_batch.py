@@ -8,9 +8,11 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import fsspec
 import pytest
 from airflow.sdk import DAG
 from airflow.sdk.exceptions import AirflowFailException, TaskDeferred
+from airflow.sdk.io import attach
 
 from airflow_provider_apimart.emulator.server import Emulator
 from airflow_provider_apimart.operators.batch_end import BatchIncompleteError, stop_of
@@ -322,3 +324,25 @@ def test_a_broken_trigger_is_a_failure_that_a_retry_mends(tries: Tries, tmp_path
 
     with pytest.raises(BatchIncompleteError, match="goes on from there without paying again"):
         stop_of(asyncio.run(event()))
+
+
+@pytest.mark.parametrize("deferrable", [True, False])
+def test_a_storage_that_is_not_local(emulator: Emulator, tries: Tries, deferrable: bool) -> None:
+    fs = fsspec.filesystem("memory")
+    attach("memory", fs=fs)
+    with DAG(dag_id="a_dag", schedule=None):
+        operator = VeoGenerateBatchOperator(
+            task_id="videos",
+            requests=prompts(5),
+            defaults={"duration": 4},
+            output_path=f"memory://bucket-{deferrable}/out",
+            reuse="always",
+            deferrable=deferrable,
+        )
+    result = run(operator, tries)
+    assert result["landed"] == 5
+    for line in (json.loads(text) for text in fs.cat_file(result["manifest"]).splitlines()):
+        assert fs.size(line["path"]) == line["videos"][0]["bytes"]
+    assert run(operator, tries) == result
+    assert len(emulator.state()["generations"]) == 5
+    fs.rm(f"/bucket-{deferrable}", recursive=True)
