@@ -29,16 +29,26 @@ def get_provider_info() -> dict[str, Any]:
                 "python-modules": [
                     "airflow_provider_apimart.hooks.apimart",
                     "airflow_provider_apimart.hooks.tables",
+                    "airflow_provider_apimart.hooks.manifest",
                 ],
             }
         ],
-        "operators": [{"integration-name": name, "python-modules": ["airflow_provider_apimart.operators.veo"]}],
+        "operators": [
+            {
+                "integration-name": name,
+                "python-modules": [
+                    "airflow_provider_apimart.operators.veo",
+                    "airflow_provider_apimart.operators.batch",
+                ],
+            }
+        ],
         "sensors": [{"integration-name": name, "python-modules": ["airflow_provider_apimart.sensors.apimart"]}],
         "triggers": [
             {
                 "integration-name": name,
                 "python-modules": [
                     "airflow_provider_apimart.triggers.veo",
+                    "airflow_provider_apimart.triggers.batch",
                     "airflow_provider_apimart.triggers.balance",
                 ],
             }

@@ -9,9 +9,11 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
+import airflow_provider_apimart
 from airflow_provider_apimart.client.client import ApimartClient
 from airflow_provider_apimart.client.errors import LandingError, VideoExpiredError
 from airflow_provider_apimart.client.models import Video
+from airflow_provider_apimart.client.request import VeoRequest
 from airflow_provider_apimart.generation import report
 from airflow_provider_apimart.generation.addresses import host_is_private
 from airflow_provider_apimart.generation.download import Downloader
@@ -25,11 +27,18 @@ SAY_EVERY_SECONDS = 10.0
 
 
 def deliver(
-    *, client: ApimartClient, record: Record, videos: tuple[Video, ...], output: Target, provenance: Mapping[str, Any]
+    *,
+    client: ApimartClient,
+    record: Record,
+    videos: tuple[Video, ...],
+    output: Target,
+    provenance: Mapping[str, Any],
+    level: int = logging.INFO,
 ) -> tuple[LandedVideo, ...]:
     """Land all videos of a finished generation; one that is there already, whole, is not fetched again.
 
-    :param provenance: how they were made, for the sidecars.
+    :param provenance: how they were made, for the sidecars; see :func:`provenance_of`.
+    :param level: of the lines in the log that tell of each video.
     :raises LandingError: and its subclasses; what was landed before stays, and the next try goes on from there.
     """
     generation_id = record.generation_id or ""
@@ -41,7 +50,7 @@ def deliver(
         ):
             found = already_landed(target, generation_id, sample)
             if found is not None:
-                log.info("%s is there already, whole: not fetched again.", found.path)
+                log.log(level, "%s is there already, whole: not fetched again.", found.path)
             else:
                 with _believing_the_expiry(video):
                     found = land(
@@ -52,10 +61,34 @@ def deliver(
                         max_bytes=client.settings.max_video_bytes,
                         provenance=provenance,
                         sample=sample,
-                        on_progress=_progress_logger(),
+                        on_progress=_progress_logger() if level >= logging.INFO else None,
+                        own_name=output.is_folder,
+                        level=level,
                     )
             landed.append(found)
     return tuple(landed)
+
+
+def provenance_of(
+    record: Record, request: VeoRequest, airflow: Mapping[str, Any], labels: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """Return how a video was made, for its sidecar. Holds no secret and no URL of the video.
+
+    :param airflow: whose it is: the names of :attr:`.Identity.place`, and what else is known of the try.
+    """
+    return {
+        **({"labels": dict(labels)} if labels else {}),
+        "generation_id": record.generation_id,
+        "idempotency_key": record.idempotency_key,
+        "request": request.model_dump(mode="json", exclude_none=True),
+        "model": record.model,
+        "seed": request.seed,
+        "cost_usd": record.cost_usd,
+        "submitted_at": report.iso(record.submitted_at),
+        "completed_at": report.iso(record.completed_at),
+        "airflow": dict(airflow),
+        "provider": f"airflow-provider-apimart {airflow_provider_apimart.__version__}",
+    }
 
 
 def files_whole(record: Record, output: Target | None) -> bool:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import asdict
 from typing import Any
 
@@ -56,6 +57,8 @@ def land(
     provenance: Mapping[str, Any],
     sample: int = 1,
     on_progress: Progress | None = None,
+    own_name: bool = False,
+    level: int = logging.INFO,
 ) -> LandedVideo:
     """Copy a video into storage and write its sidecar.
 
@@ -66,6 +69,8 @@ def land(
     :param provenance: how the video was made, for the sidecar: plain JSON without secrets. ``generation_id`` says what
         it is; ``airflow`` (``dag_id``, ``run_id``, ``task_id``, ``map_index``, in a batch ``row``) whose it is.
     :param sample: which of the generation's videos, counted from 1.
+    :param own_name: the name is made of the generation's id, so no other writer has to be waited for.
+    :param level: of the line in the log: one of ten thousand videos is no news.
     :raises LandingError: and its subclasses.
     """
     generation_id = str(provenance["generation_id"])
@@ -80,10 +85,10 @@ def land(
         def describe(place: Target) -> LandedVideo:
             return LandedVideo(path=place.uri, bytes=size, sha256=sha256, **asdict(info))
 
-        with exclusive(target):
+        with nullcontext() if own_name else exclusive(target):
             place = _commit(staged, target, describe, provenance, sample, writer)
     video = describe(place)
-    log.info("Landed %s: %d bytes, sha256 %s", video.path, video.bytes, video.sha256)
+    log.log(level, "Landed %s: %d bytes, sha256 %s", video.path, video.bytes, video.sha256)
     return video
 
 

@@ -27,6 +27,8 @@ log = logging.getLogger(__name__)
 WRITE_BACK_BYTES = 16 * 1024 * 1024
 LOCK_WAIT_SECONDS = 30.0
 LOCK_POLL_SECONDS = 0.02
+#: A folder with so many names is listed once in a while only: to list it for each video would take longer than to land.
+LARGE_FOLDER, LIST_AGAIN_SECONDS = 1000, 30.0
 #: What ``flock`` says where there are no locks (some network file systems).
 NO_LOCKS = frozenset({errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EBADF, errno.EINVAL})
 
@@ -196,12 +198,29 @@ def _sweep(path: str) -> None:
     """Remove what killed tries left of ``path``."""
     folder, prefix = os.path.dirname(path), _part_prefix(path)
     try:
-        names = os.listdir(folder)
+        names = _parts_in(folder)
     except PermissionError:
         return
     for name in names:
         if name.startswith(prefix) and re.fullmatch(r"[0-9a-f]{12}\.part", name[len(prefix) :]):
             _remove_if_abandoned(os.path.join(folder, name))
+
+
+_listed: dict[str, tuple[float, list[str]]] = {}
+
+
+def _parts_in(folder: str) -> list[str]:
+    """Return the names of part files in a folder; of a large one, those of some seconds ago."""
+    known = _listed.get(folder)
+    if known is not None and time.monotonic() - known[0] < LIST_AGAIN_SECONDS:
+        return known[1]
+    names = os.listdir(folder)
+    parts = [name for name in names if name.endswith(".part")]
+    if len(names) >= LARGE_FOLDER:
+        _listed[folder] = time.monotonic(), parts
+    else:
+        _listed.pop(folder, None)
+    return parts
 
 
 def _remove_if_abandoned(part: str) -> None:

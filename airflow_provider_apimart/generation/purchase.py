@@ -29,11 +29,10 @@ from airflow_provider_apimart.client.errors import ApimartError, Charge
 from airflow_provider_apimart.client.models import Generation, Submission
 from airflow_provider_apimart.client.request import VeoRequest
 from airflow_provider_apimart.generation.balance import missing_balance
-from airflow_provider_apimart.generation.decide import Action, Decision, Policy, decide, judge
+from airflow_provider_apimart.generation.decide import Action, Decision, Policy, decide
 from airflow_provider_apimart.generation.identity import Identity, account_mark, fingerprint, idempotency_key
 from airflow_provider_apimart.generation.images import LocalImage
 from airflow_provider_apimart.generation.record import (
-    MAX_ID_LENGTH,
     MAX_MODEL_LENGTH,
     MAX_PATH_LENGTH,
     MAX_UPLOAD_URL_LENGTH,
@@ -41,8 +40,8 @@ from airflow_provider_apimart.generation.record import (
     RecordState,
     RecordStore,
     clipped,
-    note_of,
 )
+from airflow_provider_apimart.generation.transitions import nothing_was_done, refused, settled, submitted
 
 log = logging.getLogger(__name__)
 
@@ -50,9 +49,6 @@ log = logging.getLogger(__name__)
 MAX_NUMBER = 50
 #: APIMart keeps an upload for 72 hours; one that a new body may still name.
 UPLOAD_LIFE = timedelta(hours=48)
-
-#: Conflicts say that nothing was done *now*; what the key's first request did is another matter.
-_CONFLICTS = (errors.IdempotencyInProgressError, errors.IdempotencyKeyReusedError)
 
 
 @dataclass(frozen=True)
@@ -255,25 +251,18 @@ class Purchase:
         except ApimartError as error:
             if isinstance(error, errors.InsufficientBalanceError):
                 error.message = f"{error.message}: {missing_balance(self.client, self.request)}"
-            if error.charge is Charge.NO and not doubtful and not isinstance(error, _CONFLICTS):
+            if nothing_was_done(error, doubtful=doubtful):
                 self._refused(record, error)
             raise
-        if len(answer.generation_id) > MAX_ID_LENGTH:
-            raise errors.MissingTaskIdError(f"APIMart named a task id of {len(answer.generation_id)} characters")
-        submitted = record.but(
-            state=RecordState.SUBMITTED,
-            generation_id=answer.generation_id,
-            # A replay answers for the first request, which was sent when the intent was written or soon after.
-            submitted_at=record.intent_at if answer.replayed else datetime.now(UTC),
-        )
-        self._remember(submitted, answer)
-        return submitted, answer.replayed or doubtful
+        paid = submitted(record, answer, datetime.now(UTC))
+        self._remember(paid, answer)
+        return paid, answer.replayed or doubtful
 
     def _refused(self, record: Record, error: ApimartError) -> None:
         """Write down that nothing was done, unless another try under the same key has got further."""
         try:
             if self.store.load() == self._stored:
-                self._save(record.but(state=RecordState.REFUSED, note=note_of(str(error))))
+                self._save(refused(record, error))
         except Exception as failure:
             # The intent stays, which is safe, and the refusal is what the user has to hear.
             log.warning("The record could not be written (%s); it says that the outcome is not known.", failure)
@@ -300,15 +289,7 @@ class Purchase:
 
 def settle(store: RecordStore, record: Record, view: Generation) -> tuple[Decision, Record]:
     """Write down APIMart's final word, and return what it means for the try that waited for it."""
-    decision = judge(record, view)
-    state = record.state
-    if isinstance(decision.error, errors.ContentRejectedError):
-        state = RecordState.REJECTED
-    elif isinstance(decision.error, errors.GenerationFailedError):
-        state = RecordState.FAILED
-    record = record.but(
-        state=state, cost_usd=view.cost_usd, completed_at=view.completed_at, note=note_of(view.error_message)
-    )
+    decision, record = settled(record, view)
     keep(store, record)
     return decision, record
 

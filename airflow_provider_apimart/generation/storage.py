@@ -330,6 +330,15 @@ def read_small(target: Target, limit: int) -> bytes | None:
             return None
 
 
+def read_whole(target: Target) -> bytes:
+    """Return all of a file that has to be there.
+
+    :raises LandingError: when it is not, or the storage does not answer.
+    """
+    with storage_errors(target, "read"):
+        return cast(bytes, target.fs.cat_file(target.path))
+
+
 def stored_size(target: Target) -> int | None:
     """Return the size of a stored file, or ``None`` when there is no such file."""
     with storage_errors(target, "read"):

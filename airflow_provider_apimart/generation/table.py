@@ -189,8 +189,13 @@ def read_rows(
             f"{', '.join(map(repr, columns.seen)) or 'none'}. Nothing was submitted"
         )
     if problems:
-        raise TableError(_text(name, count, problems), tuple(problems))
+        raise table_error(name, count, problems)
     return rows
+
+
+def table_error(name: str, count: int, problems: list[RowProblem]) -> TableError:
+    """Return the error that tells all problems of a table of ``count`` rows."""
+    return TableError(_text(name, count, problems), tuple(problems))
 
 
 def duplicates(rows: Iterable[Row]) -> list[Row]:

@@ -46,10 +46,15 @@ def read_images(request: VeoRequest) -> Mapping[str, LocalImage]:
 
     :raises InvalidParameterError: for a file that is missing, too large or not an image.
     """
-    return {name: _read_image(name, path, request) for name, path in request.local_images.items()}
+    return {name: read_image(name, path, request) for name, path in request.local_images.items()}
 
 
-def _read_image(name: str, path: str, request: VeoRequest) -> LocalImage:
+def read_image(name: str, path: str, request: VeoRequest) -> LocalImage:
+    """Read and check one frame.
+
+    :raises InvalidParameterError: for a file that is missing, too large or not an image.
+    :raises StorageReadError: where the storage cannot be reached just now.
+    """
     try:
         with ObjectStoragePath(path).open("rb") as file:  # type: ignore[no-untyped-call]
             # One byte over the limit is enough to know that it is over.

@@ -79,6 +79,13 @@ def label_problems(value: Any) -> list[FieldProblem]:
     return [FieldProblem("labels", value, "allowed: a dict with text keys, or None")]
 
 
+def truth_of(value: Any) -> bool | None:
+    """Return a truth value, also from a template's text; ``None`` for anything else."""
+    if isinstance(value, str):
+        return {"true": True, "false": False}.get(value.strip().lower())
+    return value if isinstance(value, bool) else None
+
+
 def output_problems(value: Any) -> list[FieldProblem]:
     """Return what can be said against an output path without looking at the storage."""
     if value is None or (isinstance(value, (os.PathLike, ObjectStoragePath)) and str(value)):

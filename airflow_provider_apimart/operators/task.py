@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-import airflow_provider_apimart
 from airflow_provider_apimart._compat import AirflowFailException
 from airflow_provider_apimart.client.client import ApimartClient
 from airflow_provider_apimart.client.errors import ApimartError, GenerationParkedError
 from airflow_provider_apimart.client.models import Generation, VeoRequest
-from airflow_provider_apimart.generation import report
+from airflow_provider_apimart.generation import delivery, report
 from airflow_provider_apimart.generation.identity import Identity
 from airflow_provider_apimart.generation.record import Record, RecordState, RecordStore
 
@@ -89,20 +88,8 @@ def provenance_of(
     labels: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Return how a video was made, for its sidecar. Holds no secret and no URL of the video."""
-    ti = context["ti"]
-    return {
-        **({"labels": dict(labels)} if labels else {}),
-        "generation_id": record.generation_id,
-        "idempotency_key": record.idempotency_key,
-        "request": request.model_dump(mode="json", exclude_none=True),
-        "model": record.model,
-        "seed": request.seed,
-        "cost_usd": record.cost_usd,
-        "submitted_at": report.iso(record.submitted_at),
-        "completed_at": report.iso(record.completed_at),
-        "airflow": {**identity_of(context).place, "try_number": getattr(ti, "try_number", None)},
-        "provider": f"airflow-provider-apimart {airflow_provider_apimart.__version__}",
-    }
+    airflow = {**identity_of(context).place, "try_number": getattr(context["ti"], "try_number", None)}
+    return delivery.provenance_of(record, request, airflow, labels)
 
 
 @contextmanager

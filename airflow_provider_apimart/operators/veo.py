@@ -401,3 +401,12 @@ class VeoGenerateOperator(BaseOperator):
         videos = view.videos if view else ()
         self.video_url = videos[0].url if videos else None
         return report.result(record, videos, landed)
+
+
+def __getattr__(name: str) -> Any:
+    # The batch lives in files of its own; this is where users look for it, and who does not use it does not load it.
+    if name == "VeoGenerateBatchOperator":
+        from airflow_provider_apimart.operators.batch import VeoGenerateBatchOperator
+
+        return VeoGenerateBatchOperator
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -133,3 +133,12 @@ class VeoGenerationTrigger(BaseTrigger):
 def _spread(generation_id: str) -> float:
     """Return a number from 0 to 1 that is this generation's own, so that many triggers do not poll in step."""
     return hashlib.sha256(generation_id.encode("utf-8", "replace")).digest()[0] / 255
+
+
+def __getattr__(name: str) -> Any:
+    # The batch lives in files of its own; this is where users look for it, and who does not use it does not load it.
+    if name == "VeoBatchTrigger":
+        from airflow_provider_apimart.triggers.batch import VeoBatchTrigger
+
+        return VeoBatchTrigger
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

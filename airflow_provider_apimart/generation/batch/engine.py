@@ -1,0 +1,343 @@
+"""The engine of a batch: at most so many generations at once, at most so many requests a minute, each row paid once.
+
+Why it never pays twice:
+
+1. A row's key is computed from who asks and what for (:func:`.identity.idempotency_key`), so any later process computes
+   it again.
+2. A row is submitted after its intent is durable in the journal, with the frames' uploads that its body names.
+3. Whatever a submission leaves unknown is sent again, identical, under the same key; only APIMart's own failure gives a
+   row its next number.
+4. What to do with a row that an earlier process has begun is decided by :func:`.decide.decide`, as for a single one.
+
+One coroutine holds all rows that wait, in heaps; tasks exist only for the requests that are under way (a few), for the
+videos that are being landed (a few) and for the journal. It blocks nothing: files and folders are the crew's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Protocol
+
+from airflow_provider_apimart.client.errors import ApimartError
+from airflow_provider_apimart.client.models import Video
+from airflow_provider_apimart.client.request import ModelRules
+from airflow_provider_apimart.client.settings import Settings
+from airflow_provider_apimart.generation.batch.flusher import Flusher
+from airflow_provider_apimart.generation.batch.journal import JournalWriter
+from airflow_provider_apimart.generation.batch.pace import Pace
+from airflow_provider_apimart.generation.batch.plan import Plan, PlannedRow
+from airflow_provider_apimart.generation.batch.progress import Progress
+from airflow_provider_apimart.generation.batch.resume import begin
+from airflow_provider_apimart.generation.batch.states import Outcome, line_of
+from airflow_provider_apimart.generation.batch.steps import Stop, StopKind
+from airflow_provider_apimart.generation.batch.submission import prepare, submit
+from airflow_provider_apimart.generation.batch.waiting import ask, bring_home
+from airflow_provider_apimart.generation.batch.wire import Wire
+from airflow_provider_apimart.generation.batch.work import Active, Due, Todo
+from airflow_provider_apimart.generation.images import LocalImage
+from airflow_provider_apimart.generation.record import LandedVideo, Record, RecordState
+
+#: Requests that are under way at once; the client has as many connections.
+MAX_REQUESTS = 16
+#: Videos that are being landed at once.
+MAX_LANDINGS = 8
+#: Finished generations that may wait for landing before no more are submitted.
+LANDING_BACKLOG = 200
+#: Intents that are written together, and how many are written ahead of their turn.
+GROUP, AHEAD = 50, 16
+#: An intent that was written ahead and not used for so long is written again, for its key's life counts from it.
+STALE_SECONDS = 600.0
+
+
+class Hands(Protocol):
+    """Who does the blocking work; see :class:`.crew.Crew`."""
+
+    async def offload(self, function: Callable[..., Any], *args: Any) -> Any:
+        """Run something short off the loop."""
+        ...
+
+    async def land(
+        self, settings: Settings, record: Record, row: PlannedRow, videos: tuple[Video, ...]
+    ) -> tuple[LandedVideo, ...]:
+        """Land videos."""
+        ...
+
+    async def image(self, name: str, path: str, rules: ModelRules | None) -> LocalImage:
+        """Read a frame."""
+        ...
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How a run of the engine ended.
+
+    :param left: rows that were not begun, or of which nothing was done.
+    """
+
+    stop: Stop | None
+    outcomes: dict[str, int]
+    left: int
+    spent_usd: float
+
+
+class Engine:
+    """Works a plan off. Used once.
+
+    :param hands: does the blocking work.
+    :param wire: the way to APIMart.
+    :param log: where progress and trouble are told.
+    :param now: tells the time in unix seconds.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        *,
+        hands: Hands,
+        wire: Wire,
+        writer: JournalWriter,
+        log: logging.Logger | Any,
+        now: Callable[[], float],
+    ) -> None:
+        self.plan = plan
+        self.rules = plan.index.rules
+        self.hands = hands
+        self.wire = wire
+        wire.on_pause = self._say_pause
+        self.log = log
+        self.now = now
+        self.journal = Flusher(writer, hands.offload)
+        self.pace = Pace(plan.index.median_seconds, self.rules.poll_interval)
+        self.progress = Progress(len(plan.index.slots), now())
+        self.todo: deque[Todo] = deque()
+        self.ready: deque[Active] = deque()
+        self.resends, self.polls, self.landings = Due(), Due(), Due()
+        self.in_flight: set[Active] = set()
+        self.stop: Stop | None = None
+        self.left = 0
+        self.account: str | None = None
+        self.uploads: dict[str, tuple[str, float]] = {}
+        self.upload_locks: dict[str, asyncio.Lock] = {}
+        self.lost_landings = 0
+        self._committed_usd = 0.0
+        self._requests: set[asyncio.Task[None]] = set()
+        self._landing: set[asyncio.Task[None]] = set()
+        self._preparing: asyncio.Task[None] | None = None
+        self._crash: BaseException | None = None
+        self._wake = asyncio.Event()
+        self._polled_last = False
+
+    # --- the loop ------------------------------------------------------------------------------------------------
+
+    async def run(self) -> Ending:
+        """Work until every row has an outcome, or until nothing more may be paid and what runs has ended."""
+        flushing = asyncio.create_task(self.journal.run())
+        try:
+            await begin(self)
+            while not self._finished():
+                if self._crash is not None:
+                    raise self._crash
+                self._launch()
+                self._prepare()
+                self._say()
+                await self._pause()
+            if self._crash is not None:
+                raise self._crash
+            self._say(last=True)
+        finally:
+            await self._close(flushing)
+        outcomes = {str(outcome): count for outcome, count in self.progress.outcomes.items()}
+        return Ending(self.stop, outcomes, self.left, round(self.progress.spent_usd, 6))
+
+    def _finished(self) -> bool:
+        waiting = (self.todo, self.ready, self.resends, self.polls, self.landings, self._requests, self._landing)
+        return self._preparing is None and not any(len(one) for one in waiting)
+
+    async def _close(self, flushing: asyncio.Task[None]) -> None:
+        tasks = [*self._requests, *self._landing, *filter(None, [self._preparing])]
+        for task in (*tasks, flushing):
+            task.cancel()
+        await asyncio.gather(*tasks, flushing, return_exceptions=True)
+        try:
+            # What is known of money must reach the journal though this very task is being cancelled.
+            await asyncio.shield(self.journal.aclose())
+        finally:
+            await self.wire.aclose()
+
+    def _launch(self) -> None:
+        """Start what is due, as far as the gate lets it pass."""
+        now = self.now()
+        while len(self._requests) < MAX_REQUESTS and self.wire.gate.wait(now) <= 0:
+            work = self._next_request(now)
+            if work is None:
+                break
+            self.wire.gate.take(now)
+            self._start(self._requests, work)
+        while len(self._landing) < MAX_LANDINGS and (active := self.landings.pop(now)) is not None:
+            self._start(self._landing, bring_home(self, active))
+
+    def _next_request(self, now: float) -> Coroutine[Any, Any, None] | None:
+        # What may be paid for comes first. Then submissions and questions take turns, so that neither starves.
+        if (active := self.resends.pop(now)) is not None:
+            return submit(self, active)
+        if not self._polled_last and (active := self.polls.pop(now)) is not None:
+            self._polled_last = True
+            return ask(self, active)
+        self._polled_last = False
+        if (active := self._next_ready(now)) is not None:
+            return submit(self, active)
+        active = self.polls.pop(now)
+        return None if active is None else ask(self, active)
+
+    def _next_ready(self, now: float) -> Active | None:
+        while self.ready and len(self.in_flight) < self.rules.max_in_flight:
+            active = self.ready.popleft()
+            if now - active.record.intent_at.timestamp() < STALE_SECONDS:
+                self.in_flight.add(active)
+                return active
+            self._give_back(active)
+            self.todo.appendleft(Todo(active.row.position, active.record.epoch, active.record.number))
+        return None
+
+    def _prepare(self) -> None:
+        """Have the next intents written, if there is room for them."""
+        if self._preparing is not None or not self.todo or self.stop is not None:
+            return
+        if len(self.landings) + len(self._landing) > max(LANDING_BACKLOG, self.rules.max_in_flight):
+            return
+        # Where the outcome of a submission is never asked for again, nothing that was not sent may look as if it was.
+        ahead = min(AHEAD, self.rules.max_in_flight) if self.rules.on_unknown_submit == "resend" else 0
+        room = self.rules.max_in_flight + ahead - len(self.in_flight) - len(self.ready)
+        if room > 0:
+            self._preparing = asyncio.create_task(prepare(self, min(room, GROUP)))
+            self._preparing.add_done_callback(self._prepared)
+
+    def _prepared(self, task: asyncio.Task[None]) -> None:
+        self._preparing = None
+        self._ended(task)
+
+    def _start(self, group: set[asyncio.Task[None]], work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        group.add(task)
+        task.add_done_callback(group.discard)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._crash = self._crash or error
+        self._wake.set()
+
+    async def _pause(self) -> None:
+        """Wait until something is due or a task has ended."""
+        now = self.now()
+        waits = [self.progress.due(now)]
+        if len(self._requests) < MAX_REQUESTS:
+            gate = self.wire.gate.wait(now)
+            waits += [max(gate, heap.heap[0][0] - now) for heap in (self.resends, self.polls) if heap]
+            if self.ready and len(self.in_flight) < self.rules.max_in_flight:
+                waits.append(gate)
+        if self.landings and len(self._landing) < MAX_LANDINGS:
+            waits.append(self.landings.heap[0][0] - now)
+        timer = asyncio.get_running_loop().call_later(max(0.0, min(waits)), self._wake.set)
+        await self._wake.wait()
+        timer.cancel()
+        self._wake.clear()
+
+    def _say(self, *, last: bool = False) -> None:
+        now = self.now()
+        if last or self.progress.due(now) <= 0:
+            self.progress.running = len(self.in_flight)
+            self.progress.landing = len(self.landings) + len(self._landing)
+            self.log.info("%s", self.progress.line(now))
+
+    def _say_pause(self, error: ApimartError) -> None:
+        gate, now = self.wire.gate, self.now()
+        # The 1st, 2nd, 4th, 8th…: told, but not over and over.
+        if gate.cuts & (gate.cuts - 1) == 0:
+            self.log.warning(
+                "APIMart asks for a pause (%s): nothing is asked for %.0f s, and then at most %.0f requests a minute.",
+                error,
+                gate.wait(now),
+                gate.rate(now) * 60,
+            )
+
+    # --- what the steps tell the engine --------------------------------------------------------------------------
+
+    def utc(self) -> datetime:
+        """Return the time as a datetime."""
+        return datetime.fromtimestamp(self.now(), tz=UTC)
+
+    def deadline(self, active: Active) -> float:
+        """Return when the wait for a row ends: absolute, counted from its submission."""
+        return active.submitted + self.rules.timeout_seconds
+
+    def note(self, active: Active, **more: Any) -> None:
+        """Write down how a row stands."""
+        self.journal.add(line_of(active.slot, active.record, self.now(), **more))
+
+    def estimated(self, position: int) -> float:
+        """Return what a row is expected to cost; 0 where that is not known."""
+        return self.plan.index.estimates[position] or 0.0
+
+    def commit_money(self, active: Active) -> None:
+        """Count a row that is about to be paid for."""
+        self._committed_usd += self.estimated(active.row.position)
+
+    def within_budget(self, position: int, more: float = 0.0) -> bool:
+        """Say whether a row can be paid for without the whole costing more than the user allows."""
+        limit = self.rules.max_cost_usd
+        whole = self.progress.spent_usd + self._committed_usd + self.estimated(position) + more
+        # A hundredth of a cent is the floats' own.
+        return limit is None or whole <= limit + 1e-4
+
+    def _give_back(self, active: Active) -> None:
+        self._committed_usd -= self.estimated(active.row.position)
+
+    def release(self, active: Active, cost_usd: float = 0.0) -> None:
+        """A row's generation has ended at APIMart, or was not made."""
+        self.in_flight.discard(active)
+        self._give_back(active)
+        self.progress.spent_usd += cost_usd
+
+    def end(self, active: Active, outcome: Outcome, *, note: str | None = None, final: bool = False) -> None:
+        """A row has its outcome."""
+        self.note(active, outcome=outcome, note=note, final=final)
+        self.progress.ended(outcome, self.now())
+        if not outcome.good:
+            self._check_failures(outcome, active, note)
+
+    def _check_failures(self, outcome: Outcome, active: Active, note: str | None) -> None:
+        failed, total = self.progress.failed, self.progress.total
+        if self.rules.stop_on_failure and failed > self.rules.max_failed_share * total:
+            why = f"row {active.row.number} is {outcome}{f' ({note})' if note else ''}"
+            text = f'{why}; {failed:,} of {total:,} rows have failed and on_row_failure="stop"'
+            self.stop_submitting(Stop(StopKind.ROW_FAILURE, text, False))
+
+    def stop_submitting(self, stop: Stop) -> None:
+        """Submit no new row. What runs is waited for and landed."""
+        if self.stop is not None:
+            return
+        self.stop = stop
+        self.left += len(self.todo)
+        self.todo.clear()
+        while self.ready:
+            self.leave(self.ready.popleft())
+        self.log.warning(
+            "No more rows are submitted: %s. %d generations run and %d wait to be landed; they are brought home first.",
+            stop.text.rstrip("."),
+            len(self.in_flight),
+            len(self.landings) + len(self._landing),
+        )
+
+    def leave(self, active: Active, note: str | None = None) -> None:
+        """A row of which nothing was done is left for another try."""
+        self._give_back(active)
+        self.in_flight.discard(active)
+        self.left += 1
+        active.record = active.record.but(state=RecordState.REFUSED)
+        self.note(active, note=note)

@@ -1,0 +1,146 @@
+"""The journal of a batch: lines that are only ever added, in storage, linear in the rows.
+
+Each process that writes has files of its own, so no two writers ever touch one file. On a local disk that is one file
+that grows and is flushed to the disk with each group of lines; on any other storage each group is a small object of its
+own, since an object cannot grow. A group that was not written whole was never relied on: what is to be paid for is paid
+after its line is durable.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import secrets
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from airflow_provider_apimart.generation.record import UnreadableRecordError
+from airflow_provider_apimart.generation.storage import (
+    Target,
+    commit_bytes,
+    is_local,
+    local_path,
+    read_whole,
+    storage_errors,
+)
+
+log = logging.getLogger(__name__)
+
+FOLDER = "journal"
+SUFFIX = ".jsonl"
+READERS = 16
+
+
+class JournalWriter:
+    """Adds lines to a journal.
+
+    :param folder: the journal's folder.
+    :param writer: who writes, for people; a random mark makes the name its own.
+    """
+
+    def __init__(self, folder: Target, writer: str) -> None:
+        self._folder = folder
+        self._name = f"{writer}-{secrets.token_hex(6)}"
+        self._segment = 0
+        self._descriptor: int | None = None
+        #: For those who count.
+        self.bytes_written = 0
+        self.writes = 0
+
+    def add(self, lines: Iterable[Mapping[str, Any]]) -> None:
+        """Write lines; they are durable when this returns.
+
+        :raises LandingError: when they are not.
+        """
+        data = b"".join(json.dumps(line, ensure_ascii=True, separators=(",", ":")).encode() + b"\n" for line in lines)
+        if not data:
+            return
+        if is_local(self._folder.fs):
+            self._append(data)
+        else:
+            commit_bytes(self._next_segment(), data, writer=self._name)
+        self.bytes_written += len(data)
+        self.writes += 1
+
+    def close(self) -> None:
+        """Close what is open."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+    def _next_segment(self) -> Target:
+        self._segment += 1
+        return self._folder.child(f"{self._name}-{self._segment:06d}{SUFFIX}")
+
+    def _append(self, data: bytes) -> None:
+        with storage_errors(self._folder, "written"):
+            try:
+                if self._descriptor is None:
+                    self._descriptor = self._open(local_path(self._next_segment()))
+                written = os.write(self._descriptor, data)
+                if written != len(data):
+                    raise OSError(f"{written} of {len(data)} bytes were written")
+                os.fdatasync(self._descriptor)
+            except OSError:
+                # What follows half a line must not stand behind it.
+                self.close()
+                raise
+
+    @staticmethod
+    def _open(path: str) -> int:
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC, 0o666)
+        folder = os.open(os.path.dirname(path), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+        return descriptor
+
+
+def journal_files(folder: Target) -> list[Target]:
+    """Return the files of a journal; none where there is no journal yet."""
+    with storage_errors(folder, "read"):
+        folder.fs.invalidate_cache(folder.path.rstrip("/"))
+        try:
+            found = folder.fs.ls(folder.path.rstrip("/"), detail=False)
+        except FileNotFoundError:
+            return []
+    names = sorted(str(path).rstrip("/").rpartition("/")[2] for path in found)
+    return [folder.child(name) for name in names if name.endswith(SUFFIX) and not name.startswith(".")]
+
+
+def read_journal(folder: Target) -> Iterator[dict[str, Any]]:
+    """Yield all lines of a journal, in no order.
+
+    :raises LandingError: when the storage does not answer: "no line" would mean "nothing was paid".
+    :raises UnreadableRecordError: for a file that no journal writer has written.
+    """
+    files = journal_files(folder)
+    with ThreadPoolExecutor(READERS, thread_name_prefix="apimart-journal") as pool:
+        step = READERS * 8
+        for start in range(0, len(files), step):
+            # A few at a time: a finished batch has megabytes of them.
+            part = files[start : start + step]
+            for target, data in zip(part, pool.map(read_whole, part), strict=True):
+                yield from _lines(target, data)
+
+
+def _lines(target: Target, data: bytes) -> Iterator[dict[str, Any]]:
+    whole, _, rest = data.rpartition(b"\n")
+    if rest:
+        log.info("%s ends in half a line: its writer was killed while it wrote; nothing was relied on it.", target.uri)
+    for number, text in enumerate(whole.splitlines(), start=1):
+        try:
+            line = json.loads(text)
+            if not isinstance(line, dict) or not {"row", "state", "at"} <= set(line):
+                raise ValueError("no line of a journal")
+        except ValueError as error:
+            raise UnreadableRecordError(
+                f"line {number} of {target.uri} cannot be read ({error}). It may tell of a generation that was paid "
+                "for, so nothing was submitted. If it was written by a newer version of the provider, use that "
+                "version; else look for the generation in APIMart's console, then correct or delete the file"
+            ) from None
+        yield line

@@ -1,0 +1,206 @@
+"""The manifest of a batch: one line a row, with what was asked, what became of it, and what it cost.
+
+It is written whole under a hidden name and then committed, so no reader ever sees half. JSONL by default; Parquet with
+pyarrow, where labels and request are JSON text, since tables differ in their columns.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, BinaryIO, Literal
+
+from airflow_provider_apimart.client.errors import ConfigurationError
+from airflow_provider_apimart.generation.batch.plan import Plan, PlannedRow
+from airflow_provider_apimart.generation.batch.states import Ledger, Outcome, RowState
+from airflow_provider_apimart.generation.report import iso
+from airflow_provider_apimart.generation.storage import Target, safe_name, staging, storage_errors
+
+ManifestFormat = Literal["jsonl", "parquet"]
+#: Lines that are held in memory at once.
+GROUP = 1000
+JSON_COLUMNS = ("labels", "request", "videos")
+
+
+@dataclass
+class Totals:
+    """What a manifest amounts to.
+
+    :param hopeless: rows without their videos that no retry can help.
+    """
+
+    rows: int = 0
+    outcomes: Counter[Outcome] = field(default_factory=Counter)
+    cost_usd: float = 0.0
+    estimated_usd: float = 0.0
+    left_usd: float = 0.0
+    hopeless: int = 0
+    errors: list[str] = field(default_factory=list)
+
+    @property
+    def good(self) -> int:
+        """Rows with their videos."""
+        return sum(count for outcome, count in self.outcomes.items() if outcome.good)
+
+    @property
+    def left(self) -> int:
+        """Rows that were not begun."""
+        return self.outcomes[Outcome.LEFT]
+
+    @property
+    def failed(self) -> int:
+        """Rows that ended without their videos."""
+        return self.rows - self.good - self.left
+
+
+def manifest_target(output: Target, plan: Plan, kind: ManifestFormat) -> Target:
+    """Return where a task's manifest goes: the same name in every try."""
+    identity = plan.index.identity
+    index = f"-{identity.map_index}" if identity.map_index >= 0 else ""
+    return output.child(f"manifest-{safe_name(identity.task_id)}-{safe_name(identity.run_id)}{index}.{kind}")
+
+
+def manifest_lines(plan: Plan, ledger: Ledger, totals: Totals) -> Iterator[dict[str, Any]]:
+    """Yield the manifest's lines in the order of the table, and add them up."""
+    twins = plan.twins()
+    shared = {twin.position for twin in twins}
+    parents: dict[int, dict[str, Any]] = {}
+    waiting = iter(twins)
+    twin = next(waiting, None)
+
+    def doubles(before: int | None) -> Iterator[dict[str, Any]]:
+        nonlocal twin
+        while twin is not None and (before is None or twin.number < before):
+            parent = parents[twin.position]
+            good = Outcome(parent["outcome"]).good
+            line = {**parent, "row": twin.number, "labels": dict(twin.labels)}
+            # One video, one price: the row that was paid for carries it.
+            yield {**line, "outcome": str(Outcome.REUSED), "cost_usd": 0.0} if good else {**line, "cost_usd": None}
+            twin = next(waiting, None)
+
+    for row in plan.rows():
+        for line in doubles(row.number):
+            _count(totals, line, None)
+            yield line
+        state = ledger.rows.get(plan.index.slots[row.position])
+        line = _line(plan, row, state)
+        if row.position in shared:
+            parents[row.position] = line
+        _count(totals, line, state)
+        yield line
+    for line in doubles(None):
+        _count(totals, line, None)
+        yield line
+
+
+def _line(plan: Plan, row: PlannedRow, state: RowState | None) -> dict[str, Any]:
+    outcome = state.row_outcome if state else Outcome.LEFT
+    landed = (state.landed or []) if state and outcome.good else []
+    cost = 0.0 if outcome is Outcome.REUSED else state.cost_usd if state else None
+    return {
+        "row": row.number,
+        "outcome": str(outcome),
+        "labels": dict(row.labels),
+        "request": row.request.model_dump(mode="json", exclude_none=True),
+        "generation_id": state.generation_id if state else None,
+        "path": landed[0]["path"] if landed else None,
+        "videos": landed,
+        "cost_usd": cost,
+        "estimated_cost_usd": row.estimated_usd,
+        "submitted_at": _iso(state.submitted_at) if state else None,
+        "completed_at": _iso(state.completed_at) if state else None,
+        "error": state.note if state and not outcome.good else None,
+        "idempotency_key": plan.idempotency_key(row, epoch=state.epoch, number=state.number) if state else None,
+    }
+
+
+def _count(totals: Totals, line: dict[str, Any], state: RowState | None) -> None:
+    outcome = Outcome(line["outcome"])
+    totals.rows += 1
+    totals.outcomes[outcome] += 1
+    totals.cost_usd += line["cost_usd"] or 0.0
+    totals.estimated_usd += line["estimated_cost_usd"] or 0.0 if state is not None else 0.0
+    if outcome is Outcome.LEFT:
+        totals.left_usd += line["estimated_cost_usd"] or 0.0
+    elif not outcome.good:
+        totals.hopeless += bool(state and state.final) or outcome is Outcome.REJECTED
+        if len(totals.errors) < 3:
+            totals.errors.append(f"row {line['row']} {outcome}: {line['error'] or 'no reason given'}")
+
+
+def _iso(seconds: float | None) -> str | None:
+    return None if seconds is None else iso(datetime.fromtimestamp(seconds, tz=UTC))
+
+
+def write_manifest(target: Target, lines: Iterable[dict[str, Any]], kind: ManifestFormat) -> None:
+    """Write a manifest so that a reader sees all of it or nothing.
+
+    :raises LandingError: when the storage does not take it.
+    """
+    write = _write_parquet if kind == "parquet" else _write_jsonl
+    with staging(target, writer="manifest") as staged:
+        with storage_errors(target, "written"):
+            write(staged.file, lines)
+        staged.commit(target)
+
+
+def _write_jsonl(file: BinaryIO, lines: Iterable[dict[str, Any]]) -> None:
+    group: list[bytes] = []
+    for line in lines:
+        group.append(json.dumps(line, ensure_ascii=False, separators=(",", ":")).encode() + b"\n")
+        if len(group) >= GROUP:
+            file.write(b"".join(group))
+            group.clear()
+    file.write(b"".join(group))
+
+
+def _write_parquet(file: BinaryIO, lines: Iterable[dict[str, Any]]) -> None:
+    import pyarrow
+    from pyarrow import parquet
+
+    text, number = pyarrow.string(), pyarrow.float64()
+    schema = pyarrow.schema(
+        [
+            ("row", pyarrow.int64()),
+            *((name, text) for name in ("outcome", "labels", "request", "generation_id", "path", "videos")),
+            ("cost_usd", number),
+            ("estimated_cost_usd", number),
+            *((name, text) for name in ("submitted_at", "completed_at", "error", "idempotency_key")),
+        ]
+    )
+    with parquet.ParquetWriter(file, schema) as writer:
+        group: list[dict[str, Any]] = []
+        for line in lines:
+            packed = {name: json.dumps(line[name], ensure_ascii=False) for name in JSON_COLUMNS}
+            group.append({**line, **packed})
+            if len(group) >= GROUP:
+                writer.write_table(pyarrow.Table.from_pylist(group, schema=schema))
+                group.clear()
+        writer.write_table(pyarrow.Table.from_pylist(group, schema=schema))
+
+
+def check_format(kind: str) -> None:
+    """Find out before anything is paid whether a manifest of this kind could be written."""
+    if kind == "parquet":
+        try:
+            import pyarrow.parquet  # noqa: F401
+        except ImportError as error:
+            raise ConfigurationError(
+                "manifest_format='parquet' needs pyarrow: pip install 'airflow-provider-apimart[parquet]'"
+            ) from error
+
+
+def read_lines(file: BinaryIO, kind: ManifestFormat) -> Iterator[dict[str, Any]]:
+    """Yield the lines of a manifest."""
+    if kind == "parquet":
+        from pyarrow import parquet
+
+        for batch in parquet.ParquetFile(file).iter_batches(batch_size=GROUP):
+            for line in batch.to_pylist():
+                yield {**line, **{name: json.loads(line[name]) for name in JSON_COLUMNS}}
+    else:
+        for text in file:
+            yield json.loads(text)

@@ -1,0 +1,287 @@
+"""The plan of a batch: its rows and its rules, written to storage by the worker and never changed.
+
+Rows are kept in chunks, so that nobody has to hold the prompts of all of them; what every reader needs of all rows (who
+they are, what they will cost) is in one small index. A plan's name is a hash of its content: a retry of the same table
+finds it there, and a changed table gets a plan of its own, beside that of a trigger that is still at work.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+from airflow_provider_apimart.client.errors import ConfigurationError
+from airflow_provider_apimart.client.request import VeoRequest
+from airflow_provider_apimart.generation.batch.journal import FOLDER as JOURNAL_FOLDER
+from airflow_provider_apimart.generation.decide import OnClear, OnUnknownSubmit
+from airflow_provider_apimart.generation.identity import Identity, fingerprint, idempotency_key
+from airflow_provider_apimart.generation.storage import Target, commit_bytes, read_whole, stored_size
+
+VERSION = 1
+STATE_FOLDER = ".apimart-batch"
+CHUNK_ROWS = 200
+CHUNK_BYTES = 4 * 1024 * 1024
+CHUNKS_HELD = 4
+TWINS = "twins.jsonl"
+
+
+@dataclass(frozen=True)
+class Rules:
+    """How a batch is worked off.
+
+    :param max_generations: how often a row may fail at APIMart, over all tries so far, before it is given up.
+    :param max_cost_usd: no row is submitted that would bring the whole over it.
+    """
+
+    max_in_flight: int = 20
+    requests_per_minute: float | None = None
+    stop_on_failure: bool = False
+    max_failed_share: float = 0.0
+    timeout_seconds: float = 1800.0
+    poll_interval: float | None = None
+    on_clear: OnClear = "reuse"
+    on_unknown_submit: OnUnknownSubmit = "resend"
+    max_generations: int = 2
+    max_cost_usd: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedRow:
+    """One row as the plan holds it.
+
+    :param position: 0-based, among the rows that are paid for.
+    :param number: the row's number in the table.
+    :param images: SHA-256 of the local frames, by field.
+    """
+
+    position: int
+    number: int
+    key: str
+    fingerprint: str
+    request: VeoRequest
+    labels: Mapping[str, Any]
+    images: Mapping[str, str]
+    estimated_usd: float | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it as plain JSON."""
+        return {
+            "number": self.number,
+            "key": self.key,
+            "fingerprint": self.fingerprint,
+            "request": self.request.model_dump(mode="json", exclude_none=True),
+            "labels": dict(self.labels),
+            "images": dict(self.images),
+            "estimated_usd": self.estimated_usd,
+        }
+
+
+@dataclass(frozen=True)
+class Index:
+    """What is known of all rows without reading them.
+
+    :param slots: of each row, by position.
+    :param estimates: USD of each row, by position.
+    :param medians: seconds that a job of each row takes, usually.
+    :param chunks: how many rows each chunk has.
+    :param twins: how many further rows share the video of one of these.
+    """
+
+    identity: Identity
+    rules: Rules
+    output_uri: str
+    apimart_conn_id: str
+    slots: tuple[str, ...]
+    estimates: tuple[float | None, ...]
+    chunks: tuple[int, ...]
+    median_seconds: float = 75.0
+    twins: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Twin:
+    """A row that asks for what an earlier row asks for, and shares its video.
+
+    :param position: of the row that is paid for.
+    """
+
+    number: int
+    position: int
+    labels: Mapping[str, Any]
+
+
+@dataclass
+class Plan:
+    """A plan in storage.
+
+    :param folder: the plan's own folder.
+    """
+
+    folder: Target
+    index: Index
+    _held: OrderedDict[int, list[PlannedRow]] = field(default_factory=OrderedDict, repr=False)
+
+    @property
+    def journal(self) -> Target:
+        """The folder of the journal, which all plans of this task share."""
+        return self.folder.sibling(JOURNAL_FOLDER)
+
+    def place(self, position: int) -> tuple[int, int]:
+        """Return the chunk of a row, and where the row is in it."""
+        chunk = 0
+        for size in self.index.chunks:
+            if position < size:
+                return chunk, position
+            position -= size
+            chunk += 1
+        raise IndexError(position)
+
+    def held(self, position: int) -> PlannedRow | None:
+        """Return a row if its chunk is in memory."""
+        chunk, offset = self.place(position)
+        rows = self._held.get(chunk)
+        return rows[offset] if rows else None
+
+    def row(self, position: int) -> PlannedRow:
+        """Return a row, reading its chunk where that is not in memory."""
+        chunk, offset = self.place(position)
+        if chunk not in self._held:
+            self._held[chunk] = list(self._read(chunk))
+            while len(self._held) > CHUNKS_HELD:
+                self._held.popitem(last=False)
+        self._held.move_to_end(chunk)
+        return self._held[chunk][offset]
+
+    def rows(self) -> Iterator[PlannedRow]:
+        """Yield all rows, one chunk at a time."""
+        for chunk in range(len(self.index.chunks)):
+            yield from self._read(chunk)
+
+    def twins(self) -> list[Twin]:
+        """Return the rows that share another one's video, in the order of the table."""
+        if not self.index.twins:
+            return []
+        return [Twin(**json.loads(text)) for text in read_whole(self.folder.child(TWINS)).splitlines()]
+
+    def idempotency_key(self, row: PlannedRow, *, epoch: int, number: int) -> str:
+        """Return the key of a row's generation."""
+        return idempotency_key(self.identity_of(row), epoch=epoch, number=number, fingerprint=row.fingerprint)
+
+    def identity_of(self, row: PlannedRow) -> Identity:
+        """Return who asks for a row."""
+        whole = self.index.identity
+        return Identity(whole.dag_id, whole.run_id, whole.task_id, whole.map_index, whole.clear_epoch, row.key)
+
+    def _read(self, chunk: int) -> Iterator[PlannedRow]:
+        start = sum(self.index.chunks[:chunk])
+        for offset, text in enumerate(read_whole(self.folder.child(_chunk_name(chunk))).splitlines()):
+            value = json.loads(text)
+            value["request"] = VeoRequest.model_construct(**value["request"])
+            yield PlannedRow(position=start + offset, **value)
+
+
+def slot_of(key: str, fingerprint: str) -> str:
+    """Return the name of a row in the journal: another key, or another image under the same path, is another slot."""
+    return hashlib.sha256(f"{key} {fingerprint}".encode()).hexdigest()[:24]
+
+
+def row_fingerprint(request: VeoRequest, images: Mapping[str, str]) -> str:
+    """Return the fingerprint of a request, with checksums in the place of local frames."""
+    return fingerprint(request.body({name: f"sha256:{digest}" for name, digest in images.items()}))
+
+
+def state_folder(root: Target, identity: Identity) -> Target:
+    """Return where the plans and the journal of a task are."""
+    return root.child(STATE_FOLDER).child(identity.slug)
+
+
+def write_plan(
+    folder: Target,
+    rows: Iterable[PlannedRow],
+    *,
+    identity: Identity,
+    rules: Rules,
+    output_uri: str,
+    apimart_conn_id: str,
+    median_seconds: float,
+    twins: Sequence[Twin] = (),
+) -> Plan:
+    """Write a plan into a task's state folder, and return it.
+
+    :raises LandingError: when it cannot be written.
+    """
+    chunks: list[bytes] = []
+    sizes, slots, estimates = list[int](), list[str](), list[float | None]()
+    lines, length = list[bytes](), 0
+    digest = hashlib.sha256()
+
+    def close() -> None:
+        nonlocal length
+        if lines:
+            chunks.append(b"".join(lines))
+            sizes.append(len(lines))
+            digest.update(chunks[-1])
+            lines.clear()
+            length = 0
+
+    for row in rows:
+        line = json.dumps(row.as_json(), ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
+        # No line end but ours: bytes.splitlines knows those of ASCII only, and JSON escapes them.
+        if len(lines) >= CHUNK_ROWS or length + len(line) > CHUNK_BYTES:
+            close()
+        lines.append(line)
+        length += len(line)
+        slots.append(slot_of(row.key, row.fingerprint))
+        estimates.append(row.estimated_usd)
+    close()
+    index = Index(
+        identity=identity,
+        rules=rules,
+        output_uri=output_uri,
+        apimart_conn_id=apimart_conn_id,
+        slots=tuple(slots),
+        estimates=tuple(estimates),
+        chunks=tuple(sizes),
+        median_seconds=median_seconds,
+        twins=len(twins),
+    )
+    doubles = b"".join(json.dumps(asdict(twin)).encode() + b"\n" for twin in twins)
+    digest.update(doubles)
+    text = json.dumps({"version": VERSION, **asdict(index)}, separators=(",", ":")).encode()
+    digest.update(text)
+    home = folder.child(f"plan-{digest.hexdigest()[:16]}")
+    plan = Plan(home, index)
+    # The index comes last: where it is, the chunks are.
+    if stored_size(home.child("index.json")) != len(text):
+        for number, chunk in enumerate(chunks):
+            commit_bytes(home.child(_chunk_name(number)), chunk)
+        if twins:
+            commit_bytes(home.child(TWINS), doubles)
+        commit_bytes(home.child("index.json"), text)
+    return plan
+
+
+def read_plan(folder: Target) -> Plan:
+    """Return the plan that was written into ``folder``.
+
+    :raises LandingError: when it cannot be read.
+    """
+    value = json.loads(read_whole(folder.child("index.json")))
+    if value.pop("version", None) != VERSION:
+        raise ConfigurationError(f"{folder.uri} was written by another version of the provider")
+    value["identity"] = Identity(**value["identity"])
+    value["rules"] = Rules(**value["rules"])
+    known = {one.name for one in fields(Index)}
+    lists = ("slots", "estimates", "chunks")
+    values: dict[str, Any] = {
+        name: tuple(one) if name in lists else one for name, one in value.items() if name in known
+    }
+    return Plan(folder, Index(**values))
+
+
+def _chunk_name(number: int) -> str:
+    return f"rows-{number:05d}.jsonl"

@@ -1,0 +1,99 @@
+"""Videos that are there already: this task's own, looked at again, and those of other tasks under the same root.
+
+The journals are the index: a line that says "landed" names the request's fingerprint, so nothing has to be kept twice
+and nothing can disagree.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from airflow_provider_apimart.generation.batch.journal import FOLDER, READERS, JournalWriter, read_journal
+from airflow_provider_apimart.generation.batch.plan import Plan
+from airflow_provider_apimart.generation.batch.states import Ledger
+from airflow_provider_apimart.generation.record import RecordState
+from airflow_provider_apimart.generation.storage import Target, storage_errors, stored_size
+
+Opener = Callable[[str], Target]
+
+
+def note_lost(plan: Plan, ledger: Ledger, writer: JournalWriter, open_target: Opener, now: float) -> int:
+    """Write down which landed rows have lost a file since; returns how many."""
+    slots = [slot for slot, row in ledger.rows.items() if row.state is RecordState.LANDED and not row.lost]
+    lines = []
+    for slot, whole in zip(slots, _whole([ledger.rows[slot].landed or [] for slot in slots], open_target), strict=True):
+        if not whole:
+            row = ledger.rows[slot]
+            line = {"row": slot, "state": "landed", "lost": True, "number": row.number, "epoch": row.epoch, "at": now}
+            lines.append(line)
+    writer.add(lines)
+    ledger.fold(lines)
+    return len(lines)
+
+
+def note_reused(
+    plan: Plan, ledger: Ledger, root: Target, writer: JournalWriter, open_target: Opener, now: float
+) -> int:
+    """Write down which rows need not be paid for, since another run has landed them under ``root``.
+
+    :return: how many.
+    """
+    wanted = {}
+    for row in plan.rows():
+        slot = plan.index.slots[row.position]
+        known = ledger.rows.get(slot)
+        # A generation that was paid for, or may have been, is brought home itself.
+        if known is None or known.state in (RecordState.REFUSED, RecordState.FAILED):
+            wanted[row.fingerprint] = slot
+    if not wanted:
+        return 0
+    found: dict[str, dict[str, Any]] = {}
+    for journal in _other_journals(root, plan):
+        for line in read_journal(journal):
+            if line.get("fingerprint") in wanted and line["state"] == "landed" and line.get("landed"):
+                found.setdefault(line["fingerprint"], line)
+    lines = []
+    for line, whole in zip(found.values(), _whole([one["landed"] for one in found.values()], open_target), strict=True):
+        if whole:
+            slot = wanted[line["fingerprint"]]
+            known = ledger.rows.get(slot)
+            names = ("landed", "fingerprint", "generation_id", "submitted_at", "completed_at")
+            lines.append(
+                {
+                    **{name: line[name] for name in names if name in line},
+                    "row": slot,
+                    "state": "landed",
+                    "reused": True,
+                    "number": known.number if known else 1,
+                    "epoch": known.epoch if known else 0,
+                    "at": now,
+                }
+            )
+    writer.add(lines)
+    ledger.fold(lines)
+    return len(lines)
+
+
+def _other_journals(root: Target, plan: Plan) -> list[Target]:
+    """Return the journals of other tasks under a root; ``root`` is the folder of all state folders."""
+    mine = plan.folder.sibling("").name
+    with storage_errors(root, "read"):
+        root.fs.invalidate_cache(root.path.rstrip("/"))
+        try:
+            found = root.fs.ls(root.path.rstrip("/"), detail=False)
+        except FileNotFoundError:
+            return []
+    names = sorted(str(path).rstrip("/").rpartition("/")[2] for path in found)
+    return [root.child(name).child(FOLDER) for name in names if name != mine and not name.startswith(".")]
+
+
+def _whole(videos: list[list[dict[str, Any]]], open_target: Opener) -> Iterable[bool]:
+    """Say of each list of videos whether all of them are in storage, as long as they were."""
+
+    def there(one: list[dict[str, Any]]) -> bool:
+        return bool(one) and all(stored_size(open_target(video["path"])) == video["bytes"] for video in one)
+
+    with ThreadPoolExecutor(READERS, thread_name_prefix="apimart-look") as pool:
+        return list(pool.map(there, videos))

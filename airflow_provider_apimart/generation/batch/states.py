@@ -1,0 +1,234 @@
+"""What is known of each row of a batch: the lines of the journal, and what all lines together say.
+
+A line tells one step of one row. Lines come from several writers (a try, its trigger, a trigger that was started again)
+and are folded by what they say, not by the order in which they are read: a later generation of a row counts more than
+an earlier one, and of one generation what is further on counts more. So two writers at once, a line that is read twice
+and a folder that is read in any order change nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any
+
+from airflow_provider_apimart.generation.record import LandedVideo, Record, RecordState, note_of
+
+
+class Outcome(StrEnum):
+    """What a row is for its readers."""
+
+    #: Its videos are in storage.
+    LANDED = "landed"
+    #: The same request was landed under the same root before: nothing was paid.
+    REUSED = "reused"
+    #: APIMart reported a failure, as often as the batch lets a row fail. Not charged.
+    FAILED = "failed"
+    #: APIMart refused the content. Not charged.
+    REJECTED = "rejected"
+    #: APIMart refused the request (400 and the like). Not charged.
+    REFUSED = "refused"
+    #: Completed without a video.
+    EMPTY = "empty"
+    #: Not finished by its deadline. It goes on at APIMart, and the next try re-attaches.
+    PARKED = "parked"
+    #: Paid for, but not in storage.
+    UNLANDED = "unlanded"
+    #: Nobody knows whether the submission was carried out.
+    UNKNOWN = "unknown"
+    #: Not begun.
+    LEFT = "left"
+
+    @property
+    def good(self) -> bool:
+        """Whether the row has its videos."""
+        return self in (Outcome.LANDED, Outcome.REUSED)
+
+
+#: How far each state is. "Lost" is a landed row whose file has gone.
+_RANK = {
+    RecordState.INTENT: 1,
+    RecordState.REFUSED: 1,
+    RecordState.SUBMITTED: 2,
+    RecordState.FAILED: 3,
+    RecordState.REJECTED: 3,
+    RecordState.LANDED: 4,
+}
+
+
+@dataclass(slots=True)
+class RowState:
+    """What is known of one row's latest generation. Times are unix seconds.
+
+    :param at: when the line that counts was written.
+    :param outcome: how the row's last run ended, where that is more than its state says.
+    :param final: neither a retry nor a clear can make it better.
+    :param lost: it was landed, but a file of it is gone.
+    :param source: the landed row of another run that stands in for this one.
+    """
+
+    state: RecordState
+    epoch: int
+    number: int
+    at: float
+    intent_at: float | None = None
+    account: str | None = None
+    uploads: dict[str, str] | None = None
+    uploaded_at: float | None = None
+    generation_id: str | None = None
+    submitted_at: float | None = None
+    completed_at: float | None = None
+    cost_usd: float | None = None
+    note: str | None = None
+    outcome: Outcome | None = None
+    final: bool = False
+    lost: bool = False
+    landed: list[dict[str, Any]] | None = None
+    reused: bool = False
+
+    @property
+    def row_outcome(self) -> Outcome:
+        """The outcome, as far as it is known."""
+        match self.state:
+            case RecordState.LANDED if not self.lost:
+                return Outcome.REUSED if self.reused else Outcome.LANDED
+            case RecordState.FAILED:
+                return Outcome.FAILED
+            case RecordState.REJECTED:
+                return Outcome.REJECTED
+            case RecordState.INTENT:
+                return self.outcome or Outcome.UNKNOWN
+            case RecordState.REFUSED:
+                return self.outcome or Outcome.LEFT
+            case _:
+                return self.outcome or (Outcome.UNLANDED if self.lost else Outcome.PARKED)
+
+
+#: Fields of a line that a later line of the same generation adds to.
+_CARRIED = (
+    "intent_at", "account", "uploads", "uploaded_at", "generation_id", "submitted_at", "completed_at", "cost_usd",
+    "landed",
+)  # fmt: skip
+
+
+@dataclass
+class Ledger:
+    """All rows, folded from their lines.
+
+    :param rows: by the row's slot (see :func:`.plan.slot_of`).
+    :param wanted: where given, lines of other rows are passed over.
+    """
+
+    rows: dict[str, RowState] = field(default_factory=dict)
+    wanted: frozenset[str] | None = None
+
+    def fold(self, lines: Iterable[Mapping[str, Any]]) -> Ledger:
+        """Take more lines, in any order."""
+        for line in lines:
+            slot = line["row"]
+            if self.wanted is None or slot in self.wanted:
+                found = self.rows.get(slot)
+                fresh = state_of(line)
+                self.rows[slot] = fresh if found is None else merged(found, fresh)
+        return self
+
+
+def state_of(line: Mapping[str, Any]) -> RowState:
+    """Read one line."""
+    return RowState(
+        state=RecordState(line["state"]),
+        epoch=line.get("epoch", 0),
+        number=line.get("number", 1),
+        at=line["at"],
+        outcome=Outcome(line["outcome"]) if "outcome" in line else None,
+        final=line.get("final", False),
+        lost=line.get("lost", False),
+        reused=line.get("reused", False),
+        note=line.get("note"),
+        **{name: line[name] for name in _CARRIED if name in line},
+    )
+
+
+def merged(one: RowState, other: RowState) -> RowState:
+    """Return what two lines of a row say together; their order does not matter."""
+    old, new = sorted((one, other), key=_weight)
+    if (old.epoch, old.number) == (new.epoch, new.number):
+        for name in _CARRIED:
+            if getattr(new, name) is None:
+                setattr(new, name, getattr(old, name))
+    return new
+
+
+def _weight(row: RowState) -> tuple[Any, ...]:
+    # "Nothing was done" and "about to be sent" take turns under one key; where a clock cannot tell which came last, the
+    # costlier reading counts.
+    return row.epoch, row.number, _RANK[row.state], row.at, row.state is RecordState.INTENT, not row.lost
+
+
+def line_of(
+    slot: str,
+    record: Record,
+    at: float,
+    *,
+    outcome: Outcome | None = None,
+    note: str | None = None,
+    final: bool = False,
+) -> dict[str, Any]:
+    """Return the line that tells how a record stands now."""
+    line: dict[str, Any] = {"row": slot, "state": str(record.state), "number": record.number, "at": round(at, 3)}
+    if record.epoch:
+        line["epoch"] = record.epoch
+    if record.state is RecordState.INTENT:
+        line |= {"intent_at": seconds_of(record.intent_at), "account": record.account}
+        if record.uploads:
+            line |= {"uploads": record.uploads, "uploaded_at": seconds_of(record.uploaded_at)}
+    else:
+        line |= {
+            "generation_id": record.generation_id,
+            "submitted_at": seconds_of(record.submitted_at),
+            "completed_at": seconds_of(record.completed_at),
+            "cost_usd": record.cost_usd,
+        }
+    if record.landed:
+        line |= {"landed": [video.model_dump() for video in record.landed], "fingerprint": record.fingerprint}
+    note = note_of(note) if note is not None else record.note
+    return {
+        **{name: value for name, value in line.items() if value is not None},
+        **({"outcome": str(outcome)} if outcome else {}),
+        **({"note": note} if note else {}),
+        **({"final": True} if final else {}),
+    }
+
+
+def record_of(row: RowState, *, fingerprint: str, idempotency_key: str, model: str, **more: Any) -> Record:
+    """Return the record that a row's lines amount to."""
+    return Record(
+        state=row.state,
+        fingerprint=fingerprint,
+        idempotency_key=idempotency_key,
+        epoch=row.epoch,
+        number=row.number,
+        model=model,
+        account=row.account,
+        uploads=row.uploads or {},
+        uploaded_at=_moment(row.uploaded_at),
+        intent_at=_moment(row.intent_at if row.intent_at is not None else row.at) or datetime.now(UTC),
+        generation_id=row.generation_id,
+        submitted_at=_moment(row.submitted_at),
+        completed_at=_moment(row.completed_at),
+        cost_usd=row.cost_usd,
+        note=row.note,
+        landed=tuple(LandedVideo.model_validate(video) for video in row.landed or ()),
+        **more,
+    )
+
+
+def seconds_of(moment: datetime | None) -> float | None:
+    """Return a time as unix seconds."""
+    return None if moment is None else round(moment.timestamp(), 3)
+
+
+def _moment(seconds: float | None) -> datetime | None:
+    return None if seconds is None else datetime.fromtimestamp(seconds, tz=UTC)

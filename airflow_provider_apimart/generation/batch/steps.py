@@ -1,0 +1,116 @@
+"""What an error means for a row of a batch, and for the batch. Pure: the engine does what is said here.
+
+An error of a paid call is one of four things: passing (the identical request goes again under the same key), the row's
+own (it ends, the others go on), the batch's (no more submissions; what runs is waited for and landed), or the account's
+pause (a 429). What it leaves unknown is never called a failure.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from airflow_provider_apimart.client import errors
+from airflow_provider_apimart.client.errors import ApimartError, Charge
+from airflow_provider_apimart.generation.batch.states import Outcome
+from airflow_provider_apimart.generation.transitions import nothing_was_done
+
+LONGEST_WAIT_SECONDS = 60.0
+LANDING_TRIES = 4
+LANDING_WAITS = (2.0, 10.0, 30.0)
+#: So many videos in a row that could not be landed say that the storage takes none; nothing more is paid for then.
+LANDINGS_LOST = 8
+
+
+class StopKind(StrEnum):
+    """Why a batch stops submitting before its last row."""
+
+    BALANCE = "balance"
+    CREDENTIALS = "credentials"
+    CONNECTION = "connection"
+    ROW_FAILURE = "row_failure"
+    BUDGET = "budget"
+    STORAGE = "storage"
+    NO_ANSWER = "no_answer"
+
+
+@dataclass(frozen=True)
+class Stop:
+    """The end of submissions.
+
+    :param final: a retry without a person's help would end the same way.
+    """
+
+    kind: StopKind
+    text: str
+    final: bool
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What to do with a row whose submission failed.
+
+    :param again_after: send it again after so many seconds; ``None`` ends it.
+    :param pause: the account is to be left alone (``Retry-After``, or as the gate says).
+    :param outcome: how it ended.
+    :param undone: nothing was done, so it can be sent anew some day.
+    :param stop: nothing more is submitted.
+    """
+
+    again_after: float | None = None
+    pause: bool = False
+    outcome: Outcome = Outcome.LEFT
+    final: bool = False
+    undone: bool = False
+    stop: Stop | None = None
+
+
+def is_doubt(error: ApimartError) -> bool:
+    """Say whether the request of a submission that failed may have been carried out."""
+    # "In progress" refuses this attempt only: another request under the key is being carried out.
+    return error.charge is Charge.UNKNOWN or isinstance(error, errors.IdempotencyInProgressError)
+
+
+def after_submission(
+    error: ApimartError, *, doubtful: bool, failures: int, given_up: bool, resend_unknown: bool
+) -> Verdict:
+    """Return what a submission's error means.
+
+    :param doubtful: this attempt, or one before it under the same key, may have been carried out.
+    :param failures: attempts that have failed in a row, this one included.
+    :param given_up: it has been tried for as long as a row is tried.
+    """
+    undone = nothing_was_done(error, doubtful=doubtful)
+    unknown = Outcome.LEFT if undone else Outcome.UNKNOWN
+    if doubtful and not resend_unknown:
+        return Verdict(outcome=Outcome.UNKNOWN, final=True)
+    if isinstance(error, errors.RateLimitError):
+        return Verdict(again_after=0.0, pause=True)
+    if isinstance(error, (errors.IdempotencyIndeterminateError, errors.IdempotencyKeyReusedError)):
+        return Verdict(outcome=Outcome.UNKNOWN, final=True)
+    if stop := stop_of(error):
+        return Verdict(outcome=unknown, undone=undone, stop=stop)
+    if error.terminal:
+        return Verdict(outcome=Outcome.REFUSED if undone else Outcome.UNKNOWN, undone=undone, final=True)
+    if given_up:
+        stop = Stop(StopKind.NO_ANSWER, f"APIMart has not taken a submission for too long: {error}", False)
+        return Verdict(outcome=unknown, undone=undone, stop=stop)
+    return Verdict(again_after=wait_after(error, failures))
+
+
+def stop_of(error: ApimartError) -> Stop | None:
+    """Return the end of submissions where an error would meet every row."""
+    if isinstance(error, errors.InsufficientBalanceError):
+        return Stop(StopKind.BALANCE, str(error), True)
+    if isinstance(error, (errors.AuthenticationError, errors.PermissionDeniedError)):
+        return Stop(StopKind.CREDENTIALS, str(error), True)
+    if isinstance(error, (errors.ConfigurationError, errors.NotFoundError, errors.RedirectError)):
+        return Stop(StopKind.CONNECTION, str(error), True)
+    return None
+
+
+def wait_after(error: ApimartError, failures: int) -> float:
+    """Return the seconds until a call is repeated after the ``failures``-th error in a row."""
+    if error.retry_after_seconds is not None:
+        return min(5 * LONGEST_WAIT_SECONDS, max(0.1, error.retry_after_seconds))
+    return min(LONGEST_WAIT_SECONDS, 0.5 * 2.0 ** min(failures - 1, 10))

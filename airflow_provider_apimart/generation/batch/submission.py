@@ -1,0 +1,255 @@
+"""A row's way to its generation: upload, intent, paid call. See ``engine.py`` for why a row is paid for once."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from airflow_provider_apimart.client import errors, protocol
+from airflow_provider_apimart.client.errors import ApimartError
+from airflow_provider_apimart.generation import transitions
+from airflow_provider_apimart.generation.batch import steps
+from airflow_provider_apimart.generation.batch.plan import PlannedRow
+from airflow_provider_apimart.generation.batch.states import Outcome, line_of
+from airflow_provider_apimart.generation.batch.steps import Stop, StopKind
+from airflow_provider_apimart.generation.batch.waiting import wait_for
+from airflow_provider_apimart.generation.batch.work import Active, Todo
+from airflow_provider_apimart.generation.identity import account_mark
+from airflow_provider_apimart.generation.purchase import UPLOAD_LIFE
+from airflow_provider_apimart.generation.record import (
+    MAX_MODEL_LENGTH,
+    MAX_PATH_LENGTH,
+    MAX_UPLOAD_URL_LENGTH,
+    Record,
+    RecordState,
+    clipped,
+)
+
+if TYPE_CHECKING:
+    from airflow_provider_apimart.generation.batch.engine import Engine
+
+UPLOAD_TRIES = 5
+#: How often, and how far apart, the journal is tried before nothing more is submitted.
+JOURNAL_WAITS = (1.0, 5.0, 15.0, 30.0)
+UPLOADS_AT_ONCE = 4
+
+
+async def prepare(engine: Engine, count: int) -> None:
+    """Write down the intents of the next rows, in one group; then they may be submitted."""
+    todos = await _next_todos(engine, count)
+    if not todos:
+        return
+    try:
+        client = await engine.wire.client()
+    except ApimartError as error:
+        _put_back(engine, todos)
+        engine.stop_submitting(steps.stop_of(error) or Stop(StopKind.CONNECTION, str(error), error.terminal))
+        return
+    engine.account = account_mark(client.settings.base_url, client.settings.api_key)
+    rows = [await _row(engine, todo.position) for todo in todos]
+    limit = asyncio.Semaphore(UPLOADS_AT_ONCE)
+    uploads = await asyncio.gather(*(_uploads(engine, row, limit) for row in rows))
+    group: list[Active] = []
+    for todo, row, uploaded in zip(todos, rows, uploads, strict=True):
+        active = Active(row, engine.plan.index.slots[row.position], _intent(engine, todo, row, {}))
+        engine.commit_money(active)
+        if isinstance(uploaded, ApimartError):
+            _upload_failed(engine, active, uploaded)
+            continue
+        active.record = _intent(engine, todo, row, uploaded)
+        group.append(active)
+    if group and await _write(engine, group) and engine.stop is None:
+        engine.ready.extend(group)
+    else:
+        for active in group:
+            engine.leave(active)
+
+
+async def _row(engine: Engine, position: int) -> PlannedRow:
+    held = engine.plan.held(position)
+    if held is None:
+        # Its chunk is read off the loop.
+        held = await engine.hands.offload(engine.plan.row, position)
+    return held
+
+
+async def _next_todos(engine: Engine, count: int) -> list[Todo]:
+    todos: list[Todo] = []
+    more = 0.0
+    while engine.todo and len(todos) < count:
+        position = engine.todo[0].position
+        if not engine.within_budget(position, more):
+            if not todos and not engine.in_flight and not engine.ready:
+                rules = engine.rules
+                text = f"max_cost_usd={rules.max_cost_usd:g} is used up: {engine.progress.spent_usd:.2f} USD are spent"
+                engine.stop_submitting(Stop(StopKind.BUDGET, text, True))
+            elif not todos:
+                # What runs may turn out cheaper than estimated; until then there is no room.
+                await asyncio.sleep(1.0)
+            break
+        more += engine.estimated(position)
+        todos.append(engine.todo.popleft())
+    return todos
+
+
+def _put_back(engine: Engine, todos: list[Todo]) -> None:
+    engine.todo.extendleft(reversed(todos))
+
+
+def _intent(engine: Engine, todo: Todo, row: PlannedRow, uploaded: dict[str, tuple[str, float]]) -> Record:
+    key = engine.plan.idempotency_key(row, epoch=todo.epoch, number=todo.number)
+    oldest = min((at for _, at in uploaded.values()), default=None)
+    return Record(
+        state=RecordState.INTENT,
+        fingerprint=row.fingerprint,
+        idempotency_key=key,
+        epoch=todo.epoch,
+        number=todo.number,
+        model=clipped(row.request.model, MAX_MODEL_LENGTH),
+        account=engine.account,
+        uploads={name: url for name, (url, _) in uploaded.items()},
+        uploaded_at=None if oldest is None else datetime.fromtimestamp(oldest, tz=UTC),
+        intent_at=engine.utc(),
+        asked_by=engine.plan.identity_of(row).place,
+        output_path=clipped(engine.plan.index.output_uri, MAX_PATH_LENGTH),
+        apimart_conn_id=engine.plan.index.apimart_conn_id,
+    )
+
+
+async def _write(engine: Engine, group: list[Active]) -> bool:
+    """Make the intents durable; say whether they are."""
+    for active in group:
+        engine.journal.add(line_of(active.slot, active.record, engine.now()))
+    for wait in (*JOURNAL_WAITS, None):
+        try:
+            await engine.journal.flush()
+            return True
+        except ApimartError as error:
+            if wait is None:
+                text = f"the journal cannot be written, and nothing is paid for without it: {error}"
+                engine.stop_submitting(Stop(StopKind.STORAGE, text, False))
+                return False
+            engine.log.warning("The journal could not be written (%s); trying again in %g s.", error, wait)
+        await asyncio.sleep(wait)
+    return False
+
+
+# --- frames ------------------------------------------------------------------------------------------------------
+
+
+async def _uploads(
+    engine: Engine, row: PlannedRow, limit: asyncio.Semaphore
+) -> dict[str, tuple[str, float]] | ApimartError:
+    """Return the URLs of a row's local frames and when they were uploaded, or the error that ends it."""
+    found: dict[str, tuple[str, float]] = {}
+    try:
+        for name, path in row.request.local_images.items():
+            digest = row.images[name]
+            # Rows that share a frame wait for its one upload.
+            async with engine.upload_locks.setdefault(digest, asyncio.Lock()), limit:
+                known = engine.uploads.get(digest)
+                if known is None or engine.now() - known[1] > UPLOAD_LIFE.total_seconds():
+                    known = engine.uploads[digest] = await _upload(engine, row, name, path, digest)
+            found[name] = known
+    except ApimartError as error:
+        return error
+    return found
+
+
+async def _upload(engine: Engine, row: PlannedRow, name: str, path: str, digest: str) -> tuple[str, float]:
+    image = await engine.hands.image(name, path, row.request.rules)
+    if image.sha256 != digest:
+        raise errors.LandingError(f"{name}={path!r} has changed since the table was checked")
+    for failures in range(1, UPLOAD_TRIES + 1):
+        await engine.wire.admit()
+        try:
+            at = engine.now()
+            answer = await engine.wire.send(
+                lambda settings: protocol.upload(image.filename, image.content, image.content_type)
+            )
+        except ApimartError as error:
+            error.charge = errors.Charge.NO
+            if error.terminal or failures == UPLOAD_TRIES:
+                raise
+            await asyncio.sleep(steps.wait_after(error, failures))
+        else:
+            if len(answer.url) > MAX_UPLOAD_URL_LENGTH:
+                raise errors.ResponseError(f"APIMart's upload answer holds a URL of {len(answer.url)} characters")
+            return answer.url, at
+    raise AssertionError("the last try returns or raises")
+
+
+def _upload_failed(engine: Engine, active: Active, error: ApimartError) -> None:
+    engine.release(active)
+    if stop := steps.stop_of(error):
+        engine.commit_money(active)
+        engine.leave(active, str(error))
+        engine.stop_submitting(stop)
+        return
+    active.record = active.record.but(state=RecordState.REFUSED)
+    engine.end(active, Outcome.REFUSED, note=f"a frame could not be uploaded: {error}", final=error.terminal)
+
+
+# --- the paid call -----------------------------------------------------------------------------------------------
+
+
+async def submit(engine: Engine, active: Active) -> None:
+    """Send the paid call once, and do what its answer means."""
+    if engine.stop is not None and not active.doubtful:
+        engine.leave(active)
+        return
+    sent_at = engine.now()
+    active.first_sent = active.first_sent or sent_at
+    record = active.record
+    resend_unknown = engine.rules.on_unknown_submit == "resend"
+    try:
+        answer = await engine.wire.send(
+            lambda settings: protocol.submit(
+                active.row.request.body(record.uploads),
+                record.idempotency_key,
+                resend_unknown=resend_unknown,
+                response_version=settings.response_version,
+            )
+        )
+        active.record = transitions.submitted(record, answer, engine.utc())
+    except ApimartError as error:
+        await _failed(engine, active, error, sent_at, resend_unknown)
+        return
+    active.failures = 0
+    engine.note(active)
+    wait_for(engine, active)
+
+
+async def _failed(engine: Engine, active: Active, error: ApimartError, sent_at: float, resend_unknown: bool) -> None:
+    active.doubtful = active.doubtful or steps.is_doubt(error)
+    active.failures += 1
+    began = active.first_sent if active.first_sent is not None else sent_at
+    verdict = steps.after_submission(
+        error,
+        doubtful=active.doubtful,
+        failures=active.failures,
+        given_up=sent_at - began > engine.rules.timeout_seconds,
+        resend_unknown=resend_unknown,
+    )
+    if verdict.stop is not None and verdict.stop.kind is StopKind.CREDENTIALS and await engine.wire.look_again():
+        # The key was rotated: the new one takes the row; but what the old key may have paid for it does not know.
+        if not active.doubtful:
+            engine.resends.push(engine.now(), active)
+            return
+    if verdict.pause:
+        active.failures -= 1
+        engine.resends.push(engine.now(), active)
+        return
+    if verdict.again_after is not None:
+        engine.resends.push(engine.now() + verdict.again_after, active)
+        return
+    if verdict.stop is not None:
+        engine.stop_submitting(verdict.stop)
+    if verdict.undone and verdict.outcome is Outcome.LEFT:
+        engine.leave(active, str(error))
+        return
+    engine.release(active)
+    if verdict.undone:
+        active.record = transitions.refused(active.record, error)
+    engine.end(active, verdict.outcome, note=str(error), final=verdict.final)

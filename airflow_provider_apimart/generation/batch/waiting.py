@@ -1,0 +1,148 @@
+"""A row's way from its generation to its videos in storage: questions, the final word, landing."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from airflow_provider_apimart.client import errors, protocol
+from airflow_provider_apimart.client.errors import ApimartError
+from airflow_provider_apimart.client.models import Generation
+from airflow_provider_apimart.generation import transitions
+from airflow_provider_apimart.generation.batch import steps
+from airflow_provider_apimart.generation.batch.states import Outcome
+from airflow_provider_apimart.generation.batch.steps import Stop, StopKind
+from airflow_provider_apimart.generation.batch.work import Active, Todo
+from airflow_provider_apimart.generation.decide import Action
+from airflow_provider_apimart.generation.record import RecordState
+
+if TYPE_CHECKING:
+    from airflow_provider_apimart.generation.batch.engine import Engine
+
+#: A generation that was found long after its end, without a word on how long it took, teaches nothing.
+TOO_LATE = 3.0
+
+
+def wait_for(engine: Engine, active: Active) -> None:
+    """Have a submitted row asked for in its time."""
+    now = engine.now()
+    engine.in_flight.add(active)
+    wait = engine.pace.next_wait(max(0.0, now - active.submitted), active.asked)
+    engine.polls.push(_no_later(engine, active, now + wait), active)
+
+
+def _no_later(engine: Engine, active: Active, when: float) -> float:
+    # The last question comes at the deadline, not before it and not long after it.
+    return min(when, max(engine.now(), engine.deadline(active)))
+
+
+async def ask(engine: Engine, active: Active) -> None:
+    """Ask once how a generation is. An error is no verdict."""
+    generation_id = active.record.generation_id or ""
+    try:
+        view = await engine.wire.send(lambda settings: protocol.generation(generation_id))
+    except ApimartError as error:
+        await _no_answer(engine, active, error)
+        return
+    now = engine.now()
+    active.failures = 0
+    elapsed = max(0.0, now - active.submitted)
+    if view.is_final:
+        _learn(engine, active, view, elapsed)
+        _final_word(engine, active, view)
+        return
+    active.at_work, active.asked = elapsed, True
+    if now >= engine.deadline(active):
+        _park(engine, active, "not finished by its deadline")
+    else:
+        wait_for(engine, active)
+
+
+async def _no_answer(engine: Engine, active: Active, error: ApimartError) -> None:
+    now = engine.now()
+    if isinstance(error, (errors.AuthenticationError, errors.ConfigurationError)):
+        other = await engine.wire.look_again()
+        if not other and engine.stop is not None and engine.stop.kind is StopKind.CREDENTIALS:
+            _park(engine, active, f"APIMart does not take the key any more: {error}")
+            return
+    if now >= engine.deadline(active):
+        _park(engine, active, f"its deadline has passed and APIMart does not answer: {error}")
+        return
+    wait = 0.0
+    if not isinstance(error, errors.RateLimitError):
+        active.failures += 1
+        wait = steps.wait_after(error, active.failures)
+    engine.polls.push(_no_later(engine, active, now + wait), active)
+
+
+def _park(engine: Engine, active: Active, why: str) -> None:
+    engine.release(active)
+    text = "it goes on at APIMart and is billed when it completes; the next try re-attaches to it"
+    engine.end(active, Outcome.PARKED, note=f"{why}; {text}")
+
+
+def _learn(engine: Engine, active: Active, view: Generation, elapsed: float) -> None:
+    told = view.actual_seconds
+    if view.completed_at is not None and view.created_at is not None:
+        told = (view.completed_at - view.created_at).total_seconds()
+    found_late = not active.asked and elapsed > TOO_LATE * engine.pace.usual_seconds
+    if told is not None or not found_late:
+        engine.pace.finished(active.at_work, elapsed, told)
+
+
+def _final_word(engine: Engine, active: Active, view: Generation) -> None:
+    decision, record = transitions.settled(active.record, view)
+    lost = active.record.state is RecordState.LANDED
+    active.record, active.view = record, view
+    if decision.action is Action.LAND:
+        cost = view.cost_usd if view.cost_usd is not None else engine.estimated(active.row.position)
+        engine.release(active, 0.0 if lost else cost)
+        active.failures = 0
+        engine.landings.push(engine.now(), active)
+        return
+    if record.state is RecordState.FAILED:
+        _failed(engine, active)
+        return
+    engine.release(active, 0.0 if lost else view.cost_usd or 0.0)
+    outcome = Outcome.UNLANDED if lost else Outcome.EMPTY
+    if record.state is RecordState.REJECTED:
+        outcome = Outcome.REJECTED
+    engine.end(active, outcome, note=str(decision.error or decision.reason), final=True)
+
+
+def _failed(engine: Engine, active: Active) -> None:
+    record = active.record
+    engine.release(active)
+    if record.number < engine.rules.max_generations and engine.stop is None:
+        engine.note(active)
+        engine.todo.appendleft(Todo(active.row.position, record.epoch, record.number + 1))
+        return
+    engine.end(active, Outcome.FAILED, note=f"failed at APIMart, not charged: {record.note or 'no reason given'}")
+
+
+async def bring_home(engine: Engine, active: Active) -> None:
+    """Land a row's videos, off the event loop."""
+    if active.view is None:
+        raise AssertionError("what is landed has been seen")
+    try:
+        settings = (await engine.wire.client()).settings
+        landed = await engine.hands.land(settings, active.record, active.row, active.view.videos)
+    except ApimartError as error:
+        _not_landed(engine, active, error)
+        return
+    engine.lost_landings = 0
+    active.record = active.record.but(state=RecordState.LANDED, landed=landed)
+    engine.end(active, Outcome.LANDED)
+
+
+def _not_landed(engine: Engine, active: Active, error: ApimartError) -> None:
+    active.failures += 1
+    if not error.terminal and active.failures < steps.LANDING_TRIES:
+        engine.landings.push(engine.now() + steps.LANDING_WAITS[active.failures - 1], active)
+        return
+    engine.lost_landings += 1
+    if active.record.state is RecordState.LANDED:
+        active.record = active.record.but(landed=())
+    engine.end(active, Outcome.UNLANDED, note=f"paid for, but not landed: {error}", final=error.terminal)
+    if engine.lost_landings >= steps.LANDINGS_LOST:
+        text = f"{engine.lost_landings} videos one after the other could not be landed, the last with: {error}"
+        engine.stop_submitting(Stop(StopKind.STORAGE, text, False))

@@ -1,0 +1,327 @@
+"""``VeoGenerateBatchOperator``: a table of prompts becomes landed videos and a manifest, each row paid for once.
+
+Thin on purpose. The rows come from ``hooks/tables.py``; they are worked off by ``generation/batch/engine.py``, in the
+triggerer or in the worker; what became of them is in a journal beside the output, from which the manifest is written.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from airflow_provider_apimart._compat import (
+    BaseOperator,
+    ObjectStoragePath,
+    TaskDeferralError,
+    TaskDeferralTimeout,
+)
+from airflow_provider_apimart.client.client import AsyncApimartClient
+from airflow_provider_apimart.generation.batch import manifest, reuse
+from airflow_provider_apimart.generation.batch.bill import Bill
+from airflow_provider_apimart.generation.batch.journal import JournalWriter
+from airflow_provider_apimart.generation.batch.plan import STATE_FOLDER, Plan, Rules, read_plan, state_folder
+from airflow_provider_apimart.generation.batch.resume import read_ledger
+from airflow_provider_apimart.generation.batch.run import work_off
+from airflow_provider_apimart.generation.batch.states import Ledger
+from airflow_provider_apimart.generation.batch.steps import Stop, StopKind
+from airflow_provider_apimart.generation.decide import OnClear, OnUnknownSubmit
+from airflow_provider_apimart.generation.storage import Target, check_target
+from airflow_provider_apimart.hooks.apimart import ApimartHook
+from airflow_provider_apimart.hooks.storage import target_of
+from airflow_provider_apimart.operators import arguments, batch_end, batch_start
+from airflow_provider_apimart.operators.task import failures, identity_of
+from airflow_provider_apimart.triggers.batch import VeoBatchTrigger
+
+if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import Context
+
+DEFAULT_TIMEOUT = timedelta(minutes=30)
+#: A generation may fail so often at APIMart in one try before its row is given up.
+GENERATIONS_PER_TRY = 3
+
+
+class VeoGenerateBatchOperator(BaseOperator):
+    """Generate a video for each row of a table, in one task, and land them all.
+
+    Each row is paid for once, whatever crashes: a retry, or a clear, goes on with the rows that are missing. All rows
+    are checked before the first is paid for. The videos are called ``<generation id>.mp4``; which row has which is in
+    the manifest, one line a row: ``{"row", "outcome", "labels", "request", "generation_id", "path", "videos",
+    "cost_usd", "estimated_cost_usd", "submitted_at", "completed_at", "error", "idempotency_key"}``, where the outcome
+    is ``landed``, ``reused``, ``failed``, ``rejected``, ``refused``, ``empty``, ``parked``, ``unlanded``, ``unknown``
+    or ``left``.
+
+    Returns (XCom) ``{"manifest", "rows", "landed", "reused", "failed", "left", "outcomes", "cost_usd",
+    "estimated_cost_usd"}``.
+
+    :param requests: the rows: dicts of request parameters under APIMart's names; further names are labels.
+    :param table: instead of it, a CSV, JSONL or Parquet file, local or in any object storage.
+    :param table_format: of the file, where its name does not tell.
+    :param sql: instead of both, a query whose columns are the table's,
+    :param sql_conn_id: the database to ask,
+    :param sql_parameters: and the query's parameters.
+    :param columns: column to parameter (``{"text": "prompt"}``), or to a label's name.
+    :param defaults: parameters for the rows that do not set them.
+    :param output_path: the folder that videos and manifest go to, in any storage.
+    :param max_in_flight: how many generations run at APIMart at once, at most.
+    :param requests_per_minute: how many requests (of any kind) are sent in a minute, at most; ``None`` goes by
+        APIMart's own refusals (429).
+    :param on_row_failure: ``"continue"``, or ``"stop"``: submit no more rows when more than ``max_failed_share`` of all
+        have failed; what runs is landed.
+    :param max_failed_share: the share of rows (0 to 1) that may fail without the task failing.
+    :param reuse: ``"run"``: each row is paid for in this DAG run. ``"always"``: a row that asks for what was landed
+        before under the same root, by whatever task or run, is not paid for, and identical rows share one video.
+    :param state_path: that root, where the batch's own files are kept (in ``.apimart-batch``); ``output_path``, if not
+        given.
+    :param max_cost_usd: refuse, before anything is paid, a table that will cost more; real costs are held to it, too.
+    :param dry_run: tell what the table will cost, and pay nothing.
+    :param on_clear: ``"reuse"``: a cleared task goes on with its rows. ``"regenerate"``: it pays for all of them anew.
+    :param on_unknown_submit: what to do with a row of which nobody knows whether its submission was carried out.
+        ``"resend"``: the identical request under the same idempotency key. ``"fail"``: nothing, until a person has
+        looked.
+    :param timeout: how long one generation may take from its submission: ``timedelta`` or seconds. After it the row is
+        parked, and the next try re-attaches to it.
+    :param poll_interval: seconds between two questions about one generation; ``None`` learns how long they take.
+    :param deferrable: work in the triggerer (``True``) or in the worker.
+    :param manifest_format: ``"jsonl"`` or ``"parquet"`` (needs pyarrow).
+    :param apimart_conn_id: the connection.
+    """
+
+    template_fields: Sequence[str] = (
+        *("requests", "table", "sql", "sql_conn_id", "sql_parameters", "columns", "defaults"),
+        *("output_path", "state_path", "max_cost_usd", "dry_run_only", "apimart_conn_id"),
+    )
+    template_ext: Sequence[str] = (".sql",)
+    template_fields_renderers: ClassVar[dict[str, str]] = {"sql": "sql", "requests": "json", "defaults": "json"}
+    ui_color = "#d9ccff"
+
+    def __init__(
+        self,
+        *,
+        output_path: str | ObjectStoragePath,
+        requests: Any = None,
+        table: str | ObjectStoragePath | None = None,
+        table_format: Any = None,
+        sql: str | None = None,
+        sql_conn_id: str | None = None,
+        sql_parameters: Any = None,
+        columns: Mapping[str, str] | None = None,
+        defaults: Mapping[str, Any] | None = None,
+        max_in_flight: int = 20,
+        requests_per_minute: float | None = None,
+        on_row_failure: str = "continue",
+        max_failed_share: float = 0.0,
+        reuse: str = "run",
+        state_path: str | ObjectStoragePath | None = None,
+        max_cost_usd: float | str | None = None,
+        dry_run: bool | str = False,
+        on_clear: OnClear = "reuse",
+        on_unknown_submit: OnUnknownSubmit = "resend",
+        timeout: timedelta | float = DEFAULT_TIMEOUT,
+        poll_interval: timedelta | float | None = None,
+        deferrable: bool = True,
+        manifest_format: manifest.ManifestFormat = "jsonl",
+        apimart_conn_id: str = ApimartHook.default_conn_name,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.output_path = output_path
+        self.requests = requests
+        self.table = table
+        self.table_format = table_format
+        self.sql = sql
+        self.sql_conn_id = sql_conn_id
+        self.sql_parameters = sql_parameters
+        self.columns = columns
+        self.defaults = defaults
+        self.max_in_flight = max_in_flight
+        self.requests_per_minute = requests_per_minute
+        self.on_row_failure = on_row_failure
+        self.max_failed_share = max_failed_share
+        self.reuse = reuse
+        self.state_path = state_path
+        self.max_cost_usd = max_cost_usd
+        # Not "dry_run": that is a method of Airflow's operators.
+        self.dry_run_only = dry_run
+        self.on_clear = on_clear
+        self.on_unknown_submit = on_unknown_submit
+        self.timeout = timeout
+        self.poll_interval = poll_interval
+        self.deferrable = deferrable
+        self.manifest_format = manifest_format
+        self.apimart_conn_id = apimart_conn_id
+        self.help_url: str | None = None
+        arguments.refuse(self._owner, batch_start.literal_problems(self))
+
+    @property
+    def _owner(self) -> str:
+        return f"{type(self).__name__} {self.task_id!r}"
+
+    # --- the two ends of the task --------------------------------------------------------------------------------
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Read and check the table, write the plan, and have it worked off here or in the triggerer."""
+        arguments.refuse(self._owner, batch_start.late_problems(self))
+        began = time.time()
+        with failures(self):
+            manifest.check_format(self.manifest_format)
+            rows = batch_start.read_rows(self)
+            output, root = self._output(), self._root()
+            check_target(output)
+            with ApimartHook(self.apimart_conn_id).get_conn() as client:
+                planned = batch_start.plan_rows(rows, client, share_identical=self.reuse == "always")
+            del rows
+            if arguments.truth_of(self.dry_run_only):
+                return self._bill_only(planned.bill)
+            plan = planned.write(
+                state_folder(root, identity_of(context)),
+                identity=identity_of(context),
+                rules=self._rules(context),
+                output_uri=output.uri,
+                apimart_conn_id=self.apimart_conn_id,
+            )
+            bill = planned.bill
+            # Ten thousand prompts need not be held any longer: the plan has them.
+            del planned
+            ledger = self._look(plan, root)
+            limit = arguments.money_of("max_cost_usd", self.max_cost_usd)[0]
+            missing = batch_start.approve(self._owner, plan, ledger, bill, limit)
+            if missing:
+                del ledger
+                stop = self._work(plan, output, began)
+                ledger = read_ledger(plan)
+            else:
+                self.log.info("Nothing to do: every row has its outcome.")
+                stop = None
+            return self._finish(plan, ledger, output, stop, began)
+
+    def execute_complete(self, context: Context, event: Any, plan_uri: str, began: float) -> dict[str, Any]:
+        """Write the manifest of what the trigger has worked off.
+
+        :param event: the trigger's; see :class:`~airflow_provider_apimart.triggers.veo.VeoBatchTrigger`.
+        :param plan_uri: the folder of the plan.
+        :param began: when the try began, in unix seconds.
+        """
+        with failures(self):
+            plan = read_plan(target_of(plan_uri))
+            stop = batch_end.stop_of(event)
+            return self._finish(plan, read_ledger(plan), self._output(), stop, began)
+
+    def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
+        """Resume; where Airflow itself ended the wait, say where the money is."""
+        try:
+            return super().resume_execution(next_method, next_kwargs, context)
+        except (TaskDeferralTimeout, TaskDeferralError) as error:
+            self.log.error(
+                "Airflow ended the wait (%s). What runs at APIMart goes on and is billed when it completes (there is "
+                "no cancel); the next try, or a clear, goes on from the journal without paying again.",
+                error,
+            )
+            raise
+
+    def on_kill(self) -> None:
+        """Say where the money is: APIMart has no cancel."""
+        self.log.warning(
+            "Airflow stopped this batch. APIMart has no cancel: what is running there goes on and is billed when it "
+            "completes. The next try, or a clear, goes on with it without paying again."
+        )
+
+    # --- steps ---------------------------------------------------------------------------------------------------
+
+    def _output(self) -> Target:
+        return _folder(self.output_path)
+
+    def _root(self) -> Target:
+        return _folder(self.state_path if self.state_path is not None else self.output_path)
+
+    def _rules(self, context: Context) -> Rules:
+        interval = self.poll_interval
+        limit = arguments.money_of("max_cost_usd", self.max_cost_usd)[0]
+        return Rules(
+            max_in_flight=self.max_in_flight,
+            requests_per_minute=self.requests_per_minute,
+            stop_on_failure=self.on_row_failure == "stop",
+            max_failed_share=self.max_failed_share,
+            timeout_seconds=arguments.seconds_of("timeout", self.timeout, least=1)[0] or 0.0,
+            poll_interval=None if interval is None else arguments.seconds_of("poll_interval", interval, least=1)[0],
+            on_clear=self.on_clear,
+            on_unknown_submit=self.on_unknown_submit,
+            max_generations=GENERATIONS_PER_TRY * max(1, int(getattr(context["ti"], "try_number", 1) or 1)),
+            max_cost_usd=None if limit is None else float(limit),
+        )
+
+    def _look(self, plan: Plan, root: Target) -> Ledger:
+        """Return what is known of the rows, with their files looked at again, and with what others have landed."""
+        ledger = read_ledger(plan)
+        writer = JournalWriter(plan.journal, "worker")
+        try:
+            lost = reuse.note_lost(plan, ledger, writer, target_of, time.time())
+            if lost:
+                self.log.warning(
+                    "%d landed videos are not where they were; they are fetched again if they can be.", lost
+                )
+            if self.reuse == "always":
+                home = root.child(STATE_FOLDER)
+                found = reuse.note_reused(plan, ledger, home, writer, target_of, time.time())
+                self.log.info("%d rows were landed under %s before and are not paid for again.", found, root.uri)
+        finally:
+            writer.close()
+        return ledger
+
+    def _work(self, plan: Plan, output: Target, began: float) -> Stop | None:
+        if self.deferrable:
+            self.defer(
+                trigger=VeoBatchTrigger(
+                    plan_uri=plan.folder.uri,
+                    output_path=output.uri,
+                    apimart_conn_id=self.apimart_conn_id,
+                    rows=len(plan.index.slots),
+                ),
+                method_name="execute_complete",
+                kwargs={"plan_uri": plan.folder.uri, "began": began},
+            )
+
+        async def open_target(uri: str) -> Target:
+            return target_of(uri)
+
+        async def open_client() -> AsyncApimartClient:
+            return AsyncApimartClient(ApimartHook(self.apimart_conn_id).settings())
+
+        # This event loop is the batch's alone, so looking something up may block it.
+        work = work_off(
+            plan, writer="worker", output=output, open_target=open_target, open_client=open_client, log=self.log
+        )
+        return asyncio.run(work).stop
+
+    def _bill_only(self, bill: Bill) -> dict[str, Any]:
+        for line in bill.lines():
+            self.log.info("%s", line)
+        self.log.info("dry_run: nothing was submitted and nothing paid.")
+        return {
+            **{"manifest": None, "rows": bill.count, "landed": 0, "reused": 0, "failed": 0, "left": bill.count},
+            **{"outcomes": {}, "cost_usd": 0.0, "estimated_cost_usd": float(bill.usd)},
+        }
+
+    def _finish(self, plan: Plan, ledger: Ledger, output: Target, stop: Stop | None, began: float) -> dict[str, Any]:
+        """Write the manifest, count, and succeed or fail by the user's policy."""
+        totals = manifest.Totals()
+        target = manifest.manifest_target(output, plan, self.manifest_format)
+        manifest.write_manifest(target, manifest.manifest_lines(plan, ledger, totals), self.manifest_format)
+        batch_end.count(plan, ledger, since=began)
+        self.log.info("%s. The manifest: %s", batch_end.told(totals), target.uri)
+        short = None
+        if stop is not None and stop.kind is StopKind.BALANCE:
+            short = self._what_is_held()
+        batch_end.refuse(totals, stop, target.uri, plan.index.rules.max_failed_share, short)
+        return batch_end.result(totals, target.uri)
+
+    def _what_is_held(self) -> str:
+        with ApimartHook(self.apimart_conn_id).get_conn() as client:
+            return batch_end.what_is_held(client)
+
+
+def _folder(path: str | ObjectStoragePath) -> Target:
+    uri = str(path)
+    return target_of(uri if uri.endswith("/") else f"{uri}/")

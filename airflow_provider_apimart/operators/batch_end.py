@@ -1,0 +1,128 @@
+"""How a batch ends: counts, metrics, and whether the task has succeeded."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from airflow_provider_apimart._compat import AirflowException, AirflowFailException
+from airflow_provider_apimart.client.client import ApimartClient
+from airflow_provider_apimart.client.errors import ApimartError
+from airflow_provider_apimart.generation.balance import left
+from airflow_provider_apimart.generation.batch.manifest import Totals
+from airflow_provider_apimart.generation.batch.plan import Plan
+from airflow_provider_apimart.generation.batch.states import Ledger, Outcome, record_of
+from airflow_provider_apimart.generation.batch.steps import Stop, StopKind
+from airflow_provider_apimart.hooks import metrics
+
+_METRICS: dict[Outcome, Literal["completed", "failed", "rejected", "empty", "parked"]] = {
+    Outcome.LANDED: "completed",
+    Outcome.UNLANDED: "completed",
+    Outcome.FAILED: "failed",
+    Outcome.REJECTED: "rejected",
+    Outcome.EMPTY: "empty",
+    Outcome.PARKED: "parked",
+}
+_ADVICE = {
+    StopKind.BALANCE: "Top up the account or raise the key's quota, then clear the task: it goes on with what is left",
+    StopKind.CREDENTIALS: "Put a valid API key into the connection, then clear the task: it goes on with what is left",
+    StopKind.CONNECTION: "Correct the connection, then clear the task: it goes on with what is left",
+    StopKind.BUDGET: "Raise max_cost_usd, then clear the task: it goes on with what is left",
+}
+
+
+class BatchIncompleteError(AirflowException):
+    """Rows of a batch have not become videos, and another try can help."""
+
+
+def stop_of(event: Any) -> Stop | None:
+    """Return why the trigger stopped submitting, if it did.
+
+    :raises BatchIncompleteError: where its engine broke off.
+    """
+    if not isinstance(event, Mapping) or event.get("reason") != "ended":
+        error = event.get("error") if isinstance(event, Mapping) else None
+        raise BatchIncompleteError(
+            f"The batch's trigger broke off: {error or 'its event cannot be read'}. What it has paid for is in the "
+            "journal; the next try goes on from there without paying again"
+        )
+    stop = event.get("stop")
+    if stop is None:
+        return None
+    return Stop(StopKind(stop["kind"]), str(stop["text"]), bool(stop["final"]))
+
+
+def told(totals: Totals) -> str:
+    """Return one line about how a batch has ended."""
+    parts = [f"{count:,} {outcome}" for outcome, count in totals.outcomes.most_common()]
+    return (
+        f"{totals.good:,} of {totals.rows:,} rows have their videos ({', '.join(parts)}); "
+        f"{totals.cost_usd:,.2f} USD charged, {totals.estimated_usd:,.2f} USD estimated"
+    )
+
+
+def result(totals: Totals, manifest_uri: str) -> dict[str, Any]:
+    """Return the operator's XCom: small, whatever the table's size."""
+    return {
+        "manifest": manifest_uri,
+        "rows": totals.rows,
+        "landed": totals.outcomes[Outcome.LANDED],
+        "reused": totals.outcomes[Outcome.REUSED],
+        "failed": totals.failed,
+        "left": totals.left,
+        "outcomes": {str(outcome): count for outcome, count in sorted(totals.outcomes.items())},
+        "cost_usd": round(totals.cost_usd, 6),
+        "estimated_cost_usd": round(totals.estimated_usd, 6),
+    }
+
+
+def refuse(totals: Totals, stop: Stop | None, manifest_uri: str, max_failed_share: float, held: str | None) -> None:
+    """Fail the task where too many rows have no video.
+
+    :param held: what account and key hold, after a 402.
+    :raises AirflowFailException: where another try would end the same way.
+    :raises BatchIncompleteError: where it can help.
+    """
+    missing = totals.failed + totals.left
+    if missing == 0 or (stop is None and totals.left == 0 and missing <= max_failed_share * totals.rows):
+        return
+    parts = [told(totals)]
+    if stop is not None:
+        parts.append(f"No more rows were submitted: {stop.text.rstrip('.')}")
+    if totals.left:
+        parts.append(f"{totals.left:,} rows are left to do, for about {totals.left_usd:,.2f} USD by list price")
+    if held:
+        parts.append(held)
+    if totals.errors:
+        parts.append(f"First errors: {'; '.join(error.rstrip('.') for error in totals.errors)}")
+    parts.append(f"All of it is in {manifest_uri}")
+    hopeless = totals.left == 0 and totals.hopeless == totals.failed
+    final = stop.final if stop is not None and stop.final else hopeless
+    if stop is not None and stop.kind in _ADVICE:
+        parts.append(_ADVICE[stop.kind])
+    elif hopeless:
+        parts.append("A retry cannot mend these rows: correct the table, or allow for them with max_failed_share")
+    else:
+        parts.append("The next try, or a clear, goes on with the rows that are missing and pays for no other again")
+    text = ". ".join(parts) + "."
+    if final:
+        raise AirflowFailException(text)
+    raise BatchIncompleteError(text)
+
+
+def what_is_held(client: ApimartClient) -> str:
+    """Return what account and key hold, for people. Never raises."""
+    try:
+        return f"The account holds {left(client.account_balance())}, the key may spend {left(client.key_balance())}"
+    except ApimartError as error:
+        return f"APIMart does not tell the balance now: {error}"
+
+
+def count(plan: Plan, ledger: Ledger, *, since: float) -> None:
+    """Count the generations whose end this try has seen."""
+    for row in plan.rows():
+        state = ledger.rows.get(plan.index.slots[row.position])
+        if state is None or state.at < since or state.row_outcome not in _METRICS:
+            continue
+        record = record_of(state, fingerprint=row.fingerprint, idempotency_key="", model=row.request.model)
+        metrics.count(_METRICS[state.row_outcome], record, videos=len(state.landed or ()))

@@ -1,0 +1,219 @@
+"""How a batch begins: arguments are checked, the table becomes planned rows, the budget is asked."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_apimart.client.client import ApimartClient
+from airflow_provider_apimart.client.errors import ConfigurationError, FieldProblem, InvalidParameterError
+from airflow_provider_apimart.generation.balance import price_list
+from airflow_provider_apimart.generation.batch.bill import Bill, money
+from airflow_provider_apimart.generation.batch.plan import Plan, PlannedRow, Twin, row_fingerprint, write_plan
+from airflow_provider_apimart.generation.batch.resume import decision_on
+from airflow_provider_apimart.generation.batch.states import Ledger
+from airflow_provider_apimart.generation.decide import Action
+from airflow_provider_apimart.generation.polling import expected_seconds
+from airflow_provider_apimart.generation.record import RecordState
+from airflow_provider_apimart.generation.storage import Target
+from airflow_provider_apimart.generation.table import Columns, Row, RowProblem, TableError, table_error
+from airflow_provider_apimart.generation.table import read_rows as rows_of
+from airflow_provider_apimart.hooks.storage import read_image
+from airflow_provider_apimart.hooks.tables import read_table
+from airflow_provider_apimart.operators import arguments
+
+if TYPE_CHECKING:
+    from airflow_provider_apimart.operators.batch import VeoGenerateBatchOperator
+
+log = logging.getLogger(__name__)
+
+
+def literal_problems(task: VeoGenerateBatchOperator) -> list[FieldProblem]:
+    """Return what is wrong with the arguments as far as they are literals."""
+    problems = _source_problems(task)
+    problems += arguments.choice_problems("on_row_failure", task.on_row_failure, ("continue", "stop"))
+    problems += arguments.choice_problems("reuse", task.reuse, ("run", "always"))
+    problems += arguments.choice_problems("on_clear", task.on_clear, ("reuse", "regenerate"))
+    problems += arguments.choice_problems("on_unknown_submit", task.on_unknown_submit, ("resend", "fail"))
+    problems += arguments.choice_problems("deferrable", task.deferrable, (True, False))
+    problems += arguments.choice_problems("manifest_format", task.manifest_format, ("jsonl", "parquet"))
+    problems += arguments.seconds_of("timeout", task.timeout, least=1)[1]
+    if task.poll_interval is not None:
+        problems += arguments.seconds_of("poll_interval", task.poll_interval, least=1)[1]
+    if type(task.max_in_flight) is not int or task.max_in_flight < 1:
+        problems.append(FieldProblem("max_in_flight", task.max_in_flight, "allowed: a whole number, 1 or more"))
+    if task.requests_per_minute is not None and not _is_number(task.requests_per_minute, 1, float("inf")):
+        allowed = "allowed: a number of requests, 1 or more, or None"
+        problems.append(FieldProblem("requests_per_minute", task.requests_per_minute, allowed))
+    if not _is_number(task.max_failed_share, 0, 1):
+        problems.append(FieldProblem("max_failed_share", task.max_failed_share, "allowed: a share from 0 to 1"))
+    return problems + _value_problems(task, late=False)
+
+
+def late_problems(task: VeoGenerateBatchOperator) -> list[FieldProblem]:
+    """Return what is wrong with what was a template."""
+    return _source_problems(task) + _value_problems(task, late=True)
+
+
+def _source_problems(task: VeoGenerateBatchOperator) -> list[FieldProblem]:
+    given = [name for name in ("requests", "table", "sql") if getattr(task, name) is not None]
+    if len(given) != 1:
+        allowed = "exactly one of requests, table and sql (with sql_conn_id) says what the rows are"
+        return [FieldProblem("requests", f"given: {', '.join(given) or 'none'}", allowed)]
+    if (task.sql is None) != (task.sql_conn_id is None):
+        return [FieldProblem("sql_conn_id", task.sql_conn_id, "goes with sql, and sql with it")]
+    return []
+
+
+def _value_problems(task: VeoGenerateBatchOperator, *, late: bool) -> list[FieldProblem]:
+    problems: list[FieldProblem] = []
+    if late or not arguments.is_template(task.max_cost_usd):
+        problems += arguments.money_of("max_cost_usd", task.max_cost_usd)[1]
+    if (late or not arguments.is_template(task.dry_run_only)) and arguments.truth_of(task.dry_run_only) is None:
+        problems.append(FieldProblem("dry_run", task.dry_run_only, "allowed: True or False"))
+    if not str(task.output_path or "").strip():
+        problems.append(FieldProblem("output_path", None, "is needed: the folder for videos and manifest"))
+    return problems + arguments.output_problems(task.output_path) + arguments.output_problems(task.state_path)
+
+
+def _is_number(value: Any, least: float, most: float) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and least <= value <= most
+
+
+# --- rows --------------------------------------------------------------------------------------------------------
+
+
+def read_rows(task: VeoGenerateBatchOperator) -> list[Row]:
+    """Return the rows, all of them checked.
+
+    :raises TableError: with all that is wrong in all rows.
+    """
+    if task.requests is None:
+        return read_table(
+            task.table,
+            sql=task.sql,
+            sql_conn_id=task.sql_conn_id,
+            sql_parameters=task.sql_parameters,
+            format=task.table_format,
+            columns=task.columns,
+            defaults=task.defaults,
+        )
+    if isinstance(task.requests, (str, bytes, Mapping)):
+        raise ConfigurationError(f"requests={str(task.requests)[:100]!r}: allowed: a list of dicts, one for each row")
+    records = list(task.requests)
+    for number, record in enumerate(records, start=1):
+        if not isinstance(record, Mapping):
+            raise ConfigurationError(f"requests: row {number} is {str(record)[:100]!r}; allowed: a dict")
+    return rows_of(records, columns=Columns(dict(task.columns or {})), defaults=task.defaults, name="requests")
+
+
+@dataclass
+class Planned:
+    """Rows on their way into a plan.
+
+    :param twins: rows that share another row's video.
+    """
+
+    rows: list[PlannedRow]
+    twins: list[Twin]
+    bill: Bill
+
+    def write(self, folder: Target, **more: Any) -> Plan:
+        """Write the plan."""
+        first = self.rows[0].request
+        median = expected_seconds(first.model, first.resolution)
+        return write_plan(folder, self.rows, median_seconds=median, twins=self.twins, **more)
+
+
+def plan_rows(rows: Sequence[Row], client: ApimartClient, *, share_identical: bool) -> Planned:
+    """Read the rows' frames, and tell what each row costs.
+
+    :param share_identical: rows that ask for the same are paid for once.
+    :raises TableError: with all frames that cannot be used.
+    """
+    checksums = _frames(rows)
+    planned, twins = list[PlannedRow](), list[Twin]()
+    bill = Bill(price_list(client))
+    first: dict[str, int] = {}
+    for row in rows:
+        images = {name: checksums[name, path, row.request.model] for name, path in row.request.local_images.items()}
+        digest = row_fingerprint(row.request, images)
+        if share_identical and digest in first:
+            twins.append(Twin(row.number, first[digest], row.labels))
+            continue
+        first.setdefault(digest, len(planned))
+        usd = bill.add(row.request)
+        price = None if usd is None else float(usd)
+        key = f"{digest[:32]}-1" if share_identical else row.key
+        planned.append(PlannedRow(len(planned), row.number, key, digest, row.request, row.labels, images, price))
+    for note in {note for row in rows for note in row.request.notes()}:
+        log.warning("%s", note)
+    return Planned(planned, twins, bill)
+
+
+def _frames(rows: Sequence[Row]) -> dict[tuple[str, str, str], str]:
+    """Return the checksum of each local frame, each file read once for each kind of model that looks at it."""
+    found: dict[tuple[str, str, str], str] = {}
+    problems: list[RowProblem] = []
+    bad: dict[tuple[str, str, str], tuple[FieldProblem, ...]] = {}
+    for row in rows:
+        for name, path in row.request.local_images.items():
+            place = name, path, row.request.model
+            if place not in found and place not in bad:
+                try:
+                    found[place] = read_image(name, path, row.request).sha256
+                except InvalidParameterError as error:
+                    bad[place] = error.problems
+            problems += [RowProblem(row.number, problem) for problem in bad.get(place, ())]
+    if problems:
+        raise table_error("the table", len(rows), problems)
+    return found
+
+
+# --- budget ------------------------------------------------------------------------------------------------------
+
+
+def approve(owner: str, plan: Plan, ledger: Ledger, bill: Bill, limit: Decimal | None) -> int:
+    """Tell what is still to be paid for, and refuse it where that is more than the user allows.
+
+    :return: how many rows are not at their end.
+    :raises InvalidVeoArgument: with the estimate spelt out; nothing was submitted.
+    """
+    spent, coming = Decimal(0), Decimal(0)
+    new, under_way = 0, 0
+    for position, slot in enumerate(plan.index.slots):
+        row = ledger.rows.get(slot)
+        if row is not None and row.state is RecordState.LANDED:
+            spent += Decimal(0) if row.reused else Decimal(str(row.cost_usd or 0))
+        action = decision_on(plan, row, slot, None, time.time()).action
+        if action is Action.SUBMIT:
+            new += 1
+        elif action in (Action.RESEND, Action.WAIT):
+            under_way += 1
+        else:
+            continue
+        if row is None or row.state is not RecordState.LANDED:
+            coming += Decimal(str(plan.index.estimates[position] or 0))
+    log.info("%s.", bill.short)
+    done = len(plan.index.slots) - new - under_way
+    text = (
+        f"{new:,} rows are to be paid for, {under_way:,} are under way, {done:,} have ended: "
+        f"about {coming:,.2f} USD to come, {spent:,.2f} USD spent"
+    )
+    log.info("%s%s.", text, "" if limit is None else f"; max_cost_usd is {money(limit)}")
+    if limit is not None and new:
+        if bill.unknown:
+            models = ", ".join(sorted(bill.unknown))
+            allowed = f"no price is known for {models}, so the table cannot be compared; leave it out to go on"
+            arguments.refuse(owner, [FieldProblem("max_cost_usd", float(limit), allowed)])
+        if spent + coming > limit:
+            allowed = f"this table costs about {spent + coming:,.2f} USD ({text}). The bill: {bill.short}"
+            arguments.refuse(owner, [FieldProblem("max_cost_usd", float(limit), allowed)])
+    return new + under_way
+
+
+__all__ = ["Planned", "TableError", "approve", "late_problems", "literal_problems", "plan_rows", "read_rows"]

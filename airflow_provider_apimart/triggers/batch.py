@@ -1,0 +1,117 @@
+"""The batch's engine, in Airflow's triggerer.
+
+The kwargs hold where the plan is and nothing else: rows, keys and what became of them are in storage. A restart of the
+triggerer runs the trigger again from the same kwargs, and the engine goes on from the journal; every key is computed
+again, so nothing is paid for twice (invariant 5). Storage and connections are opened in the one way that is allowed
+here, and what blocks is done in threads of the batch's own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from dataclasses import asdict
+from typing import Any
+
+from airflow.triggers.base import BaseTrigger, TriggerEvent
+
+from airflow_provider_apimart.client.client import AsyncApimartClient
+from airflow_provider_apimart.generation.polling import FIRST_EVENT_SECONDS
+from airflow_provider_apimart.generation.storage import Target
+from airflow_provider_apimart.hooks.apimart import ApimartHook
+from airflow_provider_apimart.hooks.storage import target_of
+
+EVENT_VERSION = 1
+
+
+class VeoBatchTrigger(BaseTrigger):
+    """Works a batch off, and fires when every row has an outcome or nothing more may be paid for.
+
+    The event is small, plain JSON: ``{"version", "reason": "ended" | "error", "stop", "outcomes", "left",
+    "spent_usd", "error"}``; what became of each row is in the journal.
+
+    :param plan_uri: the folder of the plan, which the worker has written.
+    :param output_path: the folder that videos land in.
+    :param apimart_conn_id: the connection that pays.
+    :param rows: how many rows the plan has, for people who look at the trigger.
+    """
+
+    def __init__(
+        self,
+        *,
+        plan_uri: str,
+        output_path: str,
+        apimart_conn_id: str = ApimartHook.default_conn_name,
+        rows: int = 0,
+    ) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.plan_uri = plan_uri
+        self.output_path = output_path
+        self.apimart_conn_id = apimart_conn_id
+        self.rows = rows
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        """Return what Airflow stores, in plain text: places and names."""
+        return (
+            "airflow_provider_apimart.triggers.veo.VeoBatchTrigger",
+            {
+                "plan_uri": self.plan_uri,
+                "output_path": self.output_path,
+                "apimart_conn_id": self.apimart_conn_id,
+                "rows": self.rows,
+            },
+        )
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        """Work the batch off."""
+        started = time.monotonic()
+        try:
+            event = await self._work()
+        except Exception as error:
+            # A worker can say better what a retry does with it than a trigger that just breaks.
+            self.log.exception("The batch's engine broke off; what it has paid for is in its journal.")
+            event = {"version": EVENT_VERSION, "reason": "error", "error": f"{type(error).__name__}: {error}"}
+        await asyncio.sleep(max(0.0, FIRST_EVENT_SECONDS - (time.monotonic() - started)))
+        yield TriggerEvent(event)  # type: ignore[no-untyped-call]
+
+    async def _work(self) -> dict[str, Any]:
+        from airflow_provider_apimart.generation.batch.plan import read_plan
+        from airflow_provider_apimart.generation.batch.run import work_off
+
+        plan = await asyncio.to_thread(read_plan, await self._open(self.plan_uri))
+        ending = await work_off(
+            plan,
+            writer="trigger",
+            output=await self._open(self.output_path),
+            open_target=self._open,
+            open_client=self._client,
+            log=self.log,
+        )
+        stop = None if ending.stop is None else {**asdict(ending.stop), "kind": str(ending.stop.kind)}
+        return {
+            "version": EVENT_VERSION,
+            "reason": "ended",
+            "stop": stop,
+            "outcomes": ending.outcomes,
+            "left": ending.left,
+            "spent_usd": ending.spent_usd,
+        }
+
+    async def _open(self, uri: str) -> Target:
+        from asgiref.sync import sync_to_async
+
+        # The storage's connection is looked up on the way, which a trigger may do in this way only.
+        return await sync_to_async(target_of)(uri)
+
+    async def _client(self) -> AsyncApimartClient:
+        # A hook of its own each time: the key may have been rotated.
+        return await ApimartHook(self.apimart_conn_id).aget_conn()
+
+    async def on_kill(self) -> None:
+        """Say where the money is. Airflow 3.3 calls this when a user ends the task, and sometimes when nobody did."""
+        self.log.warning(
+            "Airflow stopped this batch of %d rows. APIMart has no cancel: what is running there goes on and is billed "
+            "when it completes. The next try, or a clear, goes on with it without paying again.",
+            self.rows,
+        )

@@ -1,0 +1,305 @@
+"""The engine in virtual time: limits kept, rows paid for once, every row with an outcome, whatever goes wrong."""
+
+from __future__ import annotations
+
+import os
+import random
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from airflow_provider_apimart.client import errors
+from airflow_provider_apimart.generation.batch.plan import Rules
+from airflow_provider_apimart.generation.batch.states import Outcome
+from airflow_provider_apimart.generation.batch.steps import StopKind
+from tests.generation.batch.simulated import PRICE, Api, Batch, Hands
+
+
+@pytest.fixture(autouse=True)
+def no_flushing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "fdatasync", lambda descriptor: None)
+
+
+@pytest.fixture
+def batch(tmp_path: Path) -> Callable[..., Batch]:
+    def make(count: int, rules: Rules | None = None, **api: Any) -> Batch:
+        return Batch(tmp_path, [f"prompt {number}" for number in range(count)], Api(**api), rules or Rules())
+
+    return make
+
+
+def failing(share: int) -> Callable[[str, int], str]:
+    """One prompt in ``share`` fails the first time."""
+    return lambda prompt, ordinal: "failed" if ordinal == 1 and int(prompt.split()[1]) % share == 0 else "completed"
+
+
+def check_paid_once(batch: Batch, count: int) -> None:
+    assert batch.outcomes() == {Outcome.LANDED: count}
+    assert set(batch.api.paid.values()) == {1}
+    assert len(batch.api.paid) == count
+
+
+def test_ten_thousand_rows_of_a_faulty_limited_api(batch: Callable[..., Batch]) -> None:
+    rules = Rules(max_in_flight=100)
+    one = batch(10_000, rules, per_minute=1500, dropped=0.01, outcome_of=failing(50), job_seconds=4, spread=0.2)
+    ending = one.run()
+    assert ending is not None
+    check_paid_once(one, 10_000)
+    assert ending.stop is None
+    # A submission and a question for each generation, failed ones included, and lost answers asked for again.
+    least = 60 * 2 * 10_200 * 1.01 / 1500
+    assert one.clock <= 1.15 * least
+    assert one.api.throttled < 0.01 * sum(one.api.requests.values())
+    assert one.written < 10_000 * 1000
+    assert 20 < len(one.said) < 60
+
+
+@pytest.mark.parametrize("limit", [{"per_minute": 600}, {"per_minute": 600, "fixed_window": True}])
+def test_a_limit_that_is_known_is_never_met(batch: Callable[..., Batch], limit: dict[str, Any]) -> None:
+    one = batch(500, Rules(max_in_flight=50, requests_per_minute=600), **limit)
+    one.run()
+    assert one.api.throttled == 0
+    assert one.clock <= 1.15 * (2 * 500 / 600 * 60)
+
+
+@pytest.mark.parametrize("tells_times", [True, False])
+def test_without_a_limit_the_slots_are_kept_full(batch: Callable[..., Batch], tells_times: bool) -> None:
+    one = batch(1000, Rules(max_in_flight=40), job_seconds=8, tells_times=tells_times)
+    one.run()
+    # The first questions come at ten seconds, by what is known of Veo: that is the price of the first jobs.
+    assert one.clock <= 1.15 * (1000 * 8 / 40) + 10
+    assert one.api.most_at_once <= 40
+
+
+def test_no_more_run_at_once_than_allowed(batch: Callable[..., Batch]) -> None:
+    one = batch(100, Rules(max_in_flight=7), dropped=0.05)
+    one.run()
+    check_paid_once(one, 100)
+    assert one.api.most_at_once == 7
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_killed_at_random_moments_and_run_again(batch: Callable[..., Batch], seed: int) -> None:
+    rand = random.Random(seed)
+    one = batch(
+        150,
+        Rules(max_in_flight=15, max_generations=4),
+        dropped=0.05,
+        seed=seed,
+        outcome_of=failing(10),
+        latency=0.3,
+        spread=0.5,
+    )
+    kills = 0
+    while one.run(kill_at=one.clock + rand.uniform(0.05, 12)) is None:
+        kills += 1
+        assert kills < 200
+    assert kills > 3
+    check_paid_once(one, 150)
+
+
+@pytest.mark.parametrize("share", [1 / 3, 2 / 3])
+def test_killed_at_a_third_and_at_two_thirds(batch: Callable[..., Batch], share: float) -> None:
+    one = batch(600, Rules(max_in_flight=50), dropped=0.01, outcome_of=failing(50))
+    assert one.run(kill_when=lambda engine: engine.progress.done >= 600 * share) is None
+    landed = one.outcomes()[Outcome.LANDED]
+    assert 600 * share - 60 < landed < 600
+    before = len(one.hands.landed)
+    assert one.run() is not None
+    check_paid_once(one, 600)
+    # What had landed, and was written down, is not fetched again.
+    assert len(one.hands.landed) - before <= 600 - landed
+
+
+def test_a_402_in_the_middle_brings_home_what_runs_and_says_what_is_left(batch: Callable[..., Batch]) -> None:
+    one = batch(60, Rules(max_in_flight=10), balance=30.4 * PRICE)
+    ending = one.run()
+    assert ending is not None and ending.stop is not None
+    assert (ending.stop.kind, ending.stop.final) == (StopKind.BALANCE, True)
+    assert one.outcomes() == {Outcome.LANDED: 30, Outcome.LEFT: 30}
+    assert ending.left == 30
+    one.api.balance = 1000.0
+    assert one.run() is not None
+    check_paid_once(one, 60)
+
+
+def test_a_402_that_follows_a_lost_answer_leaves_the_row_unknown(batch: Callable[..., Batch]) -> None:
+    one = batch(1, Rules())
+    calls = iter([errors.OutcomeUnknownError("lost"), errors.InsufficientBalanceError("top up", status=402)])
+    one.api.refuse = lambda kind, call: next(calls, None)
+    assert one.run() is not None
+    assert one.outcomes() == {Outcome.UNKNOWN: 1}
+    assert one.run() is not None
+    check_paid_once(one, 1)
+
+
+def test_failing_generations_get_another_then_an_outcome(batch: Callable[..., Batch]) -> None:
+    one = batch(
+        20, Rules(max_generations=2), outcome_of=lambda prompt, ordinal: "failed" if "7" in prompt else "completed"
+    )
+    ending = one.run()
+    assert ending is not None
+    # Rows 7 and 17 each failed twice.
+    assert one.outcomes() == {Outcome.LANDED: 18, Outcome.FAILED: 2}
+    assert sum(1 for job in one.api.jobs.values() if job.outcome == "failed") == 4
+    one.again(max_generations=4)
+    one.api.outcome_of = lambda prompt, ordinal: "completed"
+    one.run()
+    check_paid_once(one, 20)
+
+
+def test_rejected_and_empty_rows_are_not_tried_again(batch: Callable[..., Batch]) -> None:
+    how = {"prompt 3": "rejected", "prompt 4": "empty"}
+    one = batch(10, outcome_of=lambda prompt, ordinal: how.get(prompt, "completed"))
+    one.run()
+    expected = {Outcome.LANDED: 8, Outcome.REJECTED: 1, Outcome.EMPTY: 1}
+    assert one.outcomes() == expected
+    posts = one.api.requests["submit"]
+    one.run()
+    assert one.outcomes() == expected
+    assert one.api.requests["submit"] == posts
+
+
+def test_a_refused_request_is_its_rows_own(batch: Callable[..., Batch]) -> None:
+    one = batch(10)
+
+    def refuse(kind: str, call: Any) -> errors.ApimartError | None:
+        bad = kind == "submit" and b"prompt 5" in call.content
+        return errors.BadRequestError("no such thing", status=400) if bad else None
+
+    one.api.refuse = refuse
+    one.run()
+    assert one.outcomes() == {Outcome.LANDED: 9, Outcome.REFUSED: 1}
+
+
+@pytest.mark.parametrize("error", [errors.AuthenticationError, errors.PermissionDeniedError, errors.NotFoundError])
+def test_what_would_meet_every_row_stops_all(batch: Callable[..., Batch], error: type[errors.ApiStatusError]) -> None:
+    one = batch(50, Rules(max_in_flight=5))
+    one.api.refuse = lambda kind, call: error("no") if kind == "submit" and one.api.requests["submit"] > 20 else None
+    ending = one.run()
+    assert ending is not None and ending.stop is not None and ending.stop.final
+    outcomes = one.outcomes()
+    assert outcomes[Outcome.LANDED] == len(one.api.jobs) == 20
+    assert outcomes[Outcome.LEFT] == 30
+    assert one.api.requests["submit"] < 30
+
+
+def test_stop_on_the_first_failure(batch: Callable[..., Batch]) -> None:
+    rules = Rules(max_in_flight=5, stop_on_failure=True, max_generations=1)
+    one = batch(50, rules, outcome_of=lambda prompt, ordinal: "failed" if prompt == "prompt 11" else "completed")
+    ending = one.run()
+    assert ending is not None and ending.stop is not None
+    assert ending.stop.kind is StopKind.ROW_FAILURE and "prompt" not in ending.stop.text
+    outcomes = one.outcomes()
+    assert outcomes[Outcome.FAILED] == 1
+    assert 10 <= outcomes[Outcome.LANDED] <= 25
+    assert outcomes[Outcome.LANDED] + outcomes[Outcome.LEFT] == 49
+    assert set(one.api.paid.values()) == {1}
+
+
+def test_a_pause_is_the_whole_accounts(batch: Callable[..., Batch]) -> None:
+    one = batch(30, Rules(max_in_flight=10))
+    times: list[float] = []
+    paused: list[float] = []
+
+    def refuse(kind: str, call: Any) -> errors.ApimartError | None:
+        import asyncio
+
+        now = asyncio.get_running_loop().time()
+        times.append(now)
+        if len(times) == 25:
+            paused.append(now)
+            return errors.RateLimitError("slow down", status=429, retry_after_seconds=40.0)
+        return None
+
+    one.api.refuse = refuse
+    one.run()
+    check_paid_once(one, 30)
+    # What was under way when the 429 came is all that follows it within the pause.
+    assert [when for when in times if paused[0] + 0.1 < when < paused[0] + 40] == []
+
+
+def test_a_deadline_parks_and_the_next_run_re_attaches(batch: Callable[..., Batch]) -> None:
+    one = batch(5, Rules(timeout_seconds=60), job_seconds=200)
+    one.run()
+    assert one.outcomes() == {Outcome.PARKED: 5}
+    one.again(timeout_seconds=1000)
+    one.run()
+    check_paid_once(one, 5)
+    assert one.api.requests["submit"] == 5
+
+
+def test_a_storage_that_takes_nothing_stops_the_paying(batch: Callable[..., Batch]) -> None:
+    one = batch(300, Rules(max_in_flight=10), job_seconds=30)
+
+    def full(generation_id: str) -> None:
+        raise errors.LandingError("no space left")
+
+    one.hands = Hands(full)
+    ending = one.run()
+    assert ending is not None and ending.stop is not None
+    assert ending.stop.kind is StopKind.STORAGE
+    assert len(one.api.jobs) < 60
+    one.hands = Hands()
+    one.run()
+    check_paid_once(one, 300)
+
+
+def test_nothing_is_sent_while_the_journal_cannot_be_written(
+    batch: Callable[..., Batch], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = batch(5)
+
+    def broken(descriptor: int) -> None:
+        raise OSError("read-only file system")
+
+    monkeypatch.setattr(os, "fdatasync", broken)
+    with pytest.raises(errors.LandingError, match="read-only file system"):
+        one.run()
+    assert any("nothing is paid for without it" in line for line in one.said)
+    assert one.api.requests["submit"] == 0
+
+
+def test_unknown_submissions_are_left_alone_where_the_user_says_so(batch: Callable[..., Batch]) -> None:
+    one = batch(20, Rules(on_unknown_submit="fail", max_in_flight=5))
+    lost = {"prompt 3", "prompt 9"}
+
+    def refuse(kind: str, call: Any) -> errors.ApimartError | None:
+        hit = kind == "submit" and any(f'"{prompt}"'.encode() in call.content for prompt in lost)
+        return errors.OutcomeUnknownError("lost") if hit else None
+
+    one.api.refuse = refuse
+    one.run()
+    assert one.outcomes() == {Outcome.LANDED: 18, Outcome.UNKNOWN: 2}
+    posts = sum(one.api.requests.values())
+    lost.clear()
+    one.run()
+    assert one.outcomes() == {Outcome.LANDED: 18, Outcome.UNKNOWN: 2}
+    assert sum(one.api.requests.values()) == posts
+
+
+def test_a_budget_is_held_to_while_it_runs(batch: Callable[..., Batch]) -> None:
+    one = batch(40, Rules(max_in_flight=10, max_cost_usd=20 * PRICE))
+    ending = one.run()
+    assert ending is not None and ending.stop is not None
+    assert ending.stop.kind is StopKind.BUDGET
+    assert one.outcomes() == {Outcome.LANDED: 20, Outcome.LEFT: 20}
+
+
+def test_identical_rows_are_each_a_video(tmp_path: Path) -> None:
+    one = Batch(tmp_path, ["same", "other", "same", "same"], Api())
+    one.run()
+    assert one.outcomes() == {Outcome.LANDED: 4}
+    assert one.api.paid == Counter(same=3, other=1)
+
+
+def test_rows_may_be_inserted_and_reordered_between_tries(tmp_path: Path) -> None:
+    one = Batch(tmp_path, [f"prompt {number}" for number in range(10)], Api())
+    one.run()
+    one.prompts = ["new at the top", *reversed(one.prompts)]
+    one.run()
+    assert one.outcomes() == {Outcome.LANDED: 11}
+    assert set(one.api.paid.values()) == {1}

@@ -1,0 +1,281 @@
+"""The pieces of the engine: what lines say together, the gate, the pace, progress, the plan and the journal."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import random
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from airflow_provider_apimart.client import errors
+from airflow_provider_apimart.client.request import VeoRequest
+from airflow_provider_apimart.generation.batch import journal as journal_module
+from airflow_provider_apimart.generation.batch.bill import Bill, money
+from airflow_provider_apimart.generation.batch.gate import Gate
+from airflow_provider_apimart.generation.batch.journal import JournalWriter, journal_files, read_journal
+from airflow_provider_apimart.generation.batch.pace import Pace
+from airflow_provider_apimart.generation.batch.plan import Rules, read_plan, slot_of, write_plan
+from airflow_provider_apimart.generation.batch.progress import Progress, spoken
+from airflow_provider_apimart.generation.batch.states import Ledger, Outcome
+from airflow_provider_apimart.generation.batch.steps import after_submission
+from airflow_provider_apimart.generation.pricing import PriceList
+from airflow_provider_apimart.generation.record import UnreadableRecordError
+from airflow_provider_apimart.generation.storage import Target
+from tests.generation.batch.simulated import IDENTITY, local, planned
+
+LIFE: list[dict[str, Any]] = [
+    {"row": "a", "state": "intent", "number": 1, "at": 1.0, "intent_at": 1.0, "account": "me"},
+    {"row": "a", "state": "submitted", "number": 1, "at": 2.0, "generation_id": "t1", "submitted_at": 1.5},
+    {"row": "a", "state": "failed", "number": 1, "at": 9.0, "generation_id": "t1", "note": "upstream"},
+    {"row": "a", "state": "intent", "number": 2, "at": 10.0, "intent_at": 10.0, "account": "me"},
+    {"row": "a", "state": "submitted", "number": 2, "at": 11.0, "generation_id": "t2", "submitted_at": 10.5},
+    {"row": "a", "state": "submitted", "number": 2, "at": 70.0, "generation_id": "t2", "outcome": "parked"},
+    {"row": "a", "state": "landed", "number": 2, "at": 90.0, "generation_id": "t2", "cost_usd": 0.5, "landed": [{}]},
+]
+
+
+@pytest.mark.parametrize("length", range(1, len(LIFE) + 1))
+def test_lines_say_the_same_in_any_order_and_twice(length: int) -> None:
+    lines = LIFE[:length]
+    expected = Ledger().fold(lines).rows["a"]
+    for order in itertools.islice(itertools.permutations(lines), 0, None, 7):
+        assert Ledger().fold([*order, *order[:2]]).rows["a"] == expected
+
+
+def test_what_lines_say_together() -> None:
+    outcomes = [Ledger().fold(LIFE[:length]).rows["a"].row_outcome for length in range(1, len(LIFE) + 1)]
+    assert outcomes == ["unknown", "parked", "failed", "unknown", "parked", "parked", "landed"]
+    row = Ledger().fold(LIFE).rows["a"]
+    assert (row.generation_id, row.intent_at, row.submitted_at, row.cost_usd) == ("t2", 10.0, 10.5, 0.5)
+
+
+def test_a_row_that_was_lost_is_to_be_fetched_until_it_has_landed_again() -> None:
+    lost = {"row": "a", "state": "landed", "number": 2, "at": 100.0, "lost": True}
+    row = Ledger().fold([lost, *LIFE]).rows["a"]
+    assert (row.lost, row.generation_id, row.row_outcome) == (True, "t2", Outcome.UNLANDED)
+    again = {**LIFE[-1], "at": 110.0}
+    assert Ledger().fold([again, lost, *LIFE]).rows["a"].row_outcome is Outcome.LANDED
+
+
+def test_nothing_was_done_and_about_to_be_sent_take_turns() -> None:
+    refused = {"row": "a", "state": "refused", "number": 1, "at": 5.0}
+    assert Ledger().fold([LIFE[0], refused]).rows["a"].row_outcome is Outcome.LEFT
+    assert Ledger().fold([refused, {**LIFE[0], "at": 5.0}]).rows["a"].row_outcome is Outcome.UNKNOWN
+
+
+# --- journal ---------------------------------------------------------------------------------------------------------
+
+
+def test_each_writer_has_a_file_of_its_own_and_half_a_line_counts_for_nothing(tmp_path: Path) -> None:
+    folder = local(tmp_path / "journal", folder=False)
+    one, two = JournalWriter(folder, "worker"), JournalWriter(folder, "trigger")
+    for writer in (one, two):
+        writer.add(LIFE[:2])
+        writer.add([])
+        writer.add(LIFE[2:3])
+        writer.close()
+    files = journal_files(folder)
+    assert len(files) == 2
+    with open(files[0].path, "ab") as file:
+        file.write(b'{"row": "a", "state": "inte')
+    assert sorted(line["at"] for line in read_journal(folder)) == [1.0, 1.0, 2.0, 2.0, 9.0, 9.0]
+
+
+def test_after_half_a_line_the_writer_begins_a_new_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = local(tmp_path / "journal", folder=False)
+    writer = JournalWriter(folder, "worker")
+    write = os.write
+    monkeypatch.setattr(os, "write", lambda descriptor, data: write(descriptor, data[:10]))
+    with pytest.raises(errors.LandingError, match="10 of"):
+        writer.add(LIFE[:1])
+    monkeypatch.setattr(os, "write", write)
+    writer.add(LIFE[:1])
+    writer.close()
+    assert [line["at"] for line in read_journal(folder)] == [1.0]
+    assert len(journal_files(folder)) == 2
+
+
+def test_a_line_that_nobody_can_read_pays_for_nothing(tmp_path: Path) -> None:
+    folder = local(tmp_path / "journal", folder=False)
+    (tmp_path / "journal").mkdir()
+    (tmp_path / "journal" / "worker-1.jsonl").write_text('{"row": "a", "state"\n' + json.dumps(LIFE[0]) + "\n")
+    with pytest.raises(UnreadableRecordError, match="nothing was submitted"):
+        list(read_journal(folder))
+
+
+def test_elsewhere_each_group_is_an_object(monkeypatch: pytest.MonkeyPatch) -> None:
+    fs = fsspec.filesystem("memory")
+    folder = Target(fs, "/batch/journal", "memory://batch/journal")
+    writer = JournalWriter(folder, "trigger")
+    for line in LIFE:
+        writer.add([line])
+    assert len(journal_files(folder)) == len(LIFE)
+    monkeypatch.setattr(journal_module, "READERS", 2)
+    assert sorted(line["at"] for line in read_journal(folder)) == [line["at"] for line in LIFE]
+    fs.rm("/batch", recursive=True)
+
+
+def test_no_journal_yet(tmp_path: Path) -> None:
+    assert list(read_journal(local(tmp_path / "none", folder=False))) == []
+
+
+# --- plan ------------------------------------------------------------------------------------------------------------
+
+
+def plan_of(folder: Path, prompts: list[str]) -> Any:
+    return write_plan(
+        local(folder),
+        planned(prompts),
+        identity=IDENTITY,
+        rules=Rules(requests_per_minute=500),
+        output_uri="/out/",
+        apimart_conn_id="apimart_default",
+        median_seconds=75.0,
+    )
+
+
+def test_a_plan_is_read_as_it_was_written(tmp_path: Path) -> None:
+    prompts = [f"row {number} \u2028\x85 \U0001f600\r\n" for number in range(450)] + ["x" * 20_000] * 300
+    plan = plan_of(tmp_path, prompts)
+    again = read_plan(plan.folder)
+    assert again.index == plan.index
+    assert sum(plan.index.chunks) == 750 and len(plan.index.chunks) > 3
+    rows = list(again.rows())
+    assert [row.request.prompt for row in rows] == prompts
+    for position in random.Random(1).sample(range(750), 50):
+        assert again.row(position) == rows[position]
+        assert slot_of(rows[position].key, rows[position].fingerprint) == again.index.slots[position]
+    assert len(again._held) <= 4
+
+
+def test_the_same_table_has_the_same_plan_and_another_one_its_own(tmp_path: Path) -> None:
+    one, same, other = (plan_of(tmp_path, prompts).folder.path for prompts in (["a", "b"], ["a", "b"], ["a", "c"]))
+    assert one == same != other
+
+
+# --- gate, pace, progress --------------------------------------------------------------------------------------------
+
+
+@given(st.floats(1, 6000), st.integers(0, 10**6))
+def test_no_minute_has_more_requests_than_allowed(per_minute: float, seed: int) -> None:
+    dice, gate, now, sent = random.Random(seed), Gate(per_minute), 0.0, []
+    while now < 200 and len(sent) < 3000:
+        now += gate.wait(now) + dice.choice([0, 0, 0.001, 0.1, 3.0])
+        if gate.wait(now) <= 0:
+            gate.take(now)
+            sent.append(now)
+    for first, when in enumerate(sent):
+        assert (
+            sum(1 for each in sent[first : first + int(per_minute) + 2] if each < when + 60) <= max(1, per_minute) + 1
+        )
+
+
+def test_a_429_pauses_and_what_was_under_way_teaches_nothing_new() -> None:
+    gate = Gate(None)
+    for number in range(60):
+        gate.take(number)
+        gate.passed(number)
+    assert gate.refused(60.0, 59.9, 30.0)
+    assert gate.wait(60.0) == pytest.approx(30.0)
+    rate = gate.rate(60.0)
+    assert rate == pytest.approx(0.95, abs=0.05)
+    assert not gate.refused(60.1, 59.95, 30.0)
+    assert gate.rate(60.2) == rate
+    assert gate.rate(500.0) > 1.5 * rate
+
+
+def test_pauses_grow_where_apimart_does_not_say_how_long() -> None:
+    gate, now, pauses = Gate(None), 0.0, []
+    for _ in range(4):
+        gate.refused(now, now, None)
+        pauses.append(gate.wait(now))
+        now += pauses[-1] + 0.1
+    assert pauses == sorted(pauses) and pauses[-1] >= 4 * pauses[0]
+
+
+def test_the_pace_asks_right_after_the_end_when_all_jobs_take_the_same() -> None:
+    pace = Pace(75.0)
+    assert pace.next_wait(0.0, False) == 10.0
+    for _ in range(10):
+        pace.finished(0.0, 12.0, 5.0)
+    assert 5.0 < pace.next_wait(0.0, False) < 5.4
+    assert 0.1 <= pace.next_wait(5.1, True) < 1.0
+    assert pace.next_wait(1000.0, True) <= 60.0
+
+
+def test_a_fixed_interval_is_kept() -> None:
+    pace = Pace(75.0, 7.0)
+    pace.finished(0.0, 5.0, 5.0)
+    assert (pace.next_wait(0.0, False), pace.next_wait(3.0, False), pace.next_wait(9.0, True)) == (7.0, 4.0, 7.0)
+
+
+def test_progress_as_people_read_it() -> None:
+    progress = Progress(10_000, started=0.0)
+    progress.ended(Outcome.REUSED)
+    for number in range(411):
+        progress.ended(Outcome.LANDED, number * 1.2)
+    for _ in range(3):
+        progress.ended(Outcome.FAILED, 490.0)
+    progress.running, progress.spent_usd = 50, 211.4
+    text = progress.line(500.0)
+    assert text == "412/10,000 done, 3 failed, 50 running, $211.40 so far, about 3 h 15 min left"
+    assert progress.due(501.0) == pytest.approx(29.0)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0.2, "1 s"), (59, "59 s"), (61, "1 min"), (3000, "50 min"), (3600, "1 h"), (11_400, "3 h 10 min")],
+)
+def test_spoken_times(seconds: float, text: str) -> None:
+    assert spoken(seconds) == text
+
+
+# --- errors and bills ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("error", "doubtful", "expected"),
+    [
+        (errors.RateLimitError("x"), False, "pause"),
+        (errors.ServerError("x"), True, "again"),
+        (errors.ChannelUnavailableError("x"), False, "again"),
+        (errors.IdempotencyInProgressError("x"), True, "again"),
+        (errors.BadRequestError("x"), False, "refused"),
+        (errors.BadRequestError("x"), True, "unknown"),
+        (errors.IdempotencyIndeterminateError("x"), True, "unknown"),
+        (errors.IdempotencyKeyReusedError("x"), False, "unknown"),
+        (errors.InsufficientBalanceError("x"), False, "stop left"),
+        (errors.InsufficientBalanceError("x"), True, "stop unknown"),
+        (errors.AuthenticationError("x"), False, "stop left"),
+        (errors.RedirectError("x"), False, "stop left"),
+    ],
+)
+def test_what_an_error_of_the_paid_call_means(error: errors.ApimartError, doubtful: bool, expected: str) -> None:
+    verdict = after_submission(error, doubtful=doubtful, failures=1, given_up=False, resend_unknown=True)
+    if verdict.pause:
+        found = "pause"
+    elif verdict.again_after is not None:
+        found = "again"
+    else:
+        found = f"stop {verdict.outcome}" if verdict.stop else str(verdict.outcome)
+    assert found == expected
+
+
+def test_a_bill_is_grouped_and_names_what_it_goes_by() -> None:
+    bill = Bill(PriceList())
+    for _ in range(3):
+        bill.add(VeoRequest(prompt="a", duration=4))
+    bill.add(VeoRequest(prompt="a", model="veo3.1-lite"))
+    bill.add(VeoRequest(prompt="a", model="veo9"))
+    lines = list(bill.lines())
+    assert lines[0].startswith("3 x veo3.1-fast-official at 0.256 USD (1 x 4 s x 0.064 USD/s without audio) = 0.77 USD")
+    assert "1 x veo9: no price is known" in lines
+    assert lines[-1].startswith("5 rows: about 0.84 USD (prices from the provider's own list")
+    assert money(bill.usd) == "0.838"
