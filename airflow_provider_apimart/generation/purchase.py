@@ -33,6 +33,7 @@ from airflow_provider_apimart.generation.decide import Action, Decision, Policy,
 from airflow_provider_apimart.generation.identity import Identity, account_mark, fingerprint, idempotency_key
 from airflow_provider_apimart.generation.images import LocalImage
 from airflow_provider_apimart.generation.record import (
+    MAX_ID_LENGTH,
     MAX_MODEL_LENGTH,
     MAX_PATH_LENGTH,
     MAX_UPLOAD_URL_LENGTH,

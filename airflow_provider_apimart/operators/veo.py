@@ -387,6 +387,7 @@ class VeoGenerateOperator(BaseOperator):
         provenance = provenance_of(record, request, context, self.labels)
         landed = deliver(client=client, record=record, videos=view.videos, output=output, provenance=provenance)
         keep(store, record.but(state=RecordState.LANDED, landed=landed))
+        metrics.count("completed", record, videos=len(landed))
         return self._result(record, view, landed)
 
     def _unlanded(self, record: Record, view: Generation) -> dict[str, Any]:
