@@ -44,6 +44,11 @@ class Row:
     labels: Mapping[str, Any]
     key: str
 
+    @property
+    def repeats(self) -> bool:
+        """Whether an earlier row of the table asks for the same."""
+        return not self.key.endswith("-1")
+
 
 @dataclass(frozen=True)
 class BadRecord:
@@ -155,10 +160,25 @@ def read_rows(
     :param name: what the table is called in an error.
     :raises TableError: with all problems of all rows; :class:`EmptyTableError` where there is no row.
     """
+    return list(stream_rows(records, columns=columns, defaults=defaults, name=name))
+
+
+def stream_rows(
+    records: Iterable[Mapping[str, Any] | BadRecord],
+    *,
+    columns: Columns | None = None,
+    defaults: Mapping[str, Any] | None = None,
+    name: str = "the table",
+) -> Iterator[Row]:
+    """Yield the rows of a table as :func:`read_rows` returns them, one at a time.
+
+    The rest of the table may be wrong: nothing may be done for a row before the last one has come without an error.
+
+    :raises TableError: after the last row, with all problems of all rows.
+    """
     columns, defaults = columns or Columns(), dict(defaults or {})
     if unknown := [key for key in defaults if key not in VeoRequest.FIELDS]:
         raise TableError(f"defaults: no such parameter: {', '.join(map(repr, unknown))}. Nothing was submitted")
-    rows: list[Row] = []
     problems: list[RowProblem] = []
     ordinals: Counter[str] = Counter()
     count, headers = 0, set[tuple[str, ...]]()
@@ -177,10 +197,7 @@ def read_rows(
         elif not problems:
             mark = fingerprint(request.body())[:32]
             ordinals[mark] += 1
-            rows.append(Row(count, request, labels, f"{mark}-{ordinals[mark]}"))
-        if problems:
-            # They are not handed out any more.
-            rows.clear()
+            yield Row(count, request, labels, f"{mark}-{ordinals[mark]}")
     if not count:
         raise EmptyTableError(f"{name} has no rows. Nothing was submitted")
     if missing := columns.missing:
@@ -190,17 +207,11 @@ def read_rows(
         )
     if problems:
         raise table_error(name, count, problems)
-    return rows
 
 
 def table_error(name: str, count: int, problems: list[RowProblem]) -> TableError:
     """Return the error that tells all problems of a table of ``count`` rows."""
     return TableError(_text(name, count, problems), tuple(problems))
-
-
-def duplicates(rows: Iterable[Row]) -> list[Row]:
-    """Return the rows that ask for what an earlier row of the table asks for already."""
-    return [row for row in rows if not row.key.endswith("-1")]
 
 
 def _check(

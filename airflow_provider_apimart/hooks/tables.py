@@ -14,19 +14,19 @@ import io
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
 from airflow.providers.common.compat.sdk import BaseHook, ObjectStoragePath
 
 from airflow_provider_apimart._compat import AirflowFailException, conf
-from airflow_provider_apimart.client.errors import ConfigurationError
+from airflow_provider_apimart.client.errors import ApimartError, ConfigurationError
 from airflow_provider_apimart.generation.table import (
     Columns,
     EmptyTableError,
     Row,
     TableError,
-    duplicates,
-    read_rows,
+    stream_rows,
 )
 from airflow_provider_apimart.generation.table_files import Record, check_header, csv_records, jsonl_records
 from airflow_provider_apimart.hooks.storage import StorageReadError
@@ -75,18 +75,56 @@ def read_table(
     :raises ConfigurationError: where a package, a connection or an argument is missing.
     :raises StorageReadError: where the storage cannot be reached just now.
     """
+    rows: list[Row] = []
+    stream_table(
+        rows.extend,
+        path,
+        sql=sql,
+        sql_conn_id=sql_conn_id,
+        sql_parameters=sql_parameters,
+        format=format,
+        delimiter=delimiter,
+        columns=columns,
+        defaults=defaults,
+    )
+    return rows
+
+
+def stream_table(
+    take: Callable[[Iterator[Row]], object],
+    path: str | ObjectStoragePath | None = None,
+    *,
+    sql: str | None = None,
+    sql_conn_id: str | None = None,
+    sql_parameters: Sequence[Any] | Mapping[str, Any] | None = None,
+    format: TableFormat | None = None,
+    delimiter: str | None = None,
+    columns: Mapping[str, str] | None = None,
+    defaults: Mapping[str, Any] | None = None,
+    share_identical: bool = False,
+) -> None:
+    """Read a prompt table without ever holding it; the other parameters are those of :func:`read_table`.
+
+    :param take: is given the rows, once, while the file or the query is open. Nothing may be done for a row before this
+        function has returned: a later one may be wrong.
+    :param share_identical: rows that ask for the same are not paid for one by one, and nobody needs to be told.
+    """
     known = Columns(dict(columns or {}))
+    tally = _Tally()
     if path is not None and sql is None and sql_conn_id is None:
         name = str(path)
         with _file_records(ObjectStoragePath(path), format, delimiter) as records:
-            rows = read_rows(records, columns=known, defaults=defaults, name=name)
+            take(tally.of(stream_rows(records, columns=known, defaults=defaults, name=name)))
     elif path is None and sql is not None and sql_conn_id is not None:
         name = f"the query to {sql_conn_id!r}"
-        rows = _from_database(sql_conn_id, sql, sql_parameters, known, defaults, name)
+
+        def collect(records: Iterator[Record]) -> None:
+            take(tally.of(stream_rows(records, columns=known, defaults=defaults, name=name)))
+
+        _from_database(collect, sql_conn_id, sql, sql_parameters, name)
     else:
         raise ConfigurationError("a prompt table needs either path, or sql and sql_conn_id")
-    _tell(name, rows, known)
-    return rows
+    _tell(name, tally, known, share_identical=share_identical)
 
 
 def rows_as_kwargs(rows: Iterable[Row]) -> list[dict[str, Any]]:
@@ -151,8 +189,27 @@ def prompt_rows(
         raise AirflowFailException(str(error)) from error
 
 
-def _tell(name: str, rows: Sequence[Row], columns: Columns) -> None:
-    log.info("%s: %s rows, all of them checked.", name, f"{len(rows):,}")
+@dataclass
+class _Tally:
+    """What is told of a table's rows once they have all been seen.
+
+    :param repeats: the numbers of the rows that ask for what an earlier one asks for.
+    """
+
+    rows: int = 0
+    repeats: list[int] = field(default_factory=list)
+
+    def of(self, rows: Iterable[Row]) -> Iterator[Row]:
+        """Hand the rows on."""
+        for row in rows:
+            self.rows += 1
+            if row.repeats:
+                self.repeats.append(row.number)
+            yield row
+
+
+def _tell(name: str, tally: _Tally, columns: Columns, *, share_identical: bool) -> None:
+    log.info("%s: %s rows, all of them checked.", name, f"{tally.rows:,}")
     for column, parameter in columns.slips.items():
         log.warning(
             "%s: the column %r is no parameter and travels as a label. Did you mean %r? Then say so: columns={%r: %r}.",
@@ -162,8 +219,8 @@ def _tell(name: str, rows: Sequence[Row], columns: Columns) -> None:
             column,
             parameter,
         )
-    if same := duplicates(rows):
-        shown = ", ".join(str(row.number) for row in same[:20]) + (", ..." if len(same) > 20 else "")
+    if (same := tally.repeats) and not share_identical:
+        shown = ", ".join(map(str, same[:20])) + (", ..." if len(same) > 20 else "")
         log.warning(
             "%s: %s rows ask for the same as an earlier one, and each is a video of its own to pay for: rows %s.",
             name,
@@ -200,7 +257,7 @@ def _file_records(path: ObjectStoragePath, format: TableFormat | None, delimiter
         ) from None
     except (FileNotFoundError, IsADirectoryError, PermissionError, gzip.BadGzipFile, EOFError) as error:
         raise TableError(f"{path} cannot be read: {type(error).__name__}: {error}. Nothing was submitted") from None
-    except (TableError, ConfigurationError):
+    except ApimartError:
         raise
     except ImportError as error:
         raise ConfigurationError(f"{path}: this storage cannot be used: {error}") from error
@@ -243,28 +300,24 @@ def _parquet_records(file: Any, name: str) -> Iterator[Record]:
 
 
 def _from_database(
+    take: Callable[[Iterator[Record]], None],
     conn_id: str,
     sql: str,
     parameters: Sequence[Any] | Mapping[str, Any] | None,
-    columns: Columns,
-    defaults: Mapping[str, Any] | None,
     name: str,
-) -> list[Row]:
-    rows: list[Row] = []
-
+) -> None:
     def collect(cursor: Any) -> list[Any]:
         """Read inside the hook's own connection, so that no more than a few rows are held as cells."""
         if cursor.description is None:
             raise ConfigurationError(f"{name} returns no rows: a SELECT is needed")
         header = [str(column[0]) for column in cursor.description]
         check_header(header, name)
-        rows.extend(read_rows(_fetched(cursor, header), columns=columns, defaults=defaults, name=name))
-        # Hooks turn what a handler returns into tuples, which rows are not.
+        take(_fetched(cursor, header))
+        # What a handler returns is of no use to anybody here.
         return []
 
     run: Callable[..., Any] = _sql_hook(conn_id).run
     run(sql, parameters=parameters, handler=collect)
-    return rows
 
 
 def _sql_hook(conn_id: str) -> Any:

@@ -19,8 +19,10 @@ from airflow_provider_apimart._compat import (
     TaskDeferralTimeout,
 )
 from airflow_provider_apimart.client.client import AsyncApimartClient
+from airflow_provider_apimart.generation.balance import price_list
 from airflow_provider_apimart.generation.batch import manifest, reuse
 from airflow_provider_apimart.generation.batch.bill import Bill
+from airflow_provider_apimart.generation.batch.draft import PlanDraft
 from airflow_provider_apimart.generation.batch.journal import JournalWriter
 from airflow_provider_apimart.generation.batch.plan import STATE_FOLDER, Plan, Rules, read_plan, state_folder
 from airflow_provider_apimart.generation.batch.resume import read_ledger
@@ -167,24 +169,23 @@ class VeoGenerateBatchOperator(BaseOperator):
         began = time.time()
         with failures(self):
             manifest.check_format(self.manifest_format)
-            rows = batch_start.read_rows(self)
             output, root = self._output(), self._root()
             check_target(output)
             with ApimartHook(self.apimart_conn_id).get_conn() as client:
-                planned = batch_start.plan_rows(rows, client, share_identical=self.reuse == "always")
-            del rows
-            if arguments.truth_of(self.dry_run_only):
-                return self._bill_only(planned.bill)
-            plan = planned.write(
-                state_folder(root, identity_of(context)),
-                identity=identity_of(context),
-                rules=self._rules(context),
-                output_uri=output.uri,
-                apimart_conn_id=self.apimart_conn_id,
-            )
-            bill = planned.bill
-            # Ten thousand prompts need not be held any longer: the plan has them.
-            del planned
+                prices = price_list(client)
+            with PlanDraft() as draft:
+                planned = batch_start.plan_rows(self, draft, prices)
+                bill = planned.bill
+                if arguments.truth_of(self.dry_run_only):
+                    return self._bill_only(bill, planned.count)
+                plan = draft.write(
+                    state_folder(root, identity_of(context)),
+                    identity=identity_of(context),
+                    rules=self._rules(context),
+                    output_uri=output.uri,
+                    apimart_conn_id=self.apimart_conn_id,
+                    median_seconds=planned.median_seconds,
+                )
             ledger = self._look(plan, root)
             limit = arguments.money_of("max_cost_usd", self.max_cost_usd)[0]
             missing = batch_start.approve(self._owner, plan, ledger, bill, limit)
@@ -295,12 +296,12 @@ class VeoGenerateBatchOperator(BaseOperator):
         )
         return asyncio.run(work).stop
 
-    def _bill_only(self, bill: Bill) -> dict[str, Any]:
+    def _bill_only(self, bill: Bill, rows: int) -> dict[str, Any]:
         for line in bill.lines():
             self.log.info("%s", line)
         self.log.info("dry_run: nothing was submitted and nothing paid.")
         return {
-            **{"manifest": None, "rows": bill.count, "landed": 0, "reused": 0, "failed": 0, "left": bill.count},
+            **{"manifest": None, "rows": rows, "landed": 0, "reused": 0, "failed": 0, "left": rows},
             **{"outcomes": {}, "cost_usd": 0.0, "estimated_cost_usd": float(bill.usd)},
         }
 

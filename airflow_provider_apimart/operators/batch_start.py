@@ -4,26 +4,24 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_apimart.client.client import ApimartClient
 from airflow_provider_apimart.client.errors import ConfigurationError, FieldProblem, InvalidParameterError
-from airflow_provider_apimart.generation.balance import price_list
 from airflow_provider_apimart.generation.batch.bill import Bill, money
-from airflow_provider_apimart.generation.batch.plan import Plan, PlannedRow, Twin, row_fingerprint, write_plan
+from airflow_provider_apimart.generation.batch.draft import PlanDraft
+from airflow_provider_apimart.generation.batch.plan import Plan, PlannedRow, Twin, row_fingerprint
 from airflow_provider_apimart.generation.batch.resume import decision_on
 from airflow_provider_apimart.generation.batch.states import Ledger
 from airflow_provider_apimart.generation.decide import Action
 from airflow_provider_apimart.generation.polling import expected_seconds
+from airflow_provider_apimart.generation.pricing import PriceList
 from airflow_provider_apimart.generation.record import RecordState
-from airflow_provider_apimart.generation.storage import Target
-from airflow_provider_apimart.generation.table import Columns, Row, RowProblem, TableError, table_error
-from airflow_provider_apimart.generation.table import read_rows as rows_of
+from airflow_provider_apimart.generation.table import Columns, Row, RowProblem, stream_rows, table_error
 from airflow_provider_apimart.hooks.storage import read_image
-from airflow_provider_apimart.hooks.tables import read_table
+from airflow_provider_apimart.hooks.tables import stream_table
 from airflow_provider_apimart.operators import arguments
 
 if TYPE_CHECKING:
@@ -87,13 +85,18 @@ def _is_number(value: Any, least: float, most: float) -> bool:
 # --- rows --------------------------------------------------------------------------------------------------------
 
 
-def read_rows(task: VeoGenerateBatchOperator) -> list[Row]:
-    """Return the rows, all of them checked.
+def plan_rows(task: VeoGenerateBatchOperator, draft: PlanDraft, prices: PriceList) -> Planned:
+    """Read the table into a draft, row by row, all of it checked, and tell what it costs.
 
-    :raises TableError: with all that is wrong in all rows.
+    :raises TableError: with all that is wrong in all rows, or with all frames that cannot be used.
     """
-    if task.requests is None:
-        return read_table(
+    planned = Planned(draft, Bill(prices), share_identical=task.reuse == "always")
+    if task.requests is not None:
+        columns = Columns(dict(task.columns or {}))
+        planned.take(stream_rows(_records(task.requests), columns=columns, defaults=task.defaults, name="requests"))
+    else:
+        stream_table(
+            planned.take,
             task.table,
             sql=task.sql,
             sql_conn_id=task.sql_conn_id,
@@ -101,77 +104,85 @@ def read_rows(task: VeoGenerateBatchOperator) -> list[Row]:
             format=task.table_format,
             columns=task.columns,
             defaults=task.defaults,
+            share_identical=planned.share_identical,
         )
-    if isinstance(task.requests, (str, bytes, Mapping)):
-        raise ConfigurationError(f"requests={str(task.requests)[:100]!r}: allowed: a list of dicts, one for each row")
-    records = list(task.requests)
-    for number, record in enumerate(records, start=1):
+    if planned.problems:
+        raise table_error("the table", planned.count, planned.problems)
+    for note in sorted(planned.notes):
+        log.warning("%s", note)
+    return planned
+
+
+def _records(requests: Any) -> Iterator[Mapping[str, Any]]:
+    if isinstance(requests, (str, bytes, Mapping)):
+        raise ConfigurationError(f"requests={str(requests)[:100]!r}: allowed: a list of dicts, one for each row")
+    for number, record in enumerate(requests, start=1):
         if not isinstance(record, Mapping):
             raise ConfigurationError(f"requests: row {number} is {str(record)[:100]!r}; allowed: a dict")
-    return rows_of(records, columns=Columns(dict(task.columns or {})), defaults=task.defaults, name="requests")
+        yield record
 
 
 @dataclass
 class Planned:
-    """Rows on their way into a plan.
-
-    :param twins: rows that share another row's video.
-    """
-
-    rows: list[PlannedRow]
-    twins: list[Twin]
-    bill: Bill
-
-    def write(self, folder: Target, **more: Any) -> Plan:
-        """Write the plan."""
-        first = self.rows[0].request
-        median = expected_seconds(first.model, first.resolution)
-        return write_plan(folder, self.rows, median_seconds=median, twins=self.twins, **more)
-
-
-def plan_rows(rows: Sequence[Row], client: ApimartClient, *, share_identical: bool) -> Planned:
-    """Read the rows' frames, and tell what each row costs.
+    """What is known of a table's rows once they are in a draft.
 
     :param share_identical: rows that ask for the same are paid for once.
-    :raises TableError: with all frames that cannot be used.
+    :param problems: frames that cannot be used.
+    :param count: the table's rows.
+    :param notes: what is worth saying about requests of this kind.
     """
-    checksums = _frames(rows)
-    planned, twins = list[PlannedRow](), list[Twin]()
-    bill = Bill(price_list(client))
-    first: dict[str, int] = {}
-    for row in rows:
-        images = {name: checksums[name, path, row.request.model] for name, path in row.request.local_images.items()}
-        digest = row_fingerprint(row.request, images)
-        if share_identical and digest in first:
-            twins.append(Twin(row.number, first[digest], row.labels))
-            continue
-        first.setdefault(digest, len(planned))
-        usd = bill.add(row.request)
-        price = None if usd is None else float(usd)
-        key = f"{digest[:32]}-1" if share_identical else row.key
-        planned.append(PlannedRow(len(planned), row.number, key, digest, row.request, row.labels, images, price))
-    for note in {note for row in rows for note in row.request.notes()}:
-        log.warning("%s", note)
-    return Planned(planned, twins, bill)
 
+    draft: PlanDraft
+    bill: Bill
+    share_identical: bool
+    problems: list[RowProblem] = field(default_factory=list)
+    count: int = 0
+    notes: set[str] = field(default_factory=set)
+    median_seconds: float = 0.0
+    #: The checksum of each frame, or what is wrong with it: each file is read once for each kind of model that uses it.
+    _frames: dict[tuple[str, str, str], str | tuple[FieldProblem, ...]] = field(default_factory=dict)
+    #: The position of the first row of each fingerprint.
+    _first: dict[str, int] = field(default_factory=dict)
 
-def _frames(rows: Sequence[Row]) -> dict[tuple[str, str, str], str]:
-    """Return the checksum of each local frame, each file read once for each kind of model that looks at it."""
-    found: dict[tuple[str, str, str], str] = {}
-    problems: list[RowProblem] = []
-    bad: dict[tuple[str, str, str], tuple[FieldProblem, ...]] = {}
-    for row in rows:
+    def take(self, rows: Iterable[Row]) -> None:
+        """Read all rows."""
+        for row in rows:
+            self.count += 1
+            images = self._checksums(row)
+            if images is not None:
+                self._add(row, images)
+
+    def _checksums(self, row: Row) -> dict[str, str] | None:
+        found: dict[str, str] = {}
         for name, path in row.request.local_images.items():
             place = name, path, row.request.model
-            if place not in found and place not in bad:
+            if place not in self._frames:
                 try:
-                    found[place] = read_image(name, path, row.request).sha256
+                    self._frames[place] = read_image(name, path, row.request).sha256
                 except InvalidParameterError as error:
-                    bad[place] = error.problems
-            problems += [RowProblem(row.number, problem) for problem in bad.get(place, ())]
-    if problems:
-        raise table_error("the table", len(rows), problems)
-    return found
+                    self._frames[place] = error.problems
+            known = self._frames[place]
+            if isinstance(known, str):
+                found[name] = known
+            else:
+                self.problems += [RowProblem(row.number, problem) for problem in known]
+        return None if self.problems else found
+
+    def _add(self, row: Row, images: dict[str, str]) -> None:
+        position = len(self.draft)
+        self.median_seconds = self.median_seconds or expected_seconds(row.request.model, row.request.resolution)
+        self.notes.update(row.request.notes())
+        digest = row_fingerprint(row.request, images)
+        key = row.key
+        if self.share_identical:
+            first = self._first.setdefault(digest, position)
+            if first != position:
+                self.draft.add_twin(Twin(row.number, first, row.labels))
+                return
+            key = f"{digest[:32]}-1"
+        usd = self.bill.add(row.request)
+        price = None if usd is None else float(usd)
+        self.draft.add(PlannedRow(position, row.number, key, digest, row.request, row.labels, images, price))
 
 
 # --- budget ------------------------------------------------------------------------------------------------------
@@ -214,6 +225,3 @@ def approve(owner: str, plan: Plan, ledger: Ledger, bill: Bill, limit: Decimal |
             allowed = f"this table costs about {spent + coming:,.2f} USD ({text}). The bill: {bill.short}"
             arguments.refuse(owner, [FieldProblem("max_cost_usd", float(limit), allowed)])
     return new + under_way
-
-
-__all__ = ["Planned", "TableError", "approve", "late_problems", "literal_problems", "plan_rows", "read_rows"]

@@ -20,7 +20,6 @@ from airflow_provider_apimart.generation.table import (
     EmptyTableError,
     Row,
     TableError,
-    duplicates,
     read_rows,
 )
 
@@ -258,7 +257,7 @@ def test_labels_and_spelling_do_not_change_a_key() -> None:
 def test_duplicates_are_rows_of_their_own() -> None:
     table = rows({"prompt": "a", "sku": 1}, {"prompt": "b"}, {"prompt": "a", "sku": 2})
     assert len({row.key for row in table}) == 3
-    assert [row.number for row in duplicates(table)] == [3]
+    assert [row.number for row in table if row.repeats] == [3]
 
 
 @settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)

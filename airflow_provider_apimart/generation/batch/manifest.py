@@ -20,8 +20,8 @@ from airflow_provider_apimart.generation.report import iso
 from airflow_provider_apimart.generation.storage import Target, safe_name, staging, storage_errors
 
 ManifestFormat = Literal["jsonl", "parquet"]
-#: Lines that are held in memory at once.
-GROUP = 1000
+#: Lines and characters that are held in memory at once.
+GROUP, GROUP_TEXT = 1000, 1024 * 1024
 JSON_COLUMNS = ("labels", "request", "videos")
 
 
@@ -148,12 +148,13 @@ def write_manifest(target: Target, lines: Iterable[dict[str, Any]], kind: Manife
 
 
 def _write_jsonl(file: BinaryIO, lines: Iterable[dict[str, Any]]) -> None:
-    group: list[bytes] = []
+    group, length = list[bytes](), 0
     for line in lines:
         group.append(json.dumps(line, ensure_ascii=False, separators=(",", ":")).encode() + b"\n")
-        if len(group) >= GROUP:
+        length += len(group[-1])
+        if length >= GROUP_TEXT:
             file.write(b"".join(group))
-            group.clear()
+            group, length = [], 0
     file.write(b"".join(group))
 
 
@@ -172,13 +173,14 @@ def _write_parquet(file: BinaryIO, lines: Iterable[dict[str, Any]]) -> None:
         ]
     )
     with parquet.ParquetWriter(file, schema) as writer:
-        group: list[dict[str, Any]] = []
+        group, length = list[dict[str, Any]](), 0
         for line in lines:
             packed = {name: json.dumps(line[name], ensure_ascii=False) for name in JSON_COLUMNS}
             group.append({**line, **packed})
-            if len(group) >= GROUP:
+            length += sum(map(len, packed.values()))
+            if len(group) >= GROUP or length >= GROUP_TEXT:
                 writer.write_table(pyarrow.Table.from_pylist(group, schema=schema))
-                group.clear()
+                group, length = [], 0
         writer.write_table(pyarrow.Table.from_pylist(group, schema=schema))
 
 

@@ -1,4 +1,4 @@
-"""The plan of a batch: its rows and its rules, written to storage by the worker and never changed.
+"""The plan of a batch: its rows and its rules, written to storage by the worker (``draft.py``) and never changed.
 
 Rows are kept in chunks, so that nobody has to hold the prompts of all of them; what every reader needs of all rows (who
 they are, what they will cost) is in one small index. A plan's name is a hash of its content: a retry of the same table
@@ -10,8 +10,8 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from airflow_provider_apimart.client.errors import ConfigurationError
@@ -19,14 +19,12 @@ from airflow_provider_apimart.client.request import VeoRequest
 from airflow_provider_apimart.generation.batch.journal import FOLDER as JOURNAL_FOLDER
 from airflow_provider_apimart.generation.decide import OnClear, OnUnknownSubmit
 from airflow_provider_apimart.generation.identity import Identity, fingerprint, idempotency_key
-from airflow_provider_apimart.generation.storage import Target, commit_bytes, read_whole, stored_size
+from airflow_provider_apimart.generation.storage import Target, read_whole
 
 VERSION = 1
 STATE_FOLDER = ".apimart-batch"
-CHUNK_ROWS = 200
-CHUNK_BYTES = 4 * 1024 * 1024
 CHUNKS_HELD = 4
-TWINS = "twins.jsonl"
+INDEX, TWINS = "index.json", "twins.jsonl"
 
 
 @dataclass(frozen=True)
@@ -178,7 +176,7 @@ class Plan:
 
     def _read(self, chunk: int) -> Iterator[PlannedRow]:
         start = sum(self.index.chunks[:chunk])
-        for offset, text in enumerate(read_whole(self.folder.child(_chunk_name(chunk))).splitlines()):
+        for offset, text in enumerate(read_whole(self.folder.child(chunk_name(chunk))).splitlines()):
             value = json.loads(text)
             value["request"] = VeoRequest.model_construct(**value["request"])
             yield PlannedRow(position=start + offset, **value)
@@ -199,78 +197,12 @@ def state_folder(root: Target, identity: Identity) -> Target:
     return root.child(STATE_FOLDER).child(identity.slug)
 
 
-def write_plan(
-    folder: Target,
-    rows: Iterable[PlannedRow],
-    *,
-    identity: Identity,
-    rules: Rules,
-    output_uri: str,
-    apimart_conn_id: str,
-    median_seconds: float,
-    twins: Sequence[Twin] = (),
-) -> Plan:
-    """Write a plan into a task's state folder, and return it.
-
-    :raises LandingError: when it cannot be written.
-    """
-    chunks: list[bytes] = []
-    sizes, slots, estimates = list[int](), list[str](), list[float | None]()
-    lines, length = list[bytes](), 0
-    digest = hashlib.sha256()
-
-    def close() -> None:
-        nonlocal length
-        if lines:
-            chunks.append(b"".join(lines))
-            sizes.append(len(lines))
-            digest.update(chunks[-1])
-            lines.clear()
-            length = 0
-
-    for row in rows:
-        line = json.dumps(row.as_json(), ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
-        # No line end but ours: bytes.splitlines knows those of ASCII only, and JSON escapes them.
-        if len(lines) >= CHUNK_ROWS or length + len(line) > CHUNK_BYTES:
-            close()
-        lines.append(line)
-        length += len(line)
-        slots.append(slot_of(row.key, row.fingerprint))
-        estimates.append(row.estimated_usd)
-    close()
-    index = Index(
-        identity=identity,
-        rules=rules,
-        output_uri=output_uri,
-        apimart_conn_id=apimart_conn_id,
-        slots=tuple(slots),
-        estimates=tuple(estimates),
-        chunks=tuple(sizes),
-        median_seconds=median_seconds,
-        twins=len(twins),
-    )
-    doubles = b"".join(json.dumps(asdict(twin)).encode() + b"\n" for twin in twins)
-    digest.update(doubles)
-    text = json.dumps({"version": VERSION, **asdict(index)}, separators=(",", ":")).encode()
-    digest.update(text)
-    home = folder.child(f"plan-{digest.hexdigest()[:16]}")
-    plan = Plan(home, index)
-    # The index comes last: where it is, the chunks are.
-    if stored_size(home.child("index.json")) != len(text):
-        for number, chunk in enumerate(chunks):
-            commit_bytes(home.child(_chunk_name(number)), chunk)
-        if twins:
-            commit_bytes(home.child(TWINS), doubles)
-        commit_bytes(home.child("index.json"), text)
-    return plan
-
-
 def read_plan(folder: Target) -> Plan:
     """Return the plan that was written into ``folder``.
 
     :raises LandingError: when it cannot be read.
     """
-    value = json.loads(read_whole(folder.child("index.json")))
+    value = json.loads(read_whole(folder.child(INDEX)))
     if value.pop("version", None) != VERSION:
         raise ConfigurationError(f"{folder.uri} was written by another version of the provider")
     value["identity"] = Identity(**value["identity"])
@@ -283,5 +215,6 @@ def read_plan(folder: Target) -> Plan:
     return Plan(folder, Index(**values))
 
 
-def _chunk_name(number: int) -> str:
+def chunk_name(number: int) -> str:
+    """Return the name of a chunk's file in the plan's folder."""
     return f"rows-{number:05d}.jsonl"

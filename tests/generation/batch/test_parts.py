@@ -18,10 +18,11 @@ from airflow_provider_apimart.client import errors
 from airflow_provider_apimart.client.request import VeoRequest
 from airflow_provider_apimart.generation.batch import journal as journal_module
 from airflow_provider_apimart.generation.batch.bill import Bill, money
+from airflow_provider_apimart.generation.batch.draft import write_plan
 from airflow_provider_apimart.generation.batch.gate import Gate
 from airflow_provider_apimart.generation.batch.journal import JournalWriter, journal_files, read_journal
 from airflow_provider_apimart.generation.batch.pace import Pace
-from airflow_provider_apimart.generation.batch.plan import Rules, read_plan, slot_of, write_plan
+from airflow_provider_apimart.generation.batch.plan import Rules, read_plan, slot_of
 from airflow_provider_apimart.generation.batch.progress import Progress, spoken
 from airflow_provider_apimart.generation.batch.states import Ledger, Outcome
 from airflow_provider_apimart.generation.batch.steps import after_submission

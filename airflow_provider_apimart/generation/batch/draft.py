@@ -1,0 +1,151 @@
+"""A plan while its rows come in: packed into chunks as they come, and kept aside until the last one is checked.
+
+So a table of any length, of prompts of any length, is never held in memory: what is kept of each row is its slot and
+its price.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tempfile
+from collections.abc import Iterable
+from dataclasses import asdict
+from types import TracebackType
+from typing import IO, Self
+
+from airflow_provider_apimart.generation.batch.plan import (
+    INDEX,
+    TWINS,
+    VERSION,
+    Index,
+    Plan,
+    PlannedRow,
+    Rules,
+    Twin,
+    chunk_name,
+    slot_of,
+)
+from airflow_provider_apimart.generation.identity import Identity
+from airflow_provider_apimart.generation.storage import Target, commit_bytes, stored_size
+
+CHUNK_ROWS = 200
+CHUNK_BYTES = 4 * 1024 * 1024
+#: So much is kept in memory; what is longer goes to a file without a name in the worker's temporary folder.
+SPOOL_BYTES = 8 * 1024 * 1024
+
+
+class PlanDraft:
+    """Rows on their way into a plan. A context manager: leaving it forgets them."""
+
+    def __init__(self) -> None:
+        self._spool: IO[bytes] = tempfile.SpooledTemporaryFile(SPOOL_BYTES)
+        self._digest = hashlib.sha256()
+        self._slots: list[str] = []
+        self._estimates: list[float | None] = []
+        self._twins: list[Twin] = []
+        #: Of each chunk: its rows and its bytes.
+        self._chunks: list[tuple[int, int]] = []
+        self._lines: list[bytes] = []
+        self._length = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._spool.close()
+
+    def __len__(self) -> int:
+        return len(self._slots)
+
+    def add(self, row: PlannedRow) -> None:
+        """Take the next row; its position is the number of rows before it."""
+        line = json.dumps(row.as_json(), ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
+        # No line end but ours: bytes.splitlines knows those of ASCII only, and JSON escapes them.
+        if len(self._lines) >= CHUNK_ROWS or self._length + len(line) > CHUNK_BYTES:
+            self._close_chunk()
+        self._lines.append(line)
+        self._length += len(line)
+        self._slots.append(slot_of(row.key, row.fingerprint))
+        self._estimates.append(row.estimated_usd)
+
+    def add_twin(self, twin: Twin) -> None:
+        """Take a row that shares an earlier one's video."""
+        self._twins.append(twin)
+
+    def _close_chunk(self) -> None:
+        if self._lines:
+            data = b"".join(self._lines)
+            self._spool.write(data)
+            self._digest.update(data)
+            self._chunks.append((len(self._lines), len(data)))
+            self._lines.clear()
+            self._length = 0
+
+    def write(
+        self,
+        folder: Target,
+        *,
+        identity: Identity,
+        rules: Rules,
+        output_uri: str,
+        apimart_conn_id: str,
+        median_seconds: float,
+    ) -> Plan:
+        """Write the plan into a task's state folder, and return it.
+
+        :raises LandingError: when it cannot be written.
+        """
+        self._close_chunk()
+        index = Index(
+            identity=identity,
+            rules=rules,
+            output_uri=output_uri,
+            apimart_conn_id=apimart_conn_id,
+            slots=tuple(self._slots),
+            estimates=tuple(self._estimates),
+            chunks=tuple(rows for rows, _ in self._chunks),
+            median_seconds=median_seconds,
+            twins=len(self._twins),
+        )
+        doubles = b"".join(json.dumps(asdict(twin)).encode() + b"\n" for twin in self._twins)
+        text = json.dumps({"version": VERSION, **asdict(index)}, separators=(",", ":")).encode()
+        digest = self._digest.copy()
+        digest.update(doubles)
+        digest.update(text)
+        home = folder.child(f"plan-{digest.hexdigest()[:16]}")
+        # The index comes last: where it is, the chunks are.
+        if stored_size(home.child(INDEX)) != len(text):
+            self._spool.seek(0)
+            for number, (_, length) in enumerate(self._chunks):
+                commit_bytes(home.child(chunk_name(number)), self._spool.read(length))
+            if self._twins:
+                commit_bytes(home.child(TWINS), doubles)
+            commit_bytes(home.child(INDEX), text)
+        return Plan(home, index)
+
+
+def write_plan(
+    folder: Target,
+    rows: Iterable[PlannedRow],
+    *,
+    identity: Identity,
+    rules: Rules,
+    output_uri: str,
+    apimart_conn_id: str,
+    median_seconds: float,
+) -> Plan:
+    """Write a plan of rows that are all there already."""
+    with PlanDraft() as draft:
+        for row in rows:
+            draft.add(row)
+        return draft.write(
+            folder,
+            identity=identity,
+            rules=rules,
+            output_uri=output_uri,
+            apimart_conn_id=apimart_conn_id,
+            median_seconds=median_seconds,
+        )
