@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import tracemalloc
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from airflow.sdk.exceptions import AirflowFailException, TaskDeferred
 from airflow.sdk.io import attach
 
 from airflow_provider_apimart.emulator.server import Emulator
+from airflow_provider_apimart.generation.batch import draft
 from airflow_provider_apimart.operators.batch_end import BatchIncompleteError, stop_of
 from airflow_provider_apimart.operators.veo import VeoGenerateBatchOperator
 from airflow_provider_apimart.triggers import batch as trigger_module
@@ -285,6 +287,26 @@ def test_long_prompts_and_a_file(emulator: Emulator, tries: Tries, tmp_path: Pat
     table.write_text(f'text,sku\n"{long}",A\n"line\nbreak",B\n', encoding="utf-8")
     result = run(batch(tmp_path, table=str(table), columns={"text": "prompt"}), tries)
     assert [line["request"]["prompt"] for line in lines(result)] == [long, "line\nbreak"]
+
+
+def test_a_table_is_never_held(
+    emulator: Emulator, tries: Tries, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(draft, "SPOOL_BYTES", 1)
+    monkeypatch.setattr(draft, "CHUNK_BYTES", 100_000)
+    peaks = []
+    for count in (2, 400):
+        table = tmp_path / f"{count}.jsonl"
+        with table.open("w") as file:
+            file.writelines(json.dumps({"prompt": f"{number} ".ljust(20_000, "x")}) + "\n" for number in range(count))
+        tracemalloc.start()
+        try:
+            assert run(batch(tmp_path, table=str(table), dry_run=True), tries)["rows"] == count
+            peaks.append(tracemalloc.get_traced_memory()[1])
+        finally:
+            tracemalloc.stop()
+    # The longer one has 8 MB of prompts.
+    assert peaks[1] - peaks[0] < 2 * 1024 * 1024
 
 
 def test_the_state_in_airflow_is_small_and_holds_no_secret(emulator: Emulator, tries: Tries, tmp_path: Path) -> None:

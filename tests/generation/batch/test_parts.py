@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from airflow_provider_apimart.client import errors
 from airflow_provider_apimart.client.request import VeoRequest
+from airflow_provider_apimart.generation.batch import draft
 from airflow_provider_apimart.generation.batch import journal as journal_module
 from airflow_provider_apimart.generation.batch.bill import Bill, money
 from airflow_provider_apimart.generation.batch.draft import write_plan
@@ -154,6 +155,15 @@ def test_a_plan_is_read_as_it_was_written(tmp_path: Path) -> None:
         assert again.row(position) == rows[position]
         assert slot_of(rows[position].key, rows[position].fingerprint) == again.index.slots[position]
     assert len(again._held) <= 4
+
+
+def test_a_plan_is_the_same_whether_it_fits_into_memory_or_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    prompts = [f"row {number}" for number in range(450)]
+    plan = plan_of(tmp_path / "one", prompts)
+    monkeypatch.setattr(draft, "SPOOL_BYTES", 1)
+    again = plan_of(tmp_path / "other", prompts)
+    assert plan.folder.name == again.folder.name
+    assert list(again.rows()) == list(plan.rows())
 
 
 def test_the_same_table_has_the_same_plan_and_another_one_its_own(tmp_path: Path) -> None:
