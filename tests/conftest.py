@@ -25,6 +25,8 @@ os.environ["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"] = f"sqlite:///{_HOME}/airflow.
 _GROUPS = ("system", "crash")
 
 
+# xdist reads the groups in this same hook.
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Spread the tests over two processes: a real Airflow mostly waits, and the others use that time."""
     home = Path(__file__).parent
