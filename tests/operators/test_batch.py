@@ -6,6 +6,7 @@ import asyncio
 import json
 import tracemalloc
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -368,3 +369,34 @@ def test_a_storage_that_is_not_local(emulator: Emulator, tries: Tries, deferrabl
     assert run(operator, tries) == result
     assert len(emulator.state()["generations"]) == 5
     fs.rm(f"/bucket-{deferrable}", recursive=True)
+
+
+def test_a_key_rotated_in_the_middle_stops_none_of_the_requests_that_were_under_way(
+    emulator: Emulator, tries: Tries, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from airflow_provider_apimart.client import errors
+    from airflow_provider_apimart.client.client import AsyncApimartClient
+    from airflow_provider_apimart.hooks.apimart import ApimartHook
+
+    plain_send, plain_settings = AsyncApimartClient.send, ApimartHook.settings
+    rotated, under_way = asyncio.Event(), 0
+
+    def settings(hook: ApimartHook) -> Any:
+        found = plain_settings(hook)
+        return found if rotated.is_set() else replace(found, api_key="sk-the-old-one")
+
+    async def send(client: Any, call: Any, *, repeat: bool = True) -> Any:
+        nonlocal under_way
+        if call.what == "submission" and client.settings.api_key == "sk-the-old-one":
+            under_way += 1
+            if under_way == 4:
+                rotated.set()
+            await rotated.wait()
+            raise errors.AuthenticationError("invalid API key", status=401)
+        return await plain_send(client, call, repeat=repeat)
+
+    monkeypatch.setattr(ApimartHook, "settings", settings)
+    monkeypatch.setattr(AsyncApimartClient, "send", send)
+    result = run(batch(tmp_path, prompts(8), max_in_flight=4), tries)
+    assert (result["landed"], result["left"]) == (8, 0)
+    assert under_way == 4

@@ -232,7 +232,7 @@ async def _failed(engine: Engine, active: Active, error: ApimartError, sent_at: 
         given_up=sent_at - began > engine.rules.timeout_seconds,
         resend_unknown=resend_unknown,
     )
-    if verdict.stop is not None and verdict.stop.kind is StopKind.CREDENTIALS and await engine.wire.look_again():
+    if verdict.stop is not None and verdict.stop.kind is StopKind.CREDENTIALS and await engine.wire.look_again(sent_at):
         # The key was rotated: the new one takes the row; but what the old key may have paid for it does not know.
         if not active.doubtful:
             engine.resends.push(engine.now(), active)

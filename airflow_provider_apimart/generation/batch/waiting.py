@@ -38,10 +38,11 @@ def _no_later(engine: Engine, active: Active, when: float) -> float:
 async def ask(engine: Engine, active: Active) -> None:
     """Ask once how a generation is. An error is no verdict."""
     generation_id = active.record.generation_id or ""
+    sent_at = engine.now()
     try:
         view = await engine.wire.send(lambda settings: protocol.generation(generation_id))
     except ApimartError as error:
-        await _no_answer(engine, active, error)
+        await _no_answer(engine, active, error, sent_at)
         return
     now = engine.now()
     active.failures = 0
@@ -57,10 +58,10 @@ async def ask(engine: Engine, active: Active) -> None:
         wait_for(engine, active)
 
 
-async def _no_answer(engine: Engine, active: Active, error: ApimartError) -> None:
+async def _no_answer(engine: Engine, active: Active, error: ApimartError, sent_at: float) -> None:
     now = engine.now()
     if isinstance(error, (errors.AuthenticationError, errors.ConfigurationError)):
-        other = await engine.wire.look_again()
+        other = await engine.wire.look_again(sent_at)
         if not other and engine.stop is not None and engine.stop.kind is StopKind.CREDENTIALS:
             _park(engine, active, f"APIMart does not take the key any more: {error}")
             return

@@ -45,6 +45,7 @@ class Wire:
         self._client: Sender | None = None
         self._opening = asyncio.Lock()
         self._looked_at = -float("inf")
+        self._replaced_at = -float("inf")
         self._retired: list[Sender] = []
         self.sent = 0
         #: Called with the 429 that paused the account.
@@ -84,10 +85,16 @@ class Wire:
             await asyncio.sleep(wait)
         self.gate.take(self._now())
 
-    async def look_again(self) -> bool:
-        """Look the connection up again after it did not work; say whether it is another one now."""
+    async def look_again(self, sent_at: float) -> bool:
+        """Look the connection up again after it did not work; say whether it is another one now.
+
+        :param sent_at: when the call was sent that was refused. Several are under way with one key: the first that is
+            refused looks the new one up for all of them.
+        """
         async with self._opening:
             old = self._client
+            if sent_at < self._replaced_at:
+                return True
             if self._now() - self._looked_at < LOOK_AGAIN_SECONDS or old is None:
                 return False
             self._looked_at = self._now()
@@ -101,6 +108,7 @@ class Wire:
             # Calls may still be under way with the old one.
             self._retired.append(old)
             self._client = fresh
+            self._replaced_at = self._now()
             return True
 
     async def aclose(self) -> None:
