@@ -400,3 +400,43 @@ def test_a_key_rotated_in_the_middle_stops_none_of_the_requests_that_were_under_
     result = run(batch(tmp_path, prompts(8), max_in_flight=4), tries)
     assert (result["landed"], result["left"]) == (8, 0)
     assert under_way == 4
+
+
+def test_reuse_always_finds_the_video_that_was_made_anew_after_one_was_deleted(
+    emulator: Emulator, tmp_path: Path
+) -> None:
+    def of_run(run_id: str) -> dict[str, Any]:
+        operator = batch(tmp_path, prompts(2), reuse="always")
+        context: Any = Tries().next(operator, store=False)
+        context["ti"].run_id = run_id
+        return operator.execute(context)
+
+    Path(lines(of_run("run 0"))[0]["path"]).unlink()
+    # Whatever the order in which the journals of earlier runs are read: it is paid for once more, not in each run.
+    made = [of_run(f"run {number}")["landed"] for number in range(1, 7)]
+    assert made == [1, 0, 0, 0, 0, 0]
+    assert sum(paid(emulator).values()) == 3
+
+
+@pytest.mark.parametrize("limit", [3 * PRICE, 4 * PRICE])
+def test_what_is_regenerated_counts_anew_and_what_is_not_regenerated_is_not_landed(
+    emulator: Emulator, tries: Tries, tmp_path: Path, limit: float
+) -> None:
+    def operator() -> VeoGenerateBatchOperator:
+        return batch(tmp_path, prompts(3), on_clear="regenerate", max_cost_usd=limit)
+
+    run(operator(), tries)
+    tries.clear()
+    result = run(operator(), tries)
+    assert (result["landed"], result["left"]) == (3, 0)
+    assert set(paid(emulator).values()) == {2}
+
+
+def test_a_budget_that_the_regenerated_table_breaks_is_told_before_anything_is_paid(
+    emulator: Emulator, tries: Tries, tmp_path: Path
+) -> None:
+    run(batch(tmp_path, prompts(3), on_clear="regenerate"), tries)
+    tries.clear()
+    with pytest.raises(Exception, match="this table costs about 0.77 USD"):
+        run(batch(tmp_path, prompts(3), on_clear="regenerate", max_cost_usd=0.5), tries)
+    assert set(paid(emulator).values()) == {1}

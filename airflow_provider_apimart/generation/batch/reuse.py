@@ -49,15 +49,16 @@ def note_reused(
             wanted[row.fingerprint] = slot
     if not wanted:
         return 0
-    found: dict[str, dict[str, Any]] = {}
+    # What was deleted may have been made anew by a later run: each set of files that was ever landed is a candidate.
+    found: dict[tuple[str, tuple[str, ...]], dict[str, Any]] = {}
     for journal in _other_journals(root, plan):
         for line in read_journal(journal):
             if line.get("fingerprint") in wanted and line["state"] == "landed" and line.get("landed"):
-                found.setdefault(line["fingerprint"], line)
+                files = tuple(str(video["path"]) for video in line["landed"])
+                found.setdefault((line["fingerprint"], files), line)
     lines = []
     for line, whole in zip(found.values(), _whole([one["landed"] for one in found.values()], open_target), strict=True):
-        if whole:
-            slot = wanted[line["fingerprint"]]
+        if whole and (slot := wanted.pop(line["fingerprint"], None)) is not None:
             known = ledger.rows.get(slot)
             names = ("landed", "fingerprint", "generation_id", "submitted_at", "completed_at")
             lines.append(
