@@ -263,7 +263,9 @@ class VeoGenerateBatchOperator(BaseOperator):
                 self.log.warning(
                     "%d landed videos are not where they were; they are fetched again if they can be.", lost
                 )
-            if self.reuse == "always":
+            identity = plan.index.identity
+            anew = self.on_clear == "regenerate" and identity.clear_epoch > 0
+            if self.reuse == "always" and not anew:
                 home = root.child(STATE_FOLDER)
                 found = reuse.note_reused(plan, ledger, home, writer, target_of, time.time())
                 self.log.info("%d rows were landed under %s before and are not paid for again.", found, root.uri)

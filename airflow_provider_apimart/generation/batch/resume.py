@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from airflow_provider_apimart.client.errors import ApimartError, ContentRejectedError
 from airflow_provider_apimart.generation.batch.journal import read_journal
@@ -27,7 +28,12 @@ def read_ledger(plan: Plan) -> Ledger:
 
     :raises LandingError: when the storage does not answer.
     """
-    return Ledger(wanted=frozenset(plan.index.slots)).fold(read_journal(plan.journal))
+    index = plan.index
+    lines: Iterable[dict[str, Any]] = read_journal(plan.journal)
+    if index.rules.on_clear == "regenerate":
+        # What was made before the clear is no outcome of this one: not in its bill, and not in its manifest.
+        lines = (line for line in lines if line.get("epoch", 0) >= index.identity.clear_epoch)
+    return Ledger(wanted=frozenset(index.slots)).fold(lines)
 
 
 def decision_on(plan: Plan, row: RowState | None, slot: str, account: str | None, now: float) -> Decision:
