@@ -84,7 +84,7 @@ def refuse(totals: Totals, stop: Stop | None, manifest_uri: str, max_failed_shar
     :raises BatchIncompleteError: where it can help.
     """
     missing = totals.failed + totals.left
-    if missing == 0 or (stop is None and totals.left == 0 and missing <= max_failed_share * totals.rows):
+    if missing == 0 or (stop is None and totals.left == 0 and missing <= max_failed_share * totals.rows + 1e-6):
         return
     parts = [told(totals)]
     if stop is not None:

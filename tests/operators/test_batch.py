@@ -18,7 +18,9 @@ from airflow.sdk.io import attach
 
 from airflow_provider_apimart.emulator.server import Emulator
 from airflow_provider_apimart.generation.batch import draft
-from airflow_provider_apimart.operators.batch_end import BatchIncompleteError, stop_of
+from airflow_provider_apimart.generation.batch.manifest import Totals
+from airflow_provider_apimart.generation.batch.states import Outcome
+from airflow_provider_apimart.operators.batch_end import BatchIncompleteError, refuse, stop_of
 from airflow_provider_apimart.operators.veo import VeoGenerateBatchOperator
 from airflow_provider_apimart.triggers import batch as trigger_module
 from airflow_provider_apimart.triggers.veo import VeoBatchTrigger
@@ -437,6 +439,14 @@ def test_a_budget_that_the_regenerated_table_breaks_is_told_before_anything_is_p
 ) -> None:
     run(batch(tmp_path, prompts(3), on_clear="regenerate"), tries)
     tries.clear()
-    with pytest.raises(Exception, match="this table costs about 0.77 USD"):
+    with pytest.raises(Exception, match=r"this table costs about 0\.77 USD"):
         run(batch(tmp_path, prompts(3), on_clear="regenerate", max_cost_usd=0.5), tries)
     assert set(paid(emulator).values()) == {1}
+
+
+def test_a_share_is_met_by_as_many_rows_as_it_says(tmp_path: Path) -> None:
+    # 0.29 * 100 is 28.999999999999996.
+    totals = Totals(rows=100, outcomes=Counter({Outcome.LANDED: 71, Outcome.FAILED: 29}))
+    refuse(totals, None, "manifest", 0.29, None)
+    with pytest.raises(BatchIncompleteError):
+        refuse(totals, None, "manifest", 0.28, None)

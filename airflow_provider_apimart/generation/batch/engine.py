@@ -313,7 +313,7 @@ class Engine:
 
     def _check_failures(self, outcome: Outcome, active: Active, note: str | None) -> None:
         failed, total = self.progress.failed, self.progress.total
-        if self.rules.stop_on_failure and failed > self.rules.max_failed_share * total:
+        if self.rules.stop_on_failure and failed > self.rules.max_failed_share * total + 1e-6:
             why = f"row {active.row.number} is {outcome}{f' ({note})' if note else ''}"
             text = f'{why}; {failed:,} of {total:,} rows have failed and on_row_failure="stop"'
             self.stop_submitting(Stop(StopKind.ROW_FAILURE, text, False))
