@@ -89,7 +89,8 @@ def part_file(destination: str) -> Iterator[Part]:
             yield Part(cast(BinaryIO, file), path, named=named)
         finally:
             _held.discard(path)
-            with contextlib.suppress(FileNotFoundError):
+            # Read-only by now, or gone: what went wrong is told by the error under way, not by this one.
+            with contextlib.suppress(OSError):
                 os.unlink(path)
 
 

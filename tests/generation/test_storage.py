@@ -407,3 +407,12 @@ def test_s3_source_that_breaks_commits_nothing(store: Store) -> None:
         staged.file.write(LARGE)
         raise RuntimeError
     assert store.names() == []
+
+
+def test_a_folder_that_is_gone_at_the_end_is_an_error_of_the_storage(tmp_path: Path) -> None:
+    folder = tmp_path / "out"
+    target = Target(LOCAL, str(folder / "a.mp4"), str(folder / "a.mp4"))
+    with pytest.raises(LandingError), staging(target) as staged:
+        folder.rename(tmp_path / "away")
+        folder.write_text("no folder any more")
+        staged.commit(target)
