@@ -58,7 +58,8 @@ def note_reused(
                 found.setdefault((line["fingerprint"], files), line)
     lines = []
     for line, whole in zip(found.values(), _whole([one["landed"] for one in found.values()], open_target), strict=True):
-        if whole and (slot := wanted.pop(line["fingerprint"], None)) is not None:
+        if whole and line["fingerprint"] in wanted:
+            slot = wanted.pop(line["fingerprint"])
             known = ledger.rows.get(slot)
             names = ("landed", "fingerprint", "generation_id", "submitted_at", "completed_at")
             lines.append(
