@@ -7,12 +7,14 @@ triggerer or in the worker; what became of them is in a journal beside the outpu
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow_provider_apimart._compat import (
+    AirflowFailException,
     BaseOperator,
     ObjectStoragePath,
     TaskDeferralError,
@@ -31,6 +33,7 @@ from airflow_provider_apimart.generation.batch.states import Ledger
 from airflow_provider_apimart.generation.batch.steps import Stop, StopKind
 from airflow_provider_apimart.generation.decide import OnClear, OnUnknownSubmit
 from airflow_provider_apimart.generation.storage import Target, check_target
+from airflow_provider_apimart.generation.table import TableError
 from airflow_provider_apimart.hooks.apimart import ApimartHook
 from airflow_provider_apimart.hooks.storage import target_of
 from airflow_provider_apimart.operators import arguments, batch_end, batch_start
@@ -61,6 +64,7 @@ class VeoGenerateBatchOperator(BaseOperator):
     :param requests: the rows: dicts of request parameters under APIMart's names; further names are labels.
     :param table: instead of it, a CSV, JSONL or Parquet file, local or in any object storage.
     :param table_format: of the file, where its name does not tell.
+    :param table_delimiter: of a CSV file; ``,`` otherwise.
     :param sql: instead of both, a query whose columns are the table's,
     :param sql_conn_id: the database to ask,
     :param sql_parameters: and the query's parameters.
@@ -106,6 +110,7 @@ class VeoGenerateBatchOperator(BaseOperator):
         requests: Any = None,
         table: str | ObjectStoragePath | None = None,
         table_format: Any = None,
+        table_delimiter: str | None = None,
         sql: str | None = None,
         sql_conn_id: str | None = None,
         sql_parameters: Any = None,
@@ -133,6 +138,7 @@ class VeoGenerateBatchOperator(BaseOperator):
         self.requests = requests
         self.table = table
         self.table_format = table_format
+        self.table_delimiter = table_delimiter
         self.sql = sql
         self.sql_conn_id = sql_conn_id
         self.sql_parameters = sql_parameters
@@ -174,7 +180,11 @@ class VeoGenerateBatchOperator(BaseOperator):
             with ApimartHook(self.apimart_conn_id).get_conn() as client:
                 prices = price_list(client)
             with PlanDraft() as draft:
-                planned = batch_start.plan_rows(self, draft, prices)
+                try:
+                    planned = batch_start.plan_rows(self, draft, prices)
+                except TableError as error:
+                    # It says all that there is to say.
+                    raise AirflowFailException(str(error)) from error
                 bill = planned.bill
                 if arguments.truth_of(self.dry_run_only):
                     return self._bill_only(bill, planned.count)
@@ -189,6 +199,7 @@ class VeoGenerateBatchOperator(BaseOperator):
             ledger = self._look(plan, root)
             limit = arguments.money_of("max_cost_usd", self.max_cost_usd)[0]
             missing = batch_start.approve(self._owner, plan, ledger, bill, limit)
+        with batch_end.keeping_what_is_paid():
             if missing:
                 del ledger
                 stop = self._work(plan, output, began)
@@ -205,7 +216,7 @@ class VeoGenerateBatchOperator(BaseOperator):
         :param plan_uri: the folder of the plan.
         :param began: when the try began, in unix seconds.
         """
-        with failures(self):
+        with batch_end.keeping_what_is_paid():
             plan = read_plan(target_of(plan_uri))
             stop = batch_end.stop_of(event)
             return self._finish(plan, read_ledger(plan), self._output(), stop, began)
@@ -313,7 +324,8 @@ class VeoGenerateBatchOperator(BaseOperator):
         target = manifest.manifest_target(output, plan, self.manifest_format)
         manifest.write_manifest(target, manifest.manifest_lines(plan, ledger, totals), self.manifest_format)
         batch_end.count(plan, ledger, since=began)
-        self.log.info("%s. The manifest: %s", batch_end.told(totals), target.uri)
+        level = logging.WARNING if totals.failed or totals.left else logging.INFO
+        self.log.log(level, "%s. The manifest: %s", batch_end.told(totals), target.uri)
         short = None
         if stop is not None and stop.kind is StopKind.BALANCE:
             short = self._what_is_held()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, Literal
 
 from airflow_provider_apimart._compat import AirflowException, AirflowFailException
@@ -31,6 +32,10 @@ _ADVICE = {
 }
 
 
+#: APIMart cannot even be asked for what is paid for.
+_UNREACHABLE = (StopKind.CREDENTIALS, StopKind.CONNECTION)
+
+
 class BatchIncompleteError(AirflowException):
     """Rows of a batch have not become videos, and another try can help."""
 
@@ -50,6 +55,22 @@ def stop_of(event: Any) -> Stop | None:
     if stop is None:
         return None
     return Stop(StopKind(stop["kind"]), str(stop["text"]), bool(stop["final"]))
+
+
+@contextmanager
+def keeping_what_is_paid() -> Iterator[None]:
+    """Let an error that comes after rows were begun say where their money is, and be retried.
+
+    :raises BatchIncompleteError: instead of the error.
+    """
+    try:
+        yield
+    except ApimartError as error:
+        raise BatchIncompleteError(
+            f"{str(error).rstrip('.')}. Rows may have been paid for by then, in this try or before: all of that is in "
+            "the batch's journal. The next try, or a clear, goes on from there, lands what is missing, and pays for no "
+            "row again."
+        ) from error
 
 
 def told(totals: Totals) -> str:
@@ -84,7 +105,9 @@ def refuse(totals: Totals, stop: Stop | None, manifest_uri: str, max_failed_shar
     :raises BatchIncompleteError: where it can help.
     """
     missing = totals.failed + totals.left
-    if missing == 0 or (stop is None and totals.left == 0 and missing <= max_failed_share * totals.rows + 1e-6):
+    # A share of rows is forgiven, but not a video that is paid for and waits to be brought home.
+    allowed = stop is None and totals.left == 0 and totals.owed == 0
+    if missing == 0 or (allowed and missing <= max_failed_share * totals.rows + 1e-6):
         return
     parts = [told(totals)]
     if stop is not None:
@@ -97,7 +120,10 @@ def refuse(totals: Totals, stop: Stop | None, manifest_uri: str, max_failed_shar
         parts.append(f"First errors: {'; '.join(error.rstrip('.') for error in totals.errors)}")
     parts.append(f"All of it is in {manifest_uri}")
     hopeless = totals.left == 0 and totals.hopeless == totals.failed
-    final = stop.final if stop is not None and stop.final else hopeless
+    final = hopeless or (stop is not None and stop.final)
+    if totals.owed and not (stop is not None and stop.kind in _UNREACHABLE):
+        final = False
+        parts.append(f"{totals.owed:,} generations are, or may be, paid for and not landed; the next try lands them")
     if stop is not None and stop.kind in _ADVICE:
         parts.append(_ADVICE[stop.kind])
     elif hopeless:

@@ -102,6 +102,7 @@ def plan_rows(task: VeoGenerateBatchOperator, draft: PlanDraft, prices: PriceLis
             sql_conn_id=task.sql_conn_id,
             sql_parameters=task.sql_parameters,
             format=task.table_format,
+            delimiter=task.table_delimiter,
             columns=task.columns,
             defaults=task.defaults,
             share_identical=planned.share_identical,

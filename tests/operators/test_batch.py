@@ -16,14 +16,20 @@ from airflow.sdk import DAG
 from airflow.sdk.exceptions import AirflowFailException, TaskDeferred
 from airflow.sdk.io import attach
 
+from airflow_provider_apimart.client.errors import LandingError
 from airflow_provider_apimart.emulator.server import Emulator
 from airflow_provider_apimart.generation.batch import draft
-from airflow_provider_apimart.generation.batch.manifest import Totals
+from airflow_provider_apimart.generation.batch.draft import write_plan
+from airflow_provider_apimart.generation.batch.manifest import Totals, manifest_target
+from airflow_provider_apimart.generation.batch.plan import Rules
 from airflow_provider_apimart.generation.batch.states import Outcome
+from airflow_provider_apimart.generation.batch.steps import Stop, StopKind
+from airflow_provider_apimart.operators import batch as batch_module
 from airflow_provider_apimart.operators.batch_end import BatchIncompleteError, refuse, stop_of
 from airflow_provider_apimart.operators.veo import VeoGenerateBatchOperator
 from airflow_provider_apimart.triggers import batch as trigger_module
 from airflow_provider_apimart.triggers.veo import VeoBatchTrigger
+from tests.generation.batch.simulated import IDENTITY, local, planned
 from tests.operators.conftest import Tries
 
 PRICE = 0.256
@@ -442,6 +448,89 @@ def test_a_budget_that_the_regenerated_table_breaks_is_told_before_anything_is_p
     with pytest.raises(Exception, match=r"this table costs about 0\.77 USD"):
         run(batch(tmp_path, prompts(3), on_clear="regenerate", max_cost_usd=0.5), tries)
     assert set(paid(emulator).values()) == {1}
+
+
+@pytest.mark.parametrize("outcome", [Outcome.PARKED, Outcome.UNLANDED, Outcome.UNKNOWN])
+def test_no_share_forgives_a_video_that_is_paid_for_and_not_landed(outcome: Outcome) -> None:
+    totals = Totals(rows=10, outcomes=Counter({Outcome.LANDED: 9, outcome: 1}), owed=1)
+    with pytest.raises(BatchIncompleteError, match="1 generations are, or may be, paid for and not landed"):
+        refuse(totals, None, "manifest", 0.5, None)
+    # Where no try can bring it home it is a failed row like others.
+    refuse(Totals(rows=10, outcomes=totals.outcomes, hopeless=1), None, "manifest", 0.5, None)
+
+
+def test_an_empty_account_does_not_keep_a_retry_from_landing_what_is_paid_for() -> None:
+    outcomes = Counter({Outcome.LANDED: 5, Outcome.PARKED: 1, Outcome.LEFT: 4})
+    stop = Stop(StopKind.BALANCE, "top up", True)
+    with pytest.raises(BatchIncompleteError):
+        refuse(Totals(rows=10, outcomes=outcomes, owed=1), stop, "manifest", 0.0, None)
+    with pytest.raises(AirflowFailException):
+        refuse(Totals(rows=10, outcomes=outcomes), stop, "manifest", 0.0, None)
+
+
+def test_a_manifest_that_cannot_be_written_does_not_say_that_nothing_was_paid(
+    emulator: Emulator, tries: Tries, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any) -> None:
+        raise LandingError("no space left")
+
+    operator = batch(tmp_path, prompts(2))
+    with monkeypatch.context() as patched:
+        patched.setattr(batch_module.manifest, "write_manifest", full)
+        with pytest.raises(BatchIncompleteError, match="no space left. Rows may have been paid for") as caught:
+            run(operator, tries)
+    assert "Nothing was submitted" not in str(caught.value)
+    assert run(operator, tries)["landed"] == 2
+    assert paid(emulator).total() == 2
+
+
+def test_two_dags_do_not_share_a_manifest(tmp_path: Path) -> None:
+    names = set()
+    for dag_id in ("one", "other"):
+        plan = write_plan(
+            local(tmp_path / "state"),
+            planned(["a cat"]),
+            identity=replace(IDENTITY, dag_id=dag_id),
+            rules=Rules(),
+            output_uri="/out/",
+            apimart_conn_id="apimart_default",
+            median_seconds=75.0,
+        )
+        names.add(manifest_target(local(tmp_path), plan, "jsonl").path)
+    assert len(names) == 2
+
+
+def test_a_retry_writes_no_row_of_its_plan_again(emulator: Emulator, tries: Tries, tmp_path: Path) -> None:
+    operator = batch(tmp_path, prompts(3))
+    run(operator, tries)
+    rows = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("rows-*/*")}
+    run(operator, tries)
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("rows-*/*")} == rows
+    assert len(list(tmp_path.rglob("plan-*"))) == 2, "the tries differ in their rules"
+
+
+def test_a_reused_video_that_is_fetched_again_is_still_not_this_runs_to_pay(
+    emulator: Emulator, tries: Tries, tmp_path: Path
+) -> None:
+    def make(task_id: str) -> VeoGenerateBatchOperator:
+        with DAG(dag_id="a_dag", schedule=None):
+            return VeoGenerateBatchOperator(
+                task_id=task_id,
+                requests=prompts(2),
+                output_path=str(tmp_path / "out"),
+                reuse="always",
+                defaults={"duration": 4},
+                deferrable=False,
+                retries=3,
+            )
+
+    first, second = make("first"), make("second")
+    run(first, tries)
+    assert run(second, tries)["reused"] == 2
+    Path(lines(run(second, tries))[0]["path"]).unlink()
+    result = run(second, tries)
+    assert (result["reused"], result["cost_usd"]) == (2, 0.0)
+    assert paid(emulator).total() == 2
 
 
 def test_a_share_is_met_by_as_many_rows_as_it_says(tmp_path: Path) -> None:

@@ -99,6 +99,9 @@ class PlanDraft:
         :raises LandingError: when it cannot be written.
         """
         self._close_chunk()
+        doubles = b"".join(json.dumps(asdict(twin)).encode() + b"\n" for twin in self._twins)
+        digest = self._digest.copy()
+        digest.update(doubles)
         index = Index(
             identity=identity,
             rules=rules,
@@ -106,25 +109,29 @@ class PlanDraft:
             apimart_conn_id=apimart_conn_id,
             slots=tuple(self._slots),
             estimates=tuple(self._estimates),
+            rows=f"rows-{digest.hexdigest()[:16]}",
             chunks=tuple(rows for rows, _ in self._chunks),
             median_seconds=median_seconds,
             twins=len(self._twins),
         )
-        doubles = b"".join(json.dumps(asdict(twin)).encode() + b"\n" for twin in self._twins)
         text = json.dumps({"version": VERSION, **asdict(index)}, separators=(",", ":")).encode()
-        digest = self._digest.copy()
-        digest.update(doubles)
-        digest.update(text)
-        home = folder.child(f"plan-{digest.hexdigest()[:16]}")
-        # The index comes last: where it is, the chunks are.
+        home = folder.child(f"plan-{hashlib.sha256(text).hexdigest()[:16]}")
+        # The index comes last: where it is, the rows are.
         if stored_size(home.child(INDEX)) != len(text):
-            self._spool.seek(0)
-            for number, (_, length) in enumerate(self._chunks):
-                commit_bytes(home.child(chunk_name(number)), self._spool.read(length))
-            if self._twins:
-                commit_bytes(home.child(TWINS), doubles)
+            self._write_rows(folder.child(index.rows), doubles)
             commit_bytes(home.child(INDEX), text)
         return Plan(home, index)
+
+    def _write_rows(self, folder: Target, doubles: bytes) -> None:
+        """Write what is not there yet: the folder's name says what each of its files holds."""
+        self._spool.seek(0)
+        for number, (_, length) in enumerate(self._chunks):
+            data = self._spool.read(length)
+            chunk = folder.child(chunk_name(number))
+            if stored_size(chunk) != length:
+                commit_bytes(chunk, data)
+        if doubles:
+            commit_bytes(folder.child(TWINS), doubles)
 
 
 def write_plan(

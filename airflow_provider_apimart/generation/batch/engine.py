@@ -34,7 +34,7 @@ from airflow_provider_apimart.generation.batch.plan import Plan, PlannedRow
 from airflow_provider_apimart.generation.batch.progress import Progress
 from airflow_provider_apimart.generation.batch.resume import begin
 from airflow_provider_apimart.generation.batch.states import Outcome, line_of
-from airflow_provider_apimart.generation.batch.steps import Stop, StopKind
+from airflow_provider_apimart.generation.batch.steps import LANDINGS_LOST, Stop, StopKind
 from airflow_provider_apimart.generation.batch.submission import prepare, submit
 from airflow_provider_apimart.generation.batch.waiting import ask, bring_home
 from airflow_provider_apimart.generation.batch.wire import Wire
@@ -124,6 +124,9 @@ class Engine:
         self.uploads: dict[str, tuple[str, float]] = {}
         self.upload_locks: dict[str, asyncio.Lock] = {}
         self.lost_landings = 0
+        #: Attempts to land a video that have failed one after the other.
+        self.failed_landings = 0
+        self.hopeless = 0
         self._committed_usd = 0.0
         self._requests: set[asyncio.Task[None]] = set()
         self._landing: set[asyncio.Task[None]] = set()
@@ -194,21 +197,25 @@ class Engine:
         active = self.polls.pop(now)
         return None if active is None else ask(self, active)
 
+    @property
+    def _holding(self) -> bool:
+        # As long as the storage takes nothing and there is something to try it with, nothing more is paid for.
+        return self.failed_landings >= LANDINGS_LOST and bool(len(self.landings) or self._landing)
+
     def _next_ready(self, now: float) -> Active | None:
-        while self.ready and len(self.in_flight) < self.rules.max_in_flight:
+        while not self._holding and self.ready and len(self.in_flight) < self.rules.max_in_flight:
             active = self.ready.popleft()
             if now - active.record.intent_at.timestamp() < STALE_SECONDS:
                 self.in_flight.add(active)
                 return active
-            self._give_back(active)
-            self.todo.appendleft(Todo(active.row.position, active.record.epoch, active.record.number))
+            self.begin_again(active)
         return None
 
     def _prepare(self) -> None:
         """Have the next intents written, if there is room for them."""
         if self._preparing is not None or not self.todo or self.stop is not None:
             return
-        if len(self.landings) + len(self._landing) > max(LANDING_BACKLOG, self.rules.max_in_flight):
+        if self._holding or len(self.landings) + len(self._landing) > max(LANDING_BACKLOG, self.rules.max_in_flight):
             return
         # Where the outcome of a submission is never asked for again, nothing that was not sent may look as if it was.
         ahead = min(AHEAD, self.rules.max_in_flight) if self.rules.on_unknown_submit == "resend" else 0
@@ -239,7 +246,7 @@ class Engine:
         if len(self._requests) < MAX_REQUESTS:
             gate = self.wire.gate.wait(now)
             waits += [max(gate, heap.heap[0][0] - now) for heap in (self.resends, self.polls) if heap]
-            if self.ready and len(self.in_flight) < self.rules.max_in_flight:
+            if self.ready and len(self.in_flight) < self.rules.max_in_flight and not self._holding:
                 waits.append(gate)
         if self.landings and len(self._landing) < MAX_LANDINGS:
             waits.append(self.landings.heap[0][0] - now)
@@ -308,15 +315,18 @@ class Engine:
         """A row has its outcome."""
         self.note(active, outcome=outcome, note=note, final=final)
         self.progress.ended(outcome, self.now())
+        self.hopeless += final or outcome is Outcome.REJECTED
         if not outcome.good:
-            self._check_failures(outcome, active, note)
+            self.check_failures(f"row {active.row.number} is {outcome}{f' ({note})' if note else ''}; ")
 
-    def _check_failures(self, outcome: Outcome, active: Active, note: str | None) -> None:
+    def check_failures(self, why: str = "") -> None:
+        """Stop submitting where so many rows have failed, in whatever try, that the user wants no more of them."""
         failed, total = self.progress.failed, self.progress.total
-        if self.rules.stop_on_failure and failed > self.rules.max_failed_share * total + 1e-6:
-            why = f"row {active.row.number} is {outcome}{f' ({note})' if note else ''}"
-            text = f'{why}; {failed:,} of {total:,} rows have failed and on_row_failure="stop"'
-            self.stop_submitting(Stop(StopKind.ROW_FAILURE, text, False))
+        # A float's last bit must not cost a row.
+        most = self.rules.max_failed_share * total + 1e-6
+        if self.rules.stop_on_failure and failed > most:
+            text = f'{why}{failed:,} of {total:,} rows have failed and on_row_failure="stop"'
+            self.stop_submitting(Stop(StopKind.ROW_FAILURE, text, self.hopeless > most))
 
     def stop_submitting(self, stop: Stop) -> None:
         """Submit no new row. What runs is waited for and landed."""
@@ -333,6 +343,12 @@ class Engine:
             len(self.in_flight),
             len(self.landings) + len(self._landing),
         )
+
+    def begin_again(self, active: Active) -> None:
+        """A row of which nothing was done gets a new intent: by another account, or later."""
+        self._give_back(active)
+        self.in_flight.discard(active)
+        self.todo.appendleft(Todo(active.row.position, active.record.epoch, active.record.number))
 
     def leave(self, active: Active, note: str | None = None) -> None:
         """A row of which nothing was done is left for another try."""

@@ -30,6 +30,7 @@ class Totals:
     """What a manifest amounts to.
 
     :param hopeless: rows without their videos that no retry can help.
+    :param owed: rows whose generation is, or may be, paid for, and whose videos another try can still bring home.
     """
 
     rows: int = 0
@@ -38,6 +39,7 @@ class Totals:
     estimated_usd: float = 0.0
     left_usd: float = 0.0
     hopeless: int = 0
+    owed: int = 0
     errors: list[str] = field(default_factory=list)
 
     @property
@@ -60,40 +62,40 @@ def manifest_target(output: Target, plan: Plan, kind: ManifestFormat) -> Target:
     """Return where a task's manifest goes: the same name in every try."""
     identity = plan.index.identity
     index = f"-{identity.map_index}" if identity.map_index >= 0 else ""
-    return output.child(f"manifest-{safe_name(identity.task_id)}-{safe_name(identity.run_id)}{index}.{kind}")
+    names = "-".join(safe_name(name) for name in (identity.dag_id, identity.task_id, identity.run_id))
+    return output.child(f"manifest-{names}{index}.{kind}")
 
 
 def manifest_lines(plan: Plan, ledger: Ledger, totals: Totals) -> Iterator[dict[str, Any]]:
     """Yield the manifest's lines in the order of the table, and add them up."""
     twins = plan.twins()
     shared = {twin.position for twin in twins}
-    parents: dict[int, dict[str, Any]] = {}
+    parents: dict[int, tuple[dict[str, Any], RowState | None]] = {}
     waiting = iter(twins)
     twin = next(waiting, None)
 
     def doubles(before: int | None) -> Iterator[dict[str, Any]]:
         nonlocal twin
         while twin is not None and (before is None or twin.number < before):
-            parent = parents[twin.position]
+            parent, state = parents[twin.position]
             good = Outcome(parent["outcome"]).good
             line = {**parent, "row": twin.number, "labels": dict(twin.labels)}
             # One video, one price: the row that was paid for carries it.
-            yield {**line, "outcome": str(Outcome.REUSED), "cost_usd": 0.0} if good else {**line, "cost_usd": None}
+            line |= {"outcome": str(Outcome.REUSED), "cost_usd": 0.0} if good else {"cost_usd": None}
+            line["estimated_cost_usd"] = 0.0
+            _count(totals, line, state)
+            yield line
             twin = next(waiting, None)
 
     for row in plan.rows():
-        for line in doubles(row.number):
-            _count(totals, line, None)
-            yield line
+        yield from doubles(row.number)
         state = ledger.rows.get(plan.index.slots[row.position])
         line = _line(plan, row, state)
         if row.position in shared:
-            parents[row.position] = line
+            parents[row.position] = line, state
         _count(totals, line, state)
         yield line
-    for line in doubles(None):
-        _count(totals, line, None)
-        yield line
+    yield from doubles(None)
 
 
 def _line(plan: Plan, row: PlannedRow, state: RowState | None) -> dict[str, Any]:
@@ -122,11 +124,13 @@ def _count(totals: Totals, line: dict[str, Any], state: RowState | None) -> None
     totals.rows += 1
     totals.outcomes[outcome] += 1
     totals.cost_usd += line["cost_usd"] or 0.0
-    totals.estimated_usd += line["estimated_cost_usd"] or 0.0 if state is not None else 0.0
+    totals.estimated_usd += line["estimated_cost_usd"] or 0.0
     if outcome is Outcome.LEFT:
         totals.left_usd += line["estimated_cost_usd"] or 0.0
     elif not outcome.good:
-        totals.hopeless += bool(state and state.final) or outcome is Outcome.REJECTED
+        hopeless = bool(state and state.final) or outcome is Outcome.REJECTED
+        totals.hopeless += hopeless
+        totals.owed += not hopeless and outcome in (Outcome.PARKED, Outcome.UNLANDED, Outcome.UNKNOWN)
         if len(totals.errors) < 3:
             totals.errors.append(f"row {line['row']} {outcome}: {line['error'] or 'no reason given'}")
 

@@ -85,6 +85,8 @@ class Index:
     :param slots: of each row, by position.
     :param estimates: USD of each row, by position.
     :param medians: seconds that a job of each row takes, usually.
+    :param rows: the folder of the chunks, beside the plan's. Named by its content, so that all plans that have the same
+        rows and differ in their rules share it.
     :param chunks: how many rows each chunk has.
     :param twins: how many further rows share the video of one of these.
     """
@@ -95,6 +97,7 @@ class Index:
     apimart_conn_id: str
     slots: tuple[str, ...]
     estimates: tuple[float | None, ...]
+    rows: str
     chunks: tuple[int, ...]
     median_seconds: float = 75.0
     twins: int = 0
@@ -127,6 +130,10 @@ class Plan:
     def journal(self) -> Target:
         """The folder of the journal, which all plans of this task share."""
         return self.folder.sibling(JOURNAL_FOLDER)
+
+    @property
+    def _rows_folder(self) -> Target:
+        return self.folder.sibling(self.index.rows)
 
     def place(self, position: int) -> tuple[int, int]:
         """Return the chunk of a row, and where the row is in it."""
@@ -163,7 +170,7 @@ class Plan:
         """Return the rows that share another one's video, in the order of the table."""
         if not self.index.twins:
             return []
-        return [Twin(**json.loads(text)) for text in read_whole(self.folder.child(TWINS)).splitlines()]
+        return [Twin(**json.loads(text)) for text in read_whole(self._rows_folder.child(TWINS)).splitlines()]
 
     def idempotency_key(self, row: PlannedRow, *, epoch: int, number: int) -> str:
         """Return the key of a row's generation."""
@@ -176,7 +183,7 @@ class Plan:
 
     def _read(self, chunk: int) -> Iterator[PlannedRow]:
         start = sum(self.index.chunks[:chunk])
-        for offset, text in enumerate(read_whole(self.folder.child(chunk_name(chunk))).splitlines()):
+        for offset, text in enumerate(read_whole(self._rows_folder.child(chunk_name(chunk))).splitlines()):
             value = json.loads(text)
             value["request"] = VeoRequest.model_construct(**value["request"])
             yield PlannedRow(position=start + offset, **value)

@@ -71,6 +71,7 @@ async def begin(engine: Engine) -> None:
         taken_up += await _take_up(engine, position, slot, row)
         if position % BREATH == 0:
             await asyncio.sleep(0)
+    engine.check_failures()
     if engine.progress.done or taken_up:
         engine.log.info(
             "Going on: %d of %d rows have their videos, %d have ended otherwise, %d were under way.",
@@ -97,6 +98,7 @@ async def _take_up(engine: Engine, position: int, slot: str, row: RowState | Non
         return 0
     if isinstance(decision.error, ContentRejectedError):
         engine.progress.ended(Outcome.REJECTED)
+        engine.hopeless += 1
         return 0
     planned = await engine.hands.offload(engine.plan.row, position)
     key = engine.plan.idempotency_key(planned, epoch=row.epoch, number=row.number)
@@ -113,6 +115,7 @@ async def _take_up(engine: Engine, position: int, slot: str, row: RowState | Non
         note = str(decision.error).replace(f"row {slot}", key)
         engine.note(active, outcome=Outcome.UNKNOWN, note=note, final=True)
         engine.progress.ended(Outcome.UNKNOWN)
+        engine.hopeless += 1
         return 0
     engine.commit_money(active)
     if decision.action is Action.RESEND:

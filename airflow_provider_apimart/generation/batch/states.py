@@ -155,6 +155,8 @@ def merged(one: RowState, other: RowState) -> RowState:
     """Return what two lines of a row say together; their order does not matter."""
     old, new = sorted((one, other), key=_weight)
     if (old.epoch, old.number) == (new.epoch, new.number):
+        # Fetched again, it is still the video that another run has paid for.
+        new.reused = new.reused or (old.reused and new.generation_id in (None, old.generation_id))
         for name in _CARRIED:
             if getattr(new, name) is None:
                 setattr(new, name, getattr(old, name))

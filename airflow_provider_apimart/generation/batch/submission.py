@@ -235,7 +235,11 @@ async def _failed(engine: Engine, active: Active, error: ApimartError, sent_at: 
     if verdict.stop is not None and verdict.stop.kind is StopKind.CREDENTIALS and await engine.wire.look_again(sent_at):
         # The key was rotated: the new one takes the row; but what the old key may have paid for it does not know.
         if not active.doubtful:
-            engine.resends.push(engine.now(), active)
+            if engine.stop is None:
+                # A new intent says who is going to pay now; nothing was done under the old one.
+                engine.begin_again(active)
+            else:
+                engine.leave(active)
             return
     if verdict.pause:
         active.failures -= 1

@@ -130,13 +130,14 @@ async def bring_home(engine: Engine, active: Active) -> None:
     except ApimartError as error:
         _not_landed(engine, active, error)
         return
-    engine.lost_landings = 0
+    engine.lost_landings = engine.failed_landings = 0
     active.record = active.record.but(state=RecordState.LANDED, landed=landed)
     engine.end(active, Outcome.LANDED)
 
 
 def _not_landed(engine: Engine, active: Active, error: ApimartError) -> None:
     active.failures += 1
+    engine.failed_landings += 1
     if not error.terminal and active.failures < steps.LANDING_TRIES:
         engine.landings.push(engine.now() + steps.LANDING_WAITS[active.failures - 1], active)
         return

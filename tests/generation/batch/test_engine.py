@@ -200,6 +200,20 @@ def test_stop_on_the_first_failure(batch: Callable[..., Batch]) -> None:
     assert set(one.api.paid.values()) == {1}
 
 
+def test_a_retry_does_not_pay_on_where_the_user_wanted_a_stop(batch: Callable[..., Batch]) -> None:
+    rules = Rules(max_in_flight=5, stop_on_failure=True, max_failed_share=0.02)
+    one = batch(
+        200, rules, outcome_of=lambda prompt, ordinal: "rejected" if int(prompt.split()[1]) % 8 == 0 else "completed"
+    )
+    one.run()
+    submitted = one.api.requests["submit"]
+    assert one.outcomes()[Outcome.REJECTED] >= 5 and submitted < 60
+    again = one.run()
+    assert again is not None and again.stop is not None and again.stop.kind is StopKind.ROW_FAILURE
+    assert again.stop.final, "no try can make rejected rows fewer"
+    assert one.api.requests["submit"] == submitted
+
+
 def test_a_pause_is_the_whole_accounts(batch: Callable[..., Batch]) -> None:
     one = batch(30, Rules(max_in_flight=10))
     times: list[float] = []
@@ -246,6 +260,44 @@ def test_a_storage_that_takes_nothing_stops_the_paying(batch: Callable[..., Batc
     one.hands = Hands()
     one.run()
     check_paid_once(one, 300)
+
+
+def test_nothing_more_is_paid_for_while_no_video_can_be_landed(batch: Callable[..., Batch]) -> None:
+    one = batch(300, Rules(max_in_flight=10), job_seconds=3)
+    broken = False
+
+    def land(generation_id: str) -> None:
+        if broken:
+            raise errors.LandingError("no space left")
+
+    def refuse(kind: str, call: Any) -> errors.ApimartError | None:
+        nonlocal broken
+        broken = broken or len(one.api.jobs) >= 40
+        return None
+
+    one.hands, one.api.refuse = Hands(land), refuse
+    ending = one.run()
+    assert ending is not None and ending.stop is not None and ending.stop.kind is StopKind.STORAGE
+    assert len(one.api.jobs) < 80
+    one.hands = Hands()
+    one.run()
+    check_paid_once(one, 300)
+
+
+def test_an_outage_of_the_storage_is_waited_for(batch: Callable[..., Batch]) -> None:
+    one = batch(100, Rules(max_in_flight=10), job_seconds=3)
+    attempts = 0
+
+    def land(generation_id: str) -> None:
+        nonlocal attempts
+        attempts += 1
+        if 20 <= attempts < 40:
+            raise errors.LandingError("not now")
+
+    one.hands = Hands(land)
+    ending = one.run()
+    assert ending is not None and ending.stop is None
+    check_paid_once(one, 100)
 
 
 def test_nothing_is_sent_while_the_journal_cannot_be_written(
