@@ -477,7 +477,7 @@ def test_a_manifest_that_cannot_be_written_does_not_say_that_nothing_was_paid(
     operator = batch(tmp_path, prompts(2))
     with monkeypatch.context() as patched:
         patched.setattr(batch_module.manifest, "write_manifest", full)
-        with pytest.raises(BatchIncompleteError, match="no space left. Rows may have been paid for") as caught:
+        with pytest.raises(BatchIncompleteError, match=r"no space left\. Rows may have been paid for") as caught:
             run(operator, tries)
     assert "Nothing was submitted" not in str(caught.value)
     assert run(operator, tries)["landed"] == 2
