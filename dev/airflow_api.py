@@ -16,6 +16,10 @@ _LOG_FRAME = frozenset(
     "event timestamp level logger filename lineno dag_id run_id task_id map_index try_number ti_id".split()
 )
 
+#: Airflow on SQLite answers 500 when its database is locked by another of its components: what was asked was rolled
+#: back, and is asked again.
+LOCKED_WAITS = (0.5, 1.0, 2.0, 4.0, 8.0)
+
 
 class AirflowApiError(RuntimeError):
     """The API answered with an error; the message has the request and the answer.
@@ -65,7 +69,11 @@ class AirflowApi:
         :raises AirflowApiError: on a status of 400 or more.
         """
         headers = {"Authorization": f"Bearer {self.token()}", "Accept": "application/json"}
-        answer = self.http.request(method, f"/api/v2/{path.lstrip('/')}", json=json, params=params, headers=headers)
+        for wait in (*LOCKED_WAITS, None):
+            answer = self.http.request(method, f"/api/v2/{path.lstrip('/')}", json=json, params=params, headers=headers)
+            if answer.status_code != 500 or wait is None:
+                break
+            time.sleep(wait)
         if answer.is_error:
             message = f"{method} {path} answered {answer.status_code}: {answer.text[:2000]}"
             raise AirflowApiError(message, answer.status_code)
@@ -101,7 +109,13 @@ class AirflowApi:
         body: dict[str, Any] = {"logical_date": None, "conf": dict(conf or {})}
         if run_id is not None:
             body["dag_run_id"] = run_id
-        return str(self.api("POST", f"dags/{quote(dag_id)}/dagRuns", body)["dag_run_id"])
+        try:
+            return str(self.api("POST", f"dags/{quote(dag_id)}/dagRuns", body)["dag_run_id"])
+        except AirflowApiError as error:
+            # "Conflict": asked for again after a 500, it may have been started by the first request after all.
+            if error.status != 409 or run_id is None:
+                raise
+            return run_id
 
     def dag_run(self, dag_id: str, run_id: str) -> dict[str, Any]:
         """Return one DAG run."""

@@ -218,7 +218,8 @@ class LocalAirflow(AirflowApi):
             "core.execution_api_server_url": f"{self.url}/execution/",
             "api.base_url": self.url,
             "api.workers": "1",
-            "database.sql_alchemy_conn": f"sqlite:///{self.db_path}",
+            # On a busy machine the default of 5 s of waiting for a lock is too short for Airflow's own components.
+            "database.sql_alchemy_conn": f"sqlite:///{self.db_path}?timeout=60",
             "logging.base_log_folder": str(self.task_logs),
             "logging.worker_log_server_port": str(worker_log_port),
             "logging.trigger_log_server_port": str(trigger_log_port),
