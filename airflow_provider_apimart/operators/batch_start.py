@@ -17,8 +17,8 @@ from airflow_provider_apimart.generation.batch.plan import Plan, PlannedRow, Twi
 from airflow_provider_apimart.generation.batch.resume import decision_on
 from airflow_provider_apimart.generation.batch.states import Ledger
 from airflow_provider_apimart.generation.decide import Action
-from airflow_provider_apimart.generation.polling import expected_seconds
 from airflow_provider_apimart.generation.record import RecordState
+from airflow_provider_apimart.generation.schedule import expected_seconds
 from airflow_provider_apimart.generation.storage import Target
 from airflow_provider_apimart.generation.table import Columns, Row, RowProblem, TableError, table_error
 from airflow_provider_apimart.generation.table import read_rows as rows_of

@@ -21,7 +21,7 @@ from airflow.sdk.exceptions import AirflowFailException, TaskDeferred
 from airflow.sdk.io import attach
 from fsspec.implementations.local import LocalFileSystem
 
-from airflow_provider_apimart.generation import polling
+from airflow_provider_apimart.generation import schedule
 from airflow_provider_apimart.operators.veo import VeoGenerateOperator
 from airflow_provider_apimart.triggers import veo as trigger_module
 from airflow_provider_apimart.triggers.veo import VeoGenerationTrigger
@@ -115,9 +115,9 @@ def write_json(path: Path, value: Any) -> None:
 
 def shrink_waits() -> None:
     """Make the product's waits short: the order of events is what is tried here, not their pace."""
-    polling.FIRST_POLL_SECONDS = 0.01
-    polling.MIN_INTERVAL_SECONDS = 0.03
-    polling.MAX_INTERVAL_SECONDS = polling.MAX_EARLY_INTERVAL_SECONDS = 0.05
+    schedule.FIRST_POLL_SECONDS = 0.01
+    schedule.MIN_INTERVAL_SECONDS = schedule.LEAST_SECONDS = 0.03
+    schedule.MAX_INTERVAL_SECONDS = schedule.MAX_EARLY_INTERVAL_SECONDS = 0.05
     trigger_module.FIRST_EVENT_SECONDS = 0.0
 
 

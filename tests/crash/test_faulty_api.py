@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from airflow_provider_apimart.client import client as client_module
 from airflow_provider_apimart.emulator import Emulator
 from airflow_provider_apimart.emulator import media as media_module
-from airflow_provider_apimart.generation import download, polling
+from airflow_provider_apimart.generation import download, schedule
 from airflow_provider_apimart.triggers import veo as trigger_module
 from tests.crash import life
 
@@ -157,7 +157,7 @@ def hurried(monkeypatch: pytest.MonkeyPatch) -> Hurried:
     for module in (client_module, trigger_module):
         monkeypatch.setattr(module, "asyncio", HurriedLoop(clock))
     monkeypatch.setattr(trigger_module, "FIRST_EVENT_SECONDS", 0.0)
-    monkeypatch.setattr(polling, "MIN_INTERVAL_SECONDS", 3.0)
+    monkeypatch.setattr(schedule, "MIN_INTERVAL_SECONDS", 3.0)
     return clock
 
 

@@ -23,13 +23,13 @@ from airflow_provider_apimart.client import errors
 from airflow_provider_apimart.client.models import Generation, GenerationStatus, Submission, Video
 from airflow_provider_apimart.client.request import VeoRequest
 from airflow_provider_apimart.client.settings import Settings
+from airflow_provider_apimart.generation.account import Wire
 from airflow_provider_apimart.generation.batch.engine import Ending, Engine
-from airflow_provider_apimart.generation.batch.gate import Gate
 from airflow_provider_apimart.generation.batch.journal import JournalWriter
 from airflow_provider_apimart.generation.batch.plan import Plan, PlannedRow, Rules, row_fingerprint, write_plan
 from airflow_provider_apimart.generation.batch.resume import read_ledger
 from airflow_provider_apimart.generation.batch.states import Outcome
-from airflow_provider_apimart.generation.batch.wire import Wire
+from airflow_provider_apimart.generation.gate import Gate
 from airflow_provider_apimart.generation.identity import Identity
 from airflow_provider_apimart.generation.record import LandedVideo
 from airflow_provider_apimart.generation.storage import Target
@@ -323,7 +323,8 @@ class Batch:
             async def open_client() -> Api:
                 return self.api
 
-            wire = Wire(open_client, Gate(self.rules.requests_per_minute), now)
+            limit = self.rules.requests_per_minute
+            wire = Wire.alone(open_client, None if limit is None else Gate(limit), loop.time)
             engine = Engine(plan, hands=self.hands, wire=wire, writer=writer, log=log, now=now)
             task = asyncio.create_task(engine.run())
             try:
