@@ -94,6 +94,11 @@ class Account:
 
     # --- the connection ------------------------------------------------------------------------------------------
 
+    @property
+    def is_open(self) -> bool:
+        """Say whether the connection was looked up."""
+        return self._lease is not None
+
     async def lease(self) -> _Lease:
         """Return the client, looking the connection up first where there is none or where it is old.
 

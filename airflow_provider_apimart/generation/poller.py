@@ -185,7 +185,8 @@ class Poller:
             wait = due - self._loop.time()
             if wait > 0:
                 return wait
-            if len(self._requests) >= MAX_REQUESTS:
+            if len(self._requests) >= (MAX_REQUESTS if self._wire.account.is_open else 1):
+                # (What the account allows is not known before its connection is.)
                 return None
             if (wait := self._wire.wait()) > 0:
                 return wait
