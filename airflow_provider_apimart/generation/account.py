@@ -156,7 +156,7 @@ class Account:
 
     def _take(self, client: Sender) -> _Lease:
         self._lease = _Lease(client)
-        self.gate.set_limit(client.settings.requests_per_minute)
+        self.gate.set_limit(client.settings.requests_per_minute, self.now())
         return self._lease
 
     # --- requests ------------------------------------------------------------------------------------------------

@@ -64,9 +64,12 @@ class Gate:
         self._ramp_from: float | None = None
         self.set_limit(per_minute)
 
-    def set_limit(self, per_minute: float | None) -> None:
+    def set_limit(self, per_minute: float | None, now: float = -math.inf) -> None:
         """Keep another ceiling from now on."""
-        self.limit = math.inf if per_minute is None else per_minute / 60 * OF_LIMIT
+        before, self.limit = self.limit, math.inf if per_minute is None else per_minute / 60 * OF_LIMIT
+        if self.limit < before:
+            # What was sent a moment ago counts already.
+            self._next = max(self._next, now + 1 / self.limit)
 
     @property
     def free_at(self) -> float:

@@ -104,8 +104,9 @@ class Poller:
         entry = _Entry(watch, say, contextvars.copy_context(), self._loop.create_future())
         watch.stretch = self.stretch
         self._plan(entry, watch.first_wait(self._wall()))
-        late = watch.deadline - self._wall() + DEADLINE_GRACE_SECONDS
-        timer = self._loop.call_later(max(0.0, late), self._expire, entry)
+        # One that begins after its deadline (a triggerer was down) has its question, too.
+        last = max(watch.deadline, self._wall()) + DEADLINE_GRACE_SECONDS
+        timer = self._loop.call_later(last - self._wall(), self._expire, entry, last)
         try:
             return (await entry.over).final
         finally:
@@ -145,14 +146,13 @@ class Poller:
             heapq.heapify(self._heap)
             self._over = 0
 
-    def _expire(self, entry: _Entry) -> None:
+    def _expire(self, entry: _Entry, last: float) -> None:
         watch = entry.watch
         if watch is None or entry.over.done():
             return
-        left = watch.deadline - self._wall() + DEADLINE_GRACE_SECONDS
-        if left > 1:
+        if (left := last - self._wall()) > 1:
             # The clock was set back.
-            self._loop.call_later(left, self._expire, entry)
+            self._loop.call_later(left, self._expire, entry, last)
             return
         self._end(entry, watch.failed(ApimartError("no question could be asked in time"), self._wall()))
 
