@@ -61,6 +61,7 @@ class _Entry:
     rate: float = 0.0
     queued: bool = False
     request: asyncio.Task[None] | None = None
+    timer: asyncio.TimerHandle | None = None
 
 
 class Poller:
@@ -106,11 +107,10 @@ class Poller:
         self._plan(entry, watch.first_wait(self._wall()))
         # One that begins after its deadline (a triggerer was down) has its question, too.
         last = max(watch.deadline, self._wall()) + DEADLINE_GRACE_SECONDS
-        timer = self._loop.call_later(last - self._wall(), self._expire, entry, last)
+        entry.timer = self._loop.call_later(last - self._wall(), self._expire, entry, last)
         try:
             return (await entry.over).final
         finally:
-            timer.cancel()
             self._drop(entry)
 
     # --- the heap ------------------------------------------------------------------------------------------------
@@ -132,6 +132,9 @@ class Poller:
             self._wake.set()
 
     def _drop(self, entry: _Entry) -> None:
+        if entry.timer is not None:
+            entry.timer.cancel()
+            entry.timer = None
         self._wanted = max(0.0, self._wanted - entry.rate)
         entry.rate = 0.0
         if entry.request is not None:
@@ -152,7 +155,7 @@ class Poller:
             return
         if (left := last - self._wall()) > 1:
             # The clock was set back.
-            self._loop.call_later(left, self._expire, entry, last)
+            entry.timer = self._loop.call_later(left, self._expire, entry, last)
             return
         self._end(entry, watch.failed(ApimartError("no question could be asked in time"), self._wall()))
 
