@@ -120,9 +120,7 @@ class Poller:
         if watch is None:
             return
         self._wanted -= entry.rate
-        # (The questions of one that waits for its first come later than that, so this is a guess from above.)
-        free = watch.stretch if watch.poll_interval is None else 1.0
-        entry.rate = free / max(wait, schedule.MIN_INTERVAL_SECONDS)
+        entry.rate = 1 / max(watch.unstretched, schedule.MIN_INTERVAL_SECONDS)
         self._wanted += entry.rate
         due = self._loop.time() + wait
         soonest = not self._heap or due < self._heap[0][0]

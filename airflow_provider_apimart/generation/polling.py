@@ -82,6 +82,8 @@ class Watch:
     jitter: float = 0.5
     durations: Durations | None = None
     stretch: float = 1.0
+    #: The wait that would be best if there were no limit.
+    unstretched: float = schedule.FIRST_POLL_SECONDS
     polls: int = 0
     failures: int = 0
     _at_work: float = field(default=0.0, repr=False)
@@ -98,8 +100,9 @@ class Watch:
         # A clock that is behind the worker's must not make it wait longer than for one submitted just now.
         elapsed = max(0.0, now - self.submitted_at)
         if self.poll_interval is not None:
-            return self._clip(max(0.0, self.poll_interval - elapsed), now)
-        wait = schedule.next_wait(self._known.belief, elapsed, asked=False, spread=self.jitter, stretch=self.stretch)
+            wait = self.unstretched = max(0.0, self.poll_interval - elapsed)
+        else:
+            wait = self._adapted(self._known.belief, elapsed, asked=False)
         return self._clip(wait, now)
 
     def saw(self, view: Generation, now: float) -> Step:
@@ -113,10 +116,10 @@ class Watch:
         if now >= self.deadline:
             return Step(None, None, self._line(view, now))
         self._at_work, self._asked, self._progress = elapsed, True, view.progress
-        interval = self.poll_interval
-        if interval is None:
-            belief = self._belief(view, elapsed)
-            interval = schedule.next_wait(belief, elapsed, spread=self.jitter, stretch=self.stretch)
+        if self.poll_interval is not None:
+            interval = self.unstretched = self.poll_interval
+        else:
+            interval = self._adapted(self._belief(view, elapsed), elapsed, asked=True)
         return Step(self._clip(interval, now), None, self._worth_saying(view, now))
 
     def failed(self, error: Exception, now: float) -> Step:
@@ -128,7 +131,8 @@ class Watch:
             return Step(None, None, text, True)
         seconds = error_interval(self.failures, error)
         # Spread upwards only: a Retry-After is a floor.
-        seconds = self._clip(seconds * (1 + 0.1 * self.jitter), now)
+        self.unstretched = seconds * (1 + 0.1 * self.jitter)
+        seconds = self._clip(self.unstretched, now)
         # The 1st, 2nd, 4th, 8th… in a row: told, but not over and over.
         say = self.failures & (self.failures - 1) == 0
         text = (
@@ -161,6 +165,12 @@ class Watch:
         if view.progress and view.progress >= schedule.LEAST_PROGRESS:
             belief = self._known.foretold(belief, elapsed, view.progress)
         return belief
+
+    def _adapted(self, belief: Belief, elapsed: float, *, asked: bool) -> float:
+        wait = self.unstretched = schedule.next_wait(belief, elapsed, asked=asked, spread=self.jitter)
+        if self.stretch > 1:
+            wait = schedule.next_wait(belief, elapsed, asked=asked, spread=self.jitter, stretch=self.stretch)
+        return wait
 
     def _clip(self, seconds: float, now: float) -> float:
         # The last poll comes at the deadline, not before it and not long after it.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 import threading
 import time
-import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -20,12 +19,21 @@ IMPORTS = ("importlib", "linecache")
 _watched: dict[int, list[str]] = {}
 
 
+def _stack() -> list[str]:
+    # Not traceback's: that reads the files that it shows.
+    lines, frame = [], sys._getframe(2)
+    while frame is not None:
+        lines.append(f"{frame.f_code.co_filename}:{frame.f_lineno}")
+        frame = frame.f_back  # type: ignore[assignment]
+    return lines
+
+
 def _hook(event: str, args: tuple[object, ...]) -> None:
-    found = _watched.get(threading.get_ident())
-    if found is not None and event in EVENTS:
-        stack = traceback.extract_stack()
-        if not any(name in frame.filename for frame in stack for name in IMPORTS):
-            found.append(f"{event} {args[:1]}\n" + "".join(traceback.format_list(stack[-8:])))
+    if event not in EVENTS or (found := _watched.get(threading.get_ident())) is None:
+        return
+    stack = _stack()
+    if not any(name in line for line in stack for name in IMPORTS):
+        found.append(f"{event} {args[:1]} {stack[:10]}")
 
 
 sys.addaudithook(_hook)
@@ -34,16 +42,16 @@ sys.addaudithook(_hook)
 @contextmanager
 def no_blocking_calls(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     """Remember blocking calls on this thread."""
-    found = _watched[threading.get_ident()] = []
+    _watched[threading.get_ident()] = []
     sleep = time.sleep
 
     def watched(seconds: float) -> None:
-        if threading.get_ident() in _watched:
-            found.append(f"time.sleep({seconds})\n" + "".join(traceback.format_stack(limit=8)))
+        if (found := _watched.get(threading.get_ident())) is not None:
+            found.append(f"time.sleep {seconds} {_stack()[:10]}")
         sleep(seconds)
 
     monkeypatch.setattr(time, "sleep", watched)
     try:
-        yield found
+        yield _watched[threading.get_ident()]
     finally:
         del _watched[threading.get_ident()]

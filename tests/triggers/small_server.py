@@ -1,4 +1,4 @@
-"""A small APIMart on loopback for many triggers at once, in a thread of its own: it counts connections and questions."""
+"""A small APIMart on loopback for many triggers, in a thread of its own: it counts connections and questions."""
 
 from __future__ import annotations
 
