@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import selectors
+import time
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -17,12 +18,15 @@ class _NoWait(selectors.BaseSelector):
     def select(self, timeout: float | None = None) -> Any:
         if self._loop.busy():
             # Something real is under way (a request over a socket): that is waited for in real time.
-            return self._real.select(timeout if timeout is None else min(timeout, 0.05))
+            began = time.monotonic()
+            events = self._real.select(0.05 if timeout is None else min(timeout, 0.05))
+            self._loop.passes(time.monotonic() - began)
+            return events
         if timeout is None:
             raise RuntimeError("deadlock: nothing is due and nothing is under way")
         if timeout > 0 and (events := self._real.select(self._loop.patience)):
             return events
-        self._loop.virtual += max(0.0, timeout)
+        self._loop.passes(max(0.0, timeout), idle=True)
         return self._real.select(0)
 
     def register(self, *args: Any) -> Any:
@@ -45,14 +49,27 @@ class _NoWait(selectors.BaseSelector):
 
 
 class VirtualLoop(asyncio.SelectorEventLoop):
-    """:param busy: says whether something real is under way; :param patience: real seconds that it may begin in."""
+    """:param busy: says whether something real is under way.
+    :param patience: real seconds that it may begin in.
+    :param on_idle: called with the seconds that pass without being waited for.
+    """
 
     virtual = 0.0
 
-    def __init__(self, busy: Callable[[], bool] = lambda: False, patience: float = 0.0) -> None:
+    def __init__(
+        self,
+        busy: Callable[[], bool] = lambda: False,
+        patience: float = 0.0,
+        on_idle: Callable[[float], None] = lambda seconds: None,
+    ) -> None:
         super().__init__()
-        self.busy, self.patience = busy, patience
+        self.busy, self.patience, self.on_idle = busy, patience, on_idle
         self._selector = _NoWait(self, self._selector)
+
+    def passes(self, seconds: float, *, idle: bool = False) -> None:
+        self.virtual += seconds
+        if idle:
+            self.on_idle(seconds)
 
     def time(self) -> float:
         return self.virtual

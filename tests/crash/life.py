@@ -35,6 +35,11 @@ PNG = bytes.fromhex(
 Cross = Callable[[str], None]
 
 
+def run_loop(work: Callable[[], Any]) -> Any:
+    """Run a trigger on an event loop of its own."""
+    return asyncio.run(work())
+
+
 class KeptFileSystem(LocalFileSystem):
     """A storage that is neither local nor an object store by its name, and outlives its process."""
 
@@ -170,7 +175,7 @@ def run_part(plan: Plan, part: str, context: dict[str, Any], given: Any, cross: 
     outcome: dict[str, Any]
     try:
         if part == "trigger":
-            outcome = {"event": asyncio.run(_first_event(given))}
+            outcome = {"event": run_loop(lambda: _first_event(given))}
         else:
             operator = context["task"]
             if part == "execute":

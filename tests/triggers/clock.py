@@ -41,9 +41,8 @@ class Clock:
         return virtually(all_of_it, busy=lambda: self.busy > 0)
 
 
-def clock_for(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    """Make requests and lookups take real time, and everything else none; unix time goes with the loop's."""
-    clock, began = Clock(), time.time()
+def watch_requests(monkeypatch: pytest.MonkeyPatch, clock: Clock) -> None:
+    """Count requests and lookups as something real that is under way."""
 
     def watched(function: Callable[..., Any], note: bool) -> Callable[..., Any]:
         async def call(*args: Any, **kwargs: Any) -> Any:
@@ -60,6 +59,13 @@ def clock_for(monkeypatch: pytest.MonkeyPatch) -> Clock:
     monkeypatch.setattr(AsyncApimartClient, "send", watched(AsyncApimartClient.send, True))
     monkeypatch.setattr(AsyncApimartClient, "aclose", watched(AsyncApimartClient.aclose, False))
     monkeypatch.setattr(ApimartHook, "aget_conn", watched(ApimartHook.aget_conn, False))
+
+
+def clock_for(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """Make requests and lookups take real time, and everything else none; unix time goes with the loop's."""
+    clock, began = Clock(), time.time()
+
+    watch_requests(monkeypatch, clock)
     real = time.time
 
     def unix() -> float:
