@@ -31,4 +31,9 @@ CONN_FIELDS: dict[str, dict[str, Any]] = {
         "description": "Videos larger than this are not landed. Empty: 2048.",
         "schema": {"type": ["integer", "null"], "minimum": 1},
     },
+    "requests_per_minute": {
+        "label": "Requests per minute",
+        "description": "The account's limit, if you know it: no process asks more. Empty: goes by APIMart's 429s.",
+        "schema": {"type": ["integer", "null"], "minimum": 1},
+    },
 }

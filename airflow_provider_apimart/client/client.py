@@ -32,6 +32,9 @@ T = TypeVar("T")
 
 #: A trickling answer is given up after this many times the call's timeout.
 TOTAL_TIME_FACTOR = 4
+#: Of one client. Questions about one generation come seconds apart, so an idle connection is kept for longer than
+#: httpx would; no longer than servers and what stands before them usually do.
+MAX_CONNECTIONS, KEEPALIVE_SECONDS = 20, 30.0
 PUBLIC_API_HOST = "api.apimart.ai"
 PUBLIC_PRICES_URL = "https://apimart.ai"
 #: Encodings whose growth from one chunk of the wire is bounded (about a thousandfold of 64 KiB). Others are not asked
@@ -40,8 +43,11 @@ ENCODINGS = ("", "identity", "gzip", "deflate")
 
 
 @functools.cache
-def _tls() -> ssl.SSLContext:
-    # Loading the system's certificates takes tens of milliseconds, which an event loop must not wait for each time.
+def load_tls() -> ssl.SSLContext:
+    """Return what checks the API's certificate.
+
+    The first time takes tens of milliseconds, which an event loop must not wait for: call it in a thread before.
+    """
     return httpx.create_ssl_context()
 
 
@@ -60,9 +66,13 @@ class _Base:
                 "Accept-Encoding": "gzip, deflate",
                 "User-Agent": f"airflow-provider-apimart/{airflow_provider_apimart.__version__}",
             },
-            "limits": httpx.Limits(max_connections=20, max_keepalive_connections=10),
+            "limits": httpx.Limits(
+                max_connections=MAX_CONNECTIONS,
+                max_keepalive_connections=MAX_CONNECTIONS,
+                keepalive_expiry=KEEPALIVE_SECONDS,
+            ),
             "follow_redirects": False,
-            "verify": _tls(),
+            "verify": load_tls(),
             # A proxy of the environment must not see calls to an emulator on this very machine.
             "trust_env": not self.settings.is_loopback,
         }

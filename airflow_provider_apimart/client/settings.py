@@ -19,6 +19,7 @@ DEFAULT_BASE_URL = "https://api.apimart.ai"
 MEBIBYTE = 1024 * 1024
 DEFAULT_MAX_VIDEO_BYTES = 2048 * MEBIBYTE
 LONGEST_TIMEOUT_SECONDS = 3600.0
+MOST_PER_MINUTE = 100_000.0
 _VERSION = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _LABEL = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?")
 
@@ -33,6 +34,7 @@ class Settings:
     :param response_version: sent as ``X-APIMart-Response-Version`` with submissions, where given.
     :param read_timeout_seconds: raises the timeouts of calls, where given.
     :param max_video_bytes: larger videos are not landed.
+    :param requests_per_minute: the most requests that one process sends in a minute; ``None`` goes by APIMart's 429s.
     """
 
     api_key: str = field(repr=False)
@@ -41,6 +43,7 @@ class Settings:
     response_version: str | None = None
     read_timeout_seconds: float | None = None
     max_video_bytes: int = DEFAULT_MAX_VIDEO_BYTES
+    requests_per_minute: float | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "api_key", _clean_key(self.api_key))
@@ -54,6 +57,10 @@ class Settings:
         if seconds is not None and not 0 < seconds <= LONGEST_TIMEOUT_SECONDS:
             allowed = f"a number of seconds up to {LONGEST_TIMEOUT_SECONDS:g}, or empty"
             raise ConfigurationError(f"read_timeout_seconds={seconds!r}: allowed: {allowed}")
+        requests = self.requests_per_minute
+        if requests is not None and not 1 <= requests <= MOST_PER_MINUTE:
+            allowed = f"a number from 1 to {MOST_PER_MINUTE:g}, or empty"
+            raise ConfigurationError(f"requests_per_minute={requests!r}: allowed: {allowed}")
 
     @property
     def is_loopback(self) -> bool:

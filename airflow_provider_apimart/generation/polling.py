@@ -1,81 +1,48 @@
-"""When to ask next, what to tell the user meanwhile, and when to stop waiting. Pure: the callers wait.
+"""What one wait does: when to ask next, what to tell the user meanwhile, and when to stop. Pure: the callers wait.
 
 Invariant 4: a poll is never a verdict. An error of any kind only delays the next question; what ends the wait is
-APIMart's own final word, or the deadline, which is absolute and counts from the submission.
-
-The pace follows the hazard of completion: for a given number of polls, the mean time between a video being ready and us
-knowing is least when the next question comes where the expected delay since the last one has reached a fixed price.
-Durations are taken as log-normal around what APIMart's progress, its estimate, or a prior says.
+APIMart's own final word, or the deadline, which is absolute and counts from the submission. The pace between questions
+is :mod:`.schedule`'s.
 """
 
 from __future__ import annotations
 
+import hashlib
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from airflow_provider_apimart.client.errors import ApimartError
-from airflow_provider_apimart.client.models import Generation
+from airflow_provider_apimart.client.models import Generation, GenerationStatus
+from airflow_provider_apimart.generation import schedule
+from airflow_provider_apimart.generation.schedule import Belief, Durations
 
 #: Invariant 10: Airflow 3.3's scheduler can fail a task whose deferral ends sooner.
 FIRST_EVENT_SECONDS = 12.0
-FIRST_POLL_SECONDS = 10.0
-MIN_INTERVAL_SECONDS = 3.0
-MAX_INTERVAL_SECONDS = 60.0
-#: Before a job's usual end few polls would do, but a person reads the progress, and the prior may be wrong. Measured by
-#: simulation: one poll more for each job, and 8 s of delay instead of 12 where jobs take half as long as expected.
-MAX_EARLY_INTERVAL_SECONDS = 20.0
 MAX_RETRY_AFTER_SECONDS = 300.0
-#: Spread of the durations, as the standard deviation of their logarithm.
-SIGMA = 0.3
-#: What one poll is worth, in expected seconds of delay: 6 s between polls around the median of a 75 s job.
-POLL_PRICE_SECONDS = 0.65
-#: Seconds that a job takes, by the little that was measured (contract 8.3).
-EXPECTED_SECONDS = {"fast": 75.0, "lite": 75.0, "quality": 150.0}
 SAY_EVERY_SECONDS = 30.0
 SAY_AT_LEAST_SECONDS = 5.0
 SAY_PROGRESS_STEP = 20
 
 
-def expected_seconds(model: str, resolution: str | None = None) -> float:
-    """Return how long a job of this kind takes, by what was measured."""
-    base = next((seconds for word, seconds in EXPECTED_SECONDS.items() if word in model), 120.0)
-    return base * (2.0 if (resolution or "").lower() == "4k" else 1.0)
+def spread_of(generation_id: str) -> float:
+    """Return a number from 0 to 1 that is this generation's own, so that many are not asked about in step."""
+    digest = hashlib.sha256(generation_id.encode("utf-8", "replace")).digest()
+    return int.from_bytes(digest[:4], "big") / 0xFFFFFFFF
 
 
-def hazard(elapsed: float, median: float, sigma: float = SIGMA) -> float:
-    """Return the rate (1/s) at which a job that has run for ``elapsed`` seconds completes now."""
-    if elapsed < 1e-3:
-        # Nothing completes in a millisecond, and smaller numbers than that divide badly.
-        return 0.0
-    z = math.log(elapsed / median) / sigma
-    survival = math.erfc(z / math.sqrt(2)) / 2
-    if survival < 1e-12:
-        # Far in the tail the quotient of two vanishing numbers tends to this.
-        return z / (elapsed * sigma)
-    return math.exp(-z * z / 2) / (elapsed * sigma * math.sqrt(2 * math.pi)) / survival
-
-
-def adaptive_interval(elapsed: float, median: float) -> float:
-    """Return the seconds until the next poll of a job that has run for ``elapsed`` seconds."""
-    step, waited, density, delay = 0.5, 0.0, 0.0, 0.0
-    while waited < MAX_INTERVAL_SECONDS and delay < POLL_PRICE_SECONDS:
-        # delay is the integral of hazard(elapsed + s) * (waited - s): what waiting this long is expected to cost.
-        density += hazard(elapsed + waited + step / 2, median) * step
-        delay += density * step
-        waited += step
-    if elapsed > 2 * median:
-        # Taking longer than usual: the model has been wrong, and will be wrong for a while.
-        waited = max(waited, 0.1 * elapsed)
-    longest = MAX_EARLY_INTERVAL_SECONDS if elapsed < median else MAX_INTERVAL_SECONDS
-    return min(longest, max(MIN_INTERVAL_SECONDS, waited))
+def told_seconds(view: Generation) -> float | None:
+    """Return how long a generation took by APIMart's own word."""
+    if view.completed_at is not None and view.created_at is not None:
+        return (view.completed_at - view.created_at).total_seconds()
+    return view.actual_seconds
 
 
 def error_interval(failures: int, error: Exception) -> float:
     """Return the seconds until the next poll after the ``failures``-th error in a row."""
     asked = error.retry_after_seconds if isinstance(error, ApimartError) else None
     if asked is not None:
-        return min(MAX_RETRY_AFTER_SECONDS, max(MIN_INTERVAL_SECONDS, asked))
-    return min(MAX_INTERVAL_SECONDS, MIN_INTERVAL_SECONDS * 2.0 ** min(failures - 1, 10))
+        return min(MAX_RETRY_AFTER_SECONDS, max(schedule.MIN_INTERVAL_SECONDS, asked))
+    return min(schedule.MAX_INTERVAL_SECONDS, schedule.MIN_INTERVAL_SECONDS * 2.0 ** min(failures - 1, 10))
 
 
 @dataclass(frozen=True)
@@ -94,7 +61,7 @@ class Step:
     warn: bool = False
 
 
-@dataclass
+@dataclass(slots=True)
 class Watch:
     """The wait for one generation. Fed with what was seen, it says what to do next.
 
@@ -103,6 +70,8 @@ class Watch:
     :param median_seconds: how long such a job takes, by what is known before the first poll.
     :param poll_interval: fixes the seconds between polls; ``None`` adapts.
     :param jitter: 0 to 1, this watch's own: spreads the polls of many.
+    :param durations: what is known of its kind, which it adds to; ``None`` knows the median alone.
+    :param stretch: by how much longer everybody waits than would be best, so that the polls of all fit the account.
     """
 
     generation_id: str
@@ -111,27 +80,46 @@ class Watch:
     median_seconds: float
     poll_interval: float | None = None
     jitter: float = 0.5
+    durations: Durations | None = None
+    stretch: float = 1.0
+    #: The wait that would be best if there were no limit.
+    unstretched: float = schedule.FIRST_POLL_SECONDS
     polls: int = 0
     failures: int = 0
+    _at_work: float = field(default=0.0, repr=False)
+    _asked: bool = field(default=False, repr=False)
+    _progress: int | None = field(default=None, repr=False)
     _said_at: float = field(default=-math.inf, repr=False)
     _said: tuple[str, int] = field(default=("", 0), repr=False)
 
+    def __post_init__(self) -> None:
+        self.durations = self.durations or Durations(self.median_seconds)
+
     def first_wait(self, now: float) -> float:
         """Return the seconds before the first poll: none for a generation that has been running for a while."""
-        longest = self.poll_interval or FIRST_POLL_SECONDS
         # A clock that is behind the worker's must not make it wait longer than for one submitted just now.
-        return self._clip(min(longest, max(0.0, longest - (now - self.submitted_at))), now)
+        elapsed = max(0.0, now - self.submitted_at)
+        if self.poll_interval is not None:
+            wait = self.unstretched = max(0.0, self.poll_interval - elapsed)
+        else:
+            wait = self._adapted(self._known.belief, elapsed, asked=False)
+        return self._clip(wait, now)
 
     def saw(self, view: Generation, now: float) -> Step:
         """Take APIMart's answer."""
         self.polls += 1
         self.failures = 0
+        elapsed = max(0.0, now - self.submitted_at)
         if view.is_final:
+            self._learn(view, elapsed)
             return Step(None, view, self._line(view, now))
         if now >= self.deadline:
             return Step(None, None, self._line(view, now))
-        elapsed = max(0.0, now - self.submitted_at)
-        interval = self.poll_interval or self._jittered(adaptive_interval(elapsed, self._median(view, elapsed)))
+        self._at_work, self._asked, self._progress = elapsed, True, view.progress
+        if self.poll_interval is not None:
+            interval = self.unstretched = self.poll_interval
+        else:
+            interval = self._adapted(self._belief(view, elapsed), elapsed, asked=True)
         return Step(self._clip(interval, now), None, self._worth_saying(view, now))
 
     def failed(self, error: Exception, now: float) -> Step:
@@ -143,7 +131,8 @@ class Watch:
             return Step(None, None, text, True)
         seconds = error_interval(self.failures, error)
         # Spread upwards only: a Retry-After is a floor.
-        seconds = self._clip(seconds * (1 + 0.1 * self.jitter), now)
+        self.unstretched = seconds * (1 + 0.1 * self.jitter)
+        seconds = self._clip(self.unstretched, now)
         # The 1st, 2nd, 4th, 8th… in a row: told, but not over and over.
         say = self.failures & (self.failures - 1) == 0
         text = (
@@ -152,16 +141,36 @@ class Watch:
         )
         return Step(seconds, None, text if say else None, True)
 
-    def _median(self, view: Generation, elapsed: float) -> float:
-        if view.progress and view.progress >= 10:
-            return max(elapsed + 1, elapsed * 100 / view.progress)
-        # APIMart's estimates have been seen four times too high, never too low.
-        if view.estimated_seconds and view.estimated_seconds > 0:
-            return max(1.0, min(self.median_seconds, view.estimated_seconds))
-        return self.median_seconds
+    @property
+    def _known(self) -> Durations:
+        if self.durations is None:
+            raise AssertionError("set when it was made")
+        return self.durations
 
-    def _jittered(self, seconds: float) -> float:
-        return seconds * (0.9 + 0.2 * self.jitter)
+    def _learn(self, view: Generation, elapsed: float) -> None:
+        # What failed says nothing about how long a video takes.
+        if view.status is not GenerationStatus.COMPLETED:
+            return
+        told = told_seconds(view)
+        self._known.finished(self._at_work, elapsed, told)
+        if self._asked:
+            took = (self._at_work + elapsed) / 2 if told is None else min(elapsed, max(self._at_work, told))
+            self._known.progress_was(self._at_work, self._progress, took)
+
+    def _belief(self, view: Generation, elapsed: float) -> Belief:
+        belief = self._known.belief
+        if not belief.known and view.estimated_seconds and view.estimated_seconds > 0:
+            # APIMart's estimates have been seen four times too high, never too low.
+            belief = replace(belief, median=max(1.0, min(belief.median, view.estimated_seconds)))
+        if view.progress and view.progress >= schedule.LEAST_PROGRESS:
+            belief = self._known.foretold(belief, elapsed, view.progress)
+        return belief
+
+    def _adapted(self, belief: Belief, elapsed: float, *, asked: bool) -> float:
+        wait = self.unstretched = schedule.next_wait(belief, elapsed, asked=asked, spread=self.jitter)
+        if self.stretch > 1:
+            wait = schedule.next_wait(belief, elapsed, asked=asked, spread=self.jitter, stretch=self.stretch)
+        return wait
 
     def _clip(self, seconds: float, now: float) -> float:
         # The last poll comes at the deadline, not before it and not long after it.
@@ -183,6 +192,6 @@ class Watch:
             parts[0] += f" {view.progress} %"
         parts.append(f"{elapsed:.0f} s")
         if not view.is_final:
-            left = self._median(view, elapsed) - elapsed
+            left = self._belief(view, elapsed).median - elapsed
             parts.append(f"about {left:.0f} s left" if left > 1 else "taking longer than usual")
         return ", ".join(parts)

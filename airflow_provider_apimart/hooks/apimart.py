@@ -6,6 +6,7 @@ it.
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHook
 
 from airflow_provider_apimart.client import errors
-from airflow_provider_apimart.client.client import ApimartClient, AsyncApimartClient
+from airflow_provider_apimart.client.client import ApimartClient, AsyncApimartClient, load_tls
 from airflow_provider_apimart.client.models import Balance, read_number
 from airflow_provider_apimart.client.retry import RetryPolicy
 from airflow_provider_apimart.client.settings import DEFAULT_BASE_URL, DEFAULT_MAX_VIDEO_BYTES, MEBIBYTE, Settings
@@ -29,7 +30,8 @@ class ApimartHook(BaseHook):
     """Talks to APIMart with the key and the host of an Airflow connection.
 
     :param apimart_conn_id: the connection: ``password`` is the API key, ``host`` the base URL (empty for APIMart's
-        own); extra may hold ``allow_http``, ``response_version``, ``read_timeout_seconds`` and ``max_video_megabytes``.
+        own); extra may hold ``allow_http``, ``response_version``, ``read_timeout_seconds``, ``max_video_megabytes`` and
+        ``requests_per_minute``.
     """
 
     conn_name_attr = "apimart_conn_id"
@@ -87,7 +89,10 @@ class ApimartHook(BaseHook):
 
     async def aget_conn(self, retry: RetryPolicy | None = None) -> AsyncApimartClient:
         """Return an async client for the running event loop; ``await aclose()`` it, or use it as a context manager."""
-        return AsyncApimartClient(await self.asettings(), retry)
+        settings = await self.asettings()
+        # The first in a process reads the system's certificates, for tens of milliseconds.
+        await asyncio.to_thread(load_tls)
+        return AsyncApimartClient(settings, retry)
 
     def test_connection(self) -> tuple[bool, str]:
         """Tell a wrong key from a wrong host from an empty balance. Costs nothing."""
@@ -149,6 +154,7 @@ def settings_of(connection: Connection) -> Settings:
         response_version=str(extra.get("response_version") or "") or None,
         read_timeout_seconds=_number(extra, "read_timeout_seconds", 0, "1 or more") or None,
         max_video_bytes=int(megabytes * MEBIBYTE),
+        requests_per_minute=_number(extra, "requests_per_minute", 0, "1 or more") or None,
     )
 
 

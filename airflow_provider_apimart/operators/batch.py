@@ -305,7 +305,7 @@ class VeoGenerateBatchOperator(BaseOperator):
 
         # This event loop is the batch's alone, so looking something up may block it.
         work = work_off(
-            plan, writer="worker", output=output, open_target=open_target, open_client=open_client, log=self.log
+            plan, writer="worker", output=output, open_target=open_target, through=open_client, log=self.log
         )
         return asyncio.run(work).stop
 

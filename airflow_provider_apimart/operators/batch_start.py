@@ -16,9 +16,9 @@ from airflow_provider_apimart.generation.batch.plan import Plan, PlannedRow, Twi
 from airflow_provider_apimart.generation.batch.resume import decision_on
 from airflow_provider_apimart.generation.batch.states import Ledger
 from airflow_provider_apimart.generation.decide import Action
-from airflow_provider_apimart.generation.polling import expected_seconds
 from airflow_provider_apimart.generation.pricing import PriceList
 from airflow_provider_apimart.generation.record import RecordState
+from airflow_provider_apimart.generation.schedule import expected_seconds
 from airflow_provider_apimart.generation.table import Columns, Row, RowProblem, stream_rows, table_error
 from airflow_provider_apimart.hooks.storage import read_image
 from airflow_provider_apimart.hooks.tables import stream_table

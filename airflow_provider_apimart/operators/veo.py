@@ -7,6 +7,7 @@ path differ only in who waits.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
@@ -28,9 +29,10 @@ from airflow_provider_apimart.generation import report
 from airflow_provider_apimart.generation.decide import Action, Decision, OnClear, OnUnknownSubmit, Policy
 from airflow_provider_apimart.generation.delivery import deliver, files_whole
 from airflow_provider_apimart.generation.localfs import drop_parts
-from airflow_provider_apimart.generation.polling import Step, Watch, expected_seconds
+from airflow_provider_apimart.generation.polling import Step, Watch, spread_of
 from airflow_provider_apimart.generation.purchase import Purchase, keep, settle
 from airflow_provider_apimart.generation.record import LandedVideo, Record, RecordState, RecordStore
+from airflow_provider_apimart.generation.schedule import expected_seconds, kind_of
 from airflow_provider_apimart.generation.storage import Target, check_target
 from airflow_provider_apimart.hooks import metrics
 from airflow_provider_apimart.hooks.apimart import ApimartHook
@@ -322,10 +324,13 @@ class VeoGenerateOperator(BaseOperator):
             "poll_interval": None if interval is None else arguments.seconds_of("poll_interval", interval, least=1)[0],
         }
 
+    def _kind(self, record: Record) -> str:
+        return kind_of(record.model, self.resolution, self.generate_audio)
+
     def _defer(self, record: Record, request: VeoRequest, began: float) -> NoReturn:
         watch = self._watch_arguments(record, self._deferred_deadline(record, began))
         self.defer(
-            trigger=VeoGenerationTrigger(**watch, apimart_conn_id=self.apimart_conn_id),
+            trigger=VeoGenerationTrigger(**watch, apimart_conn_id=self.apimart_conn_id, kind=self._kind(record)),
             method_name="execute_complete",
             kwargs={
                 "record": record.model_dump(mode="json"),
@@ -336,11 +341,14 @@ class VeoGenerateOperator(BaseOperator):
 
     def _wait(self, client: ApimartClient, record: Record) -> Generation | None:
         """Wait in the worker, as the trigger does. ``None`` when the deadline has passed."""
-        watch = Watch(**self._watch_arguments(record, self._deadline(record)))
+        values = self._watch_arguments(record, self._deadline(record))
+        watch = Watch(**values, jitter=spread_of(values["generation_id"]))
+        # (A worker waits for one generation: the connection's ceiling only counts where it is very low.)
+        least = 60 / (client.settings.requests_per_minute or math.inf)
         time.sleep(watch.first_wait(time.time()))
         step = self._poll(client, watch)
         while step.wait_seconds is not None:
-            time.sleep(step.wait_seconds)
+            time.sleep(max(step.wait_seconds, least))
             step = self._poll(client, watch)
         return step.final
 

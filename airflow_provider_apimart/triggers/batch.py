@@ -78,16 +78,19 @@ class VeoBatchTrigger(BaseTrigger):
     async def _work(self) -> dict[str, Any]:
         from airflow_provider_apimart.generation.batch.plan import read_plan
         from airflow_provider_apimart.generation.batch.run import work_off
+        from airflow_provider_apimart.generation.poller import here
 
         plan = await asyncio.to_thread(read_plan, await self._open(self.plan_uri))
-        ending = await work_off(
-            plan,
-            writer="trigger",
-            output=await self._open(self.output_path),
-            open_target=self._open,
-            open_client=self._client,
-            log=self.log,
-        )
+        # Other waits and batches of this connection share the client and the account's limit.
+        async with here().join(self.apimart_conn_id, self._client) as shared:
+            ending = await work_off(
+                plan,
+                writer="trigger",
+                output=await self._open(self.output_path),
+                open_target=self._open,
+                through=shared.account,
+                log=self.log,
+            )
         stop = None if ending.stop is None else {**asdict(ending.stop), "kind": str(ending.stop.kind)}
         return {
             "version": EVENT_VERSION,

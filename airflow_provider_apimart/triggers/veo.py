@@ -1,24 +1,22 @@
 """The wait for one generation, in Airflow's triggerer.
 
 A trigger only asks: it submits nothing, so a restart costs nothing (invariant 5). It carries no secret: the key is
-looked up when it runs. No error ends the wait, only APIMart's final word or the deadline that the worker computed
-(invariant 4), and the first event comes no sooner than 12 s after the deferral (invariant 10).
+looked up when it runs, once for all triggers of a connection, which share one poller (``generation/poller.py``). No
+error ends the wait, only APIMart's final word or the deadline that the worker computed (invariant 4), and the first
+event comes no sooner than 12 s after the deferral (invariant 10).
 """
 
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import time
 from collections.abc import AsyncIterator
 from typing import Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
-from airflow_provider_apimart.client import protocol
 from airflow_provider_apimart.client.client import AsyncApimartClient
-from airflow_provider_apimart.client.errors import AuthenticationError, ConfigurationError
-from airflow_provider_apimart.generation.polling import FIRST_EVENT_SECONDS, Step, Watch
+from airflow_provider_apimart.generation.poller import here
+from airflow_provider_apimart.generation.polling import FIRST_EVENT_SECONDS, Step, Watch, spread_of
 from airflow_provider_apimart.generation.report import abandoned_text
 from airflow_provider_apimart.hooks.apimart import ApimartHook
 
@@ -38,6 +36,7 @@ class VeoGenerationTrigger(BaseTrigger):
     :param median_seconds: how long such a job takes, usually.
     :param poll_interval: seconds between polls; ``None`` adapts.
     :param apimart_conn_id: the connection to ask with.
+    :param kind: what its duration is learnt together with (:func:`.schedule.kind_of`).
     """
 
     def __init__(
@@ -49,6 +48,7 @@ class VeoGenerationTrigger(BaseTrigger):
         median_seconds: float = 75.0,
         poll_interval: float | None = None,
         apimart_conn_id: str = ApimartHook.default_conn_name,
+        kind: str | None = None,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.generation_id = generation_id
@@ -57,10 +57,12 @@ class VeoGenerationTrigger(BaseTrigger):
         self.median_seconds = median_seconds
         self.poll_interval = poll_interval
         self.apimart_conn_id = apimart_conn_id
-        self._client: AsyncApimartClient | None = None
+        self.kind = kind
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return what Airflow stores, in plain text: ids, times and names."""
+        # Left out where it is not set, so that a triggerer of an older version takes what it knows.
+        kind = {} if self.kind is None else {"kind": self.kind}
         return (
             "airflow_provider_apimart.triggers.veo.VeoGenerationTrigger",
             {
@@ -70,69 +72,47 @@ class VeoGenerationTrigger(BaseTrigger):
                 "median_seconds": self.median_seconds,
                 "poll_interval": self.poll_interval,
                 "apimart_conn_id": self.apimart_conn_id,
+                **kind,
             },
         )
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Ask until there is a final word, or the deadline has passed."""
-        started = time.monotonic()
-        watch = Watch(
-            self.generation_id,
-            self.submitted_at,
-            self.deadline,
-            self.median_seconds,
-            self.poll_interval,
-            jitter=_spread(self.generation_id),
-        )
-        await asyncio.sleep(watch.first_wait(time.time()))
-        try:
-            step = await self._poll(watch)
-            while step.wait_seconds is not None:
-                await asyncio.sleep(step.wait_seconds)
-                step = await self._poll(watch)
-        finally:
-            await self._close()
-        await asyncio.sleep(max(0.0, FIRST_EVENT_SECONDS - (time.monotonic() - started)))
+        loop = asyncio.get_running_loop()
+        started = loop.time()
+        # All waits of this connection share one client, one limit and what is known of durations.
+        async with here().join(self.apimart_conn_id, self._client) as shared:
+            watch = Watch(
+                self.generation_id,
+                self.submitted_at,
+                self.deadline,
+                self.median_seconds,
+                self.poll_interval,
+                jitter=spread_of(self.generation_id),
+                durations=shared.kinds.of(self.kind or f"{self.median_seconds:g} s", self.median_seconds),
+            )
+            final = await shared.poller.follow(watch, self._say)
+        await asyncio.sleep(max(0.0, FIRST_EVENT_SECONDS - (loop.time() - started)))
         yield TriggerEvent(  # type: ignore[no-untyped-call]
             {
                 "version": EVENT_VERSION,
                 "generation_id": self.generation_id,
-                "reason": "finished" if step.final else "deadline",
-                "generation": step.final.model_dump(mode="json") if step.final else None,
+                "reason": "finished" if final else "deadline",
+                "generation": final.model_dump(mode="json") if final else None,
                 "failures": watch.failures,
             }
         )
 
-    async def _poll(self, watch: Watch) -> Step:
-        try:
-            if self._client is None:
-                self._client = await ApimartHook(self.apimart_conn_id).aget_conn()
-            view = await self._client.send(protocol.generation(self.generation_id), repeat=False)
-        except Exception as error:
-            # Whatever it is, it says nothing about the generation. (A cancellation is no Exception and passes.)
-            if isinstance(error, (AuthenticationError, ConfigurationError)):
-                # The key may have been rotated: look the connection up again.
-                await self._close()
-            step = watch.failed(error, time.time())
-        else:
-            step = watch.saw(view, time.time())
-        if step.say:
-            (self.log.warning if step.warn else self.log.info)("%s", step.say)
-        return step
+    def _say(self, step: Step) -> None:
+        (self.log.warning if step.warn else self.log.info)("%s", step.say)
+
+    async def _client(self) -> AsyncApimartClient:
+        # A hook of its own each time: the connection may have been edited.
+        return await ApimartHook(self.apimart_conn_id).aget_conn()
 
     async def on_kill(self) -> None:
         """Say where the money is. Airflow 3.3 calls this when a user ends the task, and sometimes when nobody did."""
         self.log.warning("%s", abandoned_text(self.generation_id))
-
-    async def _close(self) -> None:
-        client, self._client = self._client, None
-        if client is not None:
-            await client.aclose()
-
-
-def _spread(generation_id: str) -> float:
-    """Return a number from 0 to 1 that is this generation's own, so that many triggers do not poll in step."""
-    return hashlib.sha256(generation_id.encode("utf-8", "replace")).digest()[0] / 255
 
 
 def __getattr__(name: str) -> Any:

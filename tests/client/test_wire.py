@@ -194,4 +194,4 @@ def test_prices_go_without_the_key(both: Both) -> None:
 
 
 def test_the_certificates_are_loaded_once() -> None:
-    assert client_module._tls() is client_module._tls()
+    assert client_module.load_tls() is client_module.load_tls()

@@ -21,7 +21,7 @@ from airflow.sdk.exceptions import AirflowFailException, TaskDeferred
 from airflow.sdk.io import attach
 from fsspec.implementations.local import LocalFileSystem
 
-from airflow_provider_apimart.generation import polling
+from airflow_provider_apimart.generation import schedule
 from airflow_provider_apimart.operators.veo import VeoGenerateOperator
 from airflow_provider_apimart.triggers import veo as trigger_module
 from airflow_provider_apimart.triggers.veo import VeoGenerationTrigger
@@ -33,6 +33,11 @@ PNG = bytes.fromhex(
     "0000000049454e44ae426082"
 )
 Cross = Callable[[str], None]
+
+
+def run_loop(work: Callable[[], Any]) -> Any:
+    """Run a trigger on an event loop of its own."""
+    return asyncio.run(work())
 
 
 class KeptFileSystem(LocalFileSystem):
@@ -115,9 +120,9 @@ def write_json(path: Path, value: Any) -> None:
 
 def shrink_waits() -> None:
     """Make the product's waits short: the order of events is what is tried here, not their pace."""
-    polling.FIRST_POLL_SECONDS = 0.01
-    polling.MIN_INTERVAL_SECONDS = 0.03
-    polling.MAX_INTERVAL_SECONDS = polling.MAX_EARLY_INTERVAL_SECONDS = 0.05
+    schedule.FIRST_POLL_SECONDS = 0.01
+    schedule.MIN_INTERVAL_SECONDS = schedule.LEAST_SECONDS = 0.03
+    schedule.MAX_INTERVAL_SECONDS = schedule.MAX_EARLY_INTERVAL_SECONDS = 0.05
     trigger_module.FIRST_EVENT_SECONDS = 0.0
 
 
@@ -170,7 +175,7 @@ def run_part(plan: Plan, part: str, context: dict[str, Any], given: Any, cross: 
     outcome: dict[str, Any]
     try:
         if part == "trigger":
-            outcome = {"event": asyncio.run(_first_event(given))}
+            outcome = {"event": run_loop(lambda: _first_event(given))}
         else:
             operator = context["task"]
             if part == "execute":

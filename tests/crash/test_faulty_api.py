@@ -4,7 +4,6 @@ the trouble is over, the video.
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import json
 import tempfile
@@ -22,9 +21,11 @@ from hypothesis import strategies as st
 from airflow_provider_apimart.client import client as client_module
 from airflow_provider_apimart.emulator import Emulator
 from airflow_provider_apimart.emulator import media as media_module
-from airflow_provider_apimart.generation import download, polling
+from airflow_provider_apimart.generation import download, poller, schedule
 from airflow_provider_apimart.triggers import veo as trigger_module
 from tests.crash import life
+from tests.triggers.clock import Clock, watch_requests
+from tests.virtual import virtually
 
 TRIES = 3
 PRICE = 0.256
@@ -130,34 +131,26 @@ class Hurried:
         return getattr(time, name)
 
 
-class HurriedLoop:
-    """``asyncio`` with the same clock."""
-
-    def __init__(self, clock: Hurried) -> None:
-        self.clock = clock
-
-    async def sleep(self, seconds: float) -> None:
-        self.clock.sleep(seconds)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(asyncio, name)
-
-
 @pytest.fixture
 def hurried(monkeypatch: pytest.MonkeyPatch) -> Hurried:
     """No wait of the product takes time: not the polls', nor those of the retries and of the download."""
     from airflow_provider_apimart.operators import veo as operator_module
 
     clock = Hurried()
-    for module in (client_module, operator_module, trigger_module):
+    for module in (client_module, operator_module, poller):
         monkeypatch.setattr(module, "time", clock)
     monkeypatch.setattr(download.Downloader.__init__, "__kwdefaults__", {
         **(download.Downloader.__init__.__kwdefaults__ or {}), "sleep": clock.sleep})  # fmt: skip
 
-    for module in (client_module, trigger_module):
-        monkeypatch.setattr(module, "asyncio", HurriedLoop(clock))
+    requests = Clock()
+    watch_requests(monkeypatch, requests)
+
+    def run_loop(work: Callable[[], Any]) -> Any:
+        return virtually(work, busy=lambda: requests.busy > 0, on_idle=clock.sleep)
+
+    monkeypatch.setattr(life, "run_loop", run_loop)
     monkeypatch.setattr(trigger_module, "FIRST_EVENT_SECONDS", 0.0)
-    monkeypatch.setattr(polling, "MIN_INTERVAL_SECONDS", 3.0)
+    monkeypatch.setattr(schedule, "MIN_INTERVAL_SECONDS", 3.0)
     return clock
 
 

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import functools
 import itertools
-import random
-from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from airflow_provider_apimart.client import errors
 from airflow_provider_apimart.client.models import Generation, GenerationStatus
-from airflow_provider_apimart.generation import polling
-from airflow_provider_apimart.generation.polling import Step, Watch, adaptive_interval, error_interval, hazard
+from airflow_provider_apimart.generation import schedule
+from airflow_provider_apimart.generation.polling import Step, Watch, error_interval
 from tests.generation.records import view
 
 START = 1_790_000_000.0
@@ -29,96 +24,6 @@ def watch(**values: Any) -> Watch:
 
 def running(progress: int | None = None, **values: Any) -> Generation:
     return view("running", progress=progress, **values)
-
-
-# --- the pace -----------------------------------------------------------------------------------------------------
-
-
-@given(st.floats(0, 1e6), st.floats(1, 1e5))
-def test_the_interval_stays_within_its_bounds(elapsed: float, median: float) -> None:
-    interval = adaptive_interval(elapsed, median)
-    assert polling.MIN_INTERVAL_SECONDS <= interval <= polling.MAX_INTERVAL_SECONDS
-    if elapsed < median:
-        assert interval <= polling.MAX_EARLY_INTERVAL_SECONDS
-
-
-@given(st.floats(0, 1e9), st.floats(1, 1e9))
-def test_the_hazard_is_a_rate(elapsed: float, median: float) -> None:
-    assert hazard(elapsed, median) >= 0
-
-
-def test_the_hazard_is_that_of_the_log_normal() -> None:
-    # The density over the survival at the median: 1/(t sigma sqrt(2 pi)) over 1/2.
-    assert hazard(75, 75) == pytest.approx(2 / (75 * 0.3 * (2 * 3.141592653589793) ** 0.5))
-    assert hazard(0, 75) == 0
-    # Continuous where the formula is replaced by its limit.
-    z = 7.03
-    edge = 75 * 2.718281828459045 ** (z * 0.3)
-    assert hazard(edge * 0.9999, 75) == pytest.approx(hazard(edge * 1.0001, 75), rel=0.05)
-
-
-def test_questions_are_rare_early_dense_around_the_median_and_rare_again_late() -> None:
-    early, around, late = adaptive_interval(5, 75), adaptive_interval(75, 75), adaptive_interval(900, 75)
-    assert early > 2 * around
-    assert 4 <= around <= 8
-    assert late >= 60
-
-
-@dataclass(frozen=True)
-class Pace:
-    """What one way of asking costs: questions a job, and seconds between a video being ready and us knowing."""
-
-    polls: float
-    delay: float
-
-    @property
-    def price(self) -> float:
-        """In seconds, with a question at its price (see POLL_PRICE_SECONDS)."""
-        return self.delay + polling.POLL_PRICE_SECONDS * self.polls
-
-
-@functools.cache
-def simulate(
-    interval: float | None, *, median: float = 75.0, told: float | None = None, progress: bool = False, jobs: int = 3000
-) -> Pace:
-    """Wait for many jobs of log-normal durations without a clock.
-
-    :param interval: fixed; ``None`` adapts.
-    :param told: what the watch believes the median to be.
-    :param progress: APIMart tells it, 30 % off at times.
-    """
-    dice = random.Random(20260930)
-    polls = delay = 0.0
-    for _ in range(jobs):
-        duration = dice.lognormvariate(0, 0.3) * median
-        one = watch(poll_interval=interval, median_seconds=told or median, jitter=dice.random())
-        now = START + one.first_wait(START)
-        while now - START < duration:
-            share = 100 * (now - START) / duration * dice.uniform(0.7, 1.3)
-            step = one.saw(running(min(99, int(share)) if progress else None), now)
-            assert step.wait_seconds is not None
-            now += step.wait_seconds
-        polls += one.polls + 1
-        delay += now - START - duration
-    return Pace(polls / jobs, delay / jobs)
-
-
-@pytest.mark.parametrize("fixed", [5.0, 10.0, 30.0, 60.0])
-def test_adapting_beats_every_fixed_interval(fixed: float) -> None:
-    """By the price that it is made to minimise, by a clear margin; and with more questions a fixed one knows later."""
-    adaptive, other = simulate(None), simulate(fixed)
-    assert adaptive.price < 0.9 * other.price
-    equal = simulate(10.0)
-    assert equal.polls > adaptive.polls
-    assert adaptive.delay < 0.85 * equal.delay
-
-
-@pytest.mark.parametrize("median", [40.0, 150.0])
-def test_a_wrong_guess_of_the_duration_costs_little(median: float) -> None:
-    """Jobs of half and twice the expected length, against the best fixed interval, which nobody could have known."""
-    best = min(simulate(fixed, median=median).price for fixed in (5.0, 10.0, 30.0, 60.0))
-    assert simulate(None, median=median, told=75.0).price < 1.3 * best
-    assert simulate(None, median=median, told=75.0, progress=True).price < 0.95 * best
 
 
 # --- progress and estimates ---------------------------------------------------------------------------------------
@@ -212,7 +117,7 @@ def test_retry_after_is_a_floor_up_to_a_cap(jitter: float) -> None:
 
     assert 45 <= wait(45) < 50
     assert 300 <= wait(86_400) < 331
-    assert wait(0) >= polling.MIN_INTERVAL_SECONDS
+    assert wait(0) >= schedule.MIN_INTERVAL_SECONDS
 
 
 @pytest.mark.parametrize(
@@ -233,7 +138,7 @@ def test_no_error_is_a_verdict(error: Exception) -> None:
 
 
 def test_the_backoff_does_not_overflow() -> None:
-    assert error_interval(10**6, RuntimeError()) == polling.MAX_INTERVAL_SECONDS
+    assert error_interval(10**6, RuntimeError()) == schedule.MAX_INTERVAL_SECONDS
 
 
 # --- the log ------------------------------------------------------------------------------------------------------

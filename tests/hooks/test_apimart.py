@@ -58,6 +58,9 @@ def test_host(monkeypatch: pytest.MonkeyPatch, fields: dict[str, Any], base_url:
         ({"extra": {"response_version": "latest"}}, "response_version='latest'"),
         ({"extra": {"read_timeout_seconds": "soon"}}, "read_timeout_seconds='soon'"),
         ({"extra": {"max_video_megabytes": -1}}, "max_video_megabytes=-1"),
+        ({"extra": {"requests_per_minute": "many"}}, "requests_per_minute='many'"),
+        ({"extra": {"requests_per_minute": 0}}, "requests_per_minute=0"),
+        ({"extra": {"requests_per_minute": 1e9}}, "requests_per_minute=1000000000.0: allowed: a number from 1"),
     ],
 )
 def test_what_cannot_be_used_is_told_without_the_key(
@@ -73,11 +76,17 @@ def test_what_cannot_be_used_is_told_without_the_key(
 
 
 def test_extras_reach_the_settings(monkeypatch: pytest.MonkeyPatch) -> None:
-    extra = {"response_version": "2026-07-27", "read_timeout_seconds": "90", "max_video_megabytes": 5}
+    extra = {
+        "response_version": "2026-07-27",
+        "read_timeout_seconds": "90",
+        "max_video_megabytes": 5,
+        "requests_per_minute": "500",
+    }
     settings = connect(monkeypatch, extra=extra).settings()
     assert settings.response_version == "2026-07-27"
     assert settings.read_timeout_seconds == 90
     assert settings.max_video_bytes == 5 * 1024 * 1024
+    assert settings.requests_per_minute == 500
 
 
 def test_key_is_taken_out_of_what_was_pasted_around_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -38,9 +38,10 @@ PRICE = 0.256
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """The order of events is what is tried, not their pace."""
-    from airflow_provider_apimart.generation.batch import flusher, pace
+    from airflow_provider_apimart.generation import schedule
+    from airflow_provider_apimart.generation.batch import flusher
 
-    monkeypatch.setattr(pace, "FIRST_POLL_SECONDS", 0.05)
+    monkeypatch.setattr(schedule, "FIRST_POLL_SECONDS", 0.05)
     monkeypatch.setattr(flusher, "PATIENCE_SECONDS", 0.01)
     monkeypatch.setattr(trigger_module, "FIRST_EVENT_SECONDS", 0.0)
 

@@ -14,22 +14,15 @@ from airflow_provider_apimart.client.client import ApimartClient
 from airflow_provider_apimart.client.models import Generation
 from airflow_provider_apimart.client.settings import Settings
 from airflow_provider_apimart.emulator.server import Emulator
-from airflow_provider_apimart.triggers import veo
+from airflow_provider_apimart.generation.poller import here
 from airflow_provider_apimart.triggers.veo import VeoGenerationTrigger
+from tests.triggers.clock import Clock, clock_for
 
 
 @pytest.fixture
-def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """Do not wait; keep what would have been waited."""
-    waited: list[float] = []
-    real = asyncio.sleep
-
-    async def sleep(seconds: float) -> None:
-        waited.append(seconds)
-        await real(0)
-
-    monkeypatch.setattr(veo.asyncio, "sleep", sleep)
-    return waited
+def waits(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """Do not wait: time passes only while nothing is asked."""
+    return clock_for(monkeypatch)
 
 
 @pytest.fixture
@@ -48,27 +41,32 @@ def trigger(generation_id: str, **arguments: Any) -> VeoGenerationTrigger:
     return VeoGenerationTrigger(generation_id=generation_id, **values)
 
 
-def first_event(waiting: VeoGenerationTrigger) -> dict[str, Any]:
+def first_event(waiting: VeoGenerationTrigger, clock: Clock) -> dict[str, Any]:
     async def run() -> dict[str, Any]:
         async for event in waiting.run():
             return dict(event.payload)
         raise AssertionError("no event")
 
-    return asyncio.run(run())
+    found: dict[str, Any] = clock.run(run)
+    return found
 
 
-def test_stored_form_is_plain_json_without_a_secret_and_builds_the_same(emulator: Emulator) -> None:
-    waiting = trigger("task_1", poll_interval=7.0)
+@pytest.mark.parametrize("more", [{}, {"kind": "veo3.1-fast/720p/audio"}])
+def test_stored_form_is_plain_json_without_a_secret_and_builds_the_same(
+    emulator: Emulator, more: dict[str, str]
+) -> None:
+    waiting = trigger("task_1", poll_interval=7.0, **more)
     path, kwargs = waiting.serialize()
     text = json.dumps(kwargs)
     assert path == "airflow_provider_apimart.triggers.veo.VeoGenerationTrigger"
     assert emulator.api_key not in text
     assert VeoGenerationTrigger(**json.loads(text)).serialize() == (path, kwargs)
+    assert ("kind" in kwargs) == bool(more), "an older triggerer does not know it"
 
 
-def test_final_word_comes_with_the_event(emulator: Emulator, waits: list[float]) -> None:
+def test_final_word_comes_with_the_event(emulator: Emulator, waits: Clock) -> None:
     generation_id = submit(emulator)
-    event = first_event(trigger(generation_id))
+    event = first_event(trigger(generation_id), waits)
     assert (event["version"], event["reason"], event["generation_id"]) == (1, "finished", generation_id)
     json.dumps(event)
     view = Generation.model_validate(event["generation"])
@@ -76,99 +74,79 @@ def test_final_word_comes_with_the_event(emulator: Emulator, waits: list[float])
     assert view.generation_id == generation_id
 
 
-def test_first_event_comes_no_sooner_than_twelve_seconds_after_the_deferral(
-    emulator: Emulator, waits: list[float]
-) -> None:
+def test_first_event_comes_no_sooner_than_twelve_seconds_after_the_deferral(emulator: Emulator, waits: Clock) -> None:
     # Submitted long ago: no reason to wait before the first poll, but the event has to.
     long_ago = time.time() - 500
-    first_event(trigger(submit(emulator), submitted_at=long_ago, deadline=long_ago + 1000))
-    assert waits[0] == 0
-    assert waits[-1] == pytest.approx(12, abs=1)
+    first_event(trigger(submit(emulator), submitted_at=long_ago, deadline=long_ago + 1000), waits)
+    assert waits.asked[0] < 1
+    assert waits.passed == pytest.approx(12, abs=0.5)
 
 
 @pytest.mark.parametrize("kind", ["broken_json", "html", "drop_before", "oversize", "redirect"])
 def test_no_answer_is_a_verdict(
-    emulator: Emulator, waits: list[float], kind: str, capsys: pytest.CaptureFixture[str]
+    emulator: Emulator, waits: Clock, kind: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     generation_id = submit(emulator)
     emulator.fault("task", kind, times=3)
-    assert first_event(trigger(generation_id))["reason"] == "finished"
+    assert first_event(trigger(generation_id), waits)["reason"] == "finished"
     said = capsys.readouterr().out
     assert "That ends nothing" in said
     assert emulator.api_key not in said
 
 
 @pytest.mark.parametrize("status", [400, 401, 402, 403, 404, 408, 409, 422, 429, 500, 502, 503, 504])
-def test_no_status_is_a_verdict(emulator: Emulator, waits: list[float], status: int) -> None:
+def test_no_status_is_a_verdict(emulator: Emulator, waits: Clock, status: int) -> None:
     generation_id = submit(emulator)
     emulator.fault("task", "status", status=status, times=2)
-    assert first_event(trigger(generation_id))["reason"] == "finished"
+    assert first_event(trigger(generation_id), waits)["reason"] == "finished"
     assert len(emulator.requests("task")) == 3
 
 
-def test_retry_after_is_honoured(emulator: Emulator, waits: list[float]) -> None:
+def test_retry_after_is_honoured(emulator: Emulator, waits: Clock) -> None:
     generation_id = submit(emulator)
     emulator.fault("task", "status", status=429, retry_after=37, times=1)
-    first_event(trigger(generation_id))
-    assert any(33 <= each <= 41 for each in waits)
+    first_event(trigger(generation_id), waits)
+    assert 37 <= waits.asked[1] - waits.asked[0] <= 41
 
 
 def test_deadline_ends_the_wait_with_a_last_poll(
-    emulator: Emulator, waits: list[float], monkeypatch: pytest.MonkeyPatch
+    emulator: Emulator, waits: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     generation_id = submit(emulator)
     emulator.fault("task", "status", status=503, times=-1)
     passed = time.time() - 100
-    event = first_event(trigger(generation_id, submitted_at=passed - 500, deadline=passed))
+    event = first_event(trigger(generation_id, submitted_at=passed - 500, deadline=passed), waits)
     assert (event["reason"], event["generation"]) == ("deadline", None)
     assert len(emulator.requests("task")) == 1
 
 
-def test_finished_at_the_deadline_is_finished(emulator: Emulator, waits: list[float]) -> None:
+def test_finished_at_the_deadline_is_finished(emulator: Emulator, waits: Clock) -> None:
     generation_id = submit(emulator)
     passed = time.time() - 100
-    assert first_event(trigger(generation_id, submitted_at=passed - 9, deadline=passed))["reason"] == "finished"
+    assert first_event(trigger(generation_id, submitted_at=passed - 9, deadline=passed), waits)["reason"] == "finished"
 
 
 def test_a_rotated_key_is_looked_up_again(
-    emulator: Emulator, waits: list[float], monkeypatch: pytest.MonkeyPatch
+    emulator: Emulator, waits: Clock, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     generation_id = submit(emulator)
     wrong = {"conn_type": "apimart", "password": "an-old-key-of-ours", "host": emulator.base_url}
     right = {**wrong, "password": emulator.api_key}
     monkeypatch.setenv("AIRFLOW_CONN_APIMART_DEFAULT", json.dumps(wrong))
-    polls = 0
-    real = VeoGenerationTrigger._poll
-
-    async def poll(self: VeoGenerationTrigger, watch: Any) -> Any:
-        nonlocal polls
-        polls += 1
-        if polls == 3:
-            monkeypatch.setenv("AIRFLOW_CONN_APIMART_DEFAULT", json.dumps(right))
-        return await real(self, watch)
-
-    monkeypatch.setattr(VeoGenerationTrigger, "_poll", poll)
-    assert first_event(trigger(generation_id))["reason"] == "finished"
+    waits.at(100, lambda: monkeypatch.setenv("AIRFLOW_CONN_APIMART_DEFAULT", json.dumps(right)))
+    assert first_event(trigger(generation_id), waits)["reason"] == "finished"
+    said = capsys.readouterr().out
+    assert "an-old-key-of-ours" not in said and emulator.api_key not in said
 
 
 def test_a_missing_connection_waits_for_it_to_come_back(
-    emulator: Emulator, waits: list[float], monkeypatch: pytest.MonkeyPatch
+    emulator: Emulator, waits: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     generation_id = submit(emulator)
     connection = os.environ["AIRFLOW_CONN_APIMART_DEFAULT"]
     monkeypatch.delenv("AIRFLOW_CONN_APIMART_DEFAULT")
-    polls = 0
-    real = VeoGenerationTrigger._poll
-
-    async def poll(self: VeoGenerationTrigger, watch: Any) -> Any:
-        nonlocal polls
-        polls += 1
-        if polls == 2:
-            monkeypatch.setenv("AIRFLOW_CONN_APIMART_DEFAULT", connection)
-        return await real(self, watch)
-
-    monkeypatch.setattr(VeoGenerationTrigger, "_poll", poll)
-    assert first_event(trigger(generation_id))["reason"] == "finished"
+    waits.at(100, lambda: monkeypatch.setenv("AIRFLOW_CONN_APIMART_DEFAULT", connection))
+    assert first_event(trigger(generation_id), waits)["reason"] == "finished"
 
 
 def test_cancelling_closes_the_connections(emulator: Emulator) -> None:
@@ -191,8 +169,10 @@ def test_cancelling_closes_the_connections(emulator: Emulator) -> None:
         with pytest.raises(asyncio.CancelledError):
             await task
 
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+        assert here()._active == {}
+
     asyncio.run(run())
-    assert waiting._client is None
 
 
 def test_on_kill_says_where_the_money_is(capsys: pytest.CaptureFixture[str]) -> None:
@@ -202,8 +182,8 @@ def test_on_kill_says_where_the_money_is(capsys: pytest.CaptureFixture[str]) -> 
     assert "no cancel" in said
 
 
-def test_nothing_is_submitted_by_a_trigger(emulator: Emulator, waits: list[float]) -> None:
+def test_nothing_is_submitted_by_a_trigger(emulator: Emulator, waits: Clock) -> None:
     generation_id = submit(emulator)
-    first_event(trigger(generation_id))
-    first_event(trigger(generation_id))
+    first_event(trigger(generation_id), waits)
+    first_event(trigger(generation_id), waits)
     assert emulator.state()["posts"] == 1

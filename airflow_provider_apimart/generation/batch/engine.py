@@ -27,9 +27,9 @@ from airflow_provider_apimart.client.errors import ApimartError
 from airflow_provider_apimart.client.models import Video
 from airflow_provider_apimart.client.request import ModelRules
 from airflow_provider_apimart.client.settings import Settings
+from airflow_provider_apimart.generation.account import Wire
 from airflow_provider_apimart.generation.batch.flusher import Flusher
 from airflow_provider_apimart.generation.batch.journal import JournalWriter
-from airflow_provider_apimart.generation.batch.pace import Pace
 from airflow_provider_apimart.generation.batch.plan import Plan, PlannedRow
 from airflow_provider_apimart.generation.batch.progress import Progress
 from airflow_provider_apimart.generation.batch.resume import begin
@@ -37,10 +37,10 @@ from airflow_provider_apimart.generation.batch.states import Outcome, line_of
 from airflow_provider_apimart.generation.batch.steps import LANDINGS_LOST, Stop, StopKind
 from airflow_provider_apimart.generation.batch.submission import prepare, submit
 from airflow_provider_apimart.generation.batch.waiting import ask, bring_home
-from airflow_provider_apimart.generation.batch.wire import Wire
 from airflow_provider_apimart.generation.batch.work import Active, Due, Todo
 from airflow_provider_apimart.generation.images import LocalImage
 from airflow_provider_apimart.generation.record import LandedVideo, Record, RecordState
+from airflow_provider_apimart.generation.schedule import Durations
 
 #: Requests that are under way at once; the client has as many connections.
 MAX_REQUESTS = 16
@@ -112,7 +112,7 @@ class Engine:
         self.log = log
         self.now = now
         self.journal = Flusher(writer, hands.offload)
-        self.pace = Pace(plan.index.median_seconds, self.rules.poll_interval)
+        self.durations = Durations(plan.index.median_seconds)
         self.progress = Progress(len(plan.index.slots), now())
         self.todo: deque[Todo] = deque()
         self.ready: deque[Active] = deque()
@@ -175,11 +175,12 @@ class Engine:
     def _launch(self) -> None:
         """Start what is due, as far as the gate lets it pass."""
         now = self.now()
-        while len(self._requests) < MAX_REQUESTS and self.wire.gate.wait(now) <= 0:
+        # (Whether something is due is looked at first: to ask the wire is to ask for a turn.)
+        while len(self._requests) < MAX_REQUESTS and self._wants_to_send(now) and self.wire.wait() <= 0:
             work = self._next_request(now)
             if work is None:
                 break
-            self.wire.gate.take(now)
+            self.wire.take()
             self._start(self._requests, work)
         while len(self._landing) < MAX_LANDINGS and (active := self.landings.pop(now)) is not None:
             self._start(self._landing, bring_home(self, active))
@@ -244,7 +245,7 @@ class Engine:
         now = self.now()
         waits = [self.progress.due(now)]
         if len(self._requests) < MAX_REQUESTS:
-            gate = self.wire.gate.wait(now)
+            gate = self.wire.wait() if self._wants_to_send(now) else 0.0
             waits += [max(gate, heap.heap[0][0] - now) for heap in (self.resends, self.polls) if heap]
             if self.ready and len(self.in_flight) < self.rules.max_in_flight and not self._holding:
                 waits.append(gate)
@@ -255,6 +256,10 @@ class Engine:
         timer.cancel()
         self._wake.clear()
 
+    def _wants_to_send(self, now: float) -> bool:
+        due = any(heap.heap[0][0] <= now for heap in (self.resends, self.polls) if heap)
+        return due or bool(self.ready and len(self.in_flight) < self.rules.max_in_flight)
+
     def _say(self, *, last: bool = False) -> None:
         now = self.now()
         if last or self.progress.due(now) <= 0:
@@ -263,14 +268,13 @@ class Engine:
             self.log.info("%s", self.progress.line(now))
 
     def _say_pause(self, error: ApimartError) -> None:
-        gate, now = self.wire.gate, self.now()
         # The 1st, 2nd, 4th, 8th…: told, but not over and over.
-        if gate.cuts & (gate.cuts - 1) == 0:
+        if self.wire.cuts & (self.wire.cuts - 1) == 0:
             self.log.warning(
                 "APIMart asks for a pause (%s): nothing is asked for %.0f s, and then at most %.0f requests a minute.",
                 error,
-                gate.wait(now),
-                gate.rate(now) * 60,
+                self.wire.free_in,
+                self.wire.per_second * 60,
             )
 
     # --- what the steps tell the engine --------------------------------------------------------------------------
@@ -348,6 +352,8 @@ class Engine:
         """A row of which nothing was done gets a new intent: by another account, or later."""
         self._give_back(active)
         self.in_flight.discard(active)
+        active.record = active.record.but(state=RecordState.REFUSED)
+        self.note(active)
         self.todo.appendleft(Todo(active.row.position, active.record.epoch, active.record.number))
 
     def leave(self, active: Active, note: str | None = None) -> None:

@@ -58,7 +58,7 @@ async def begin(engine: Engine) -> None:
     """Read the journal and queue every row where it belongs."""
     ledger: Ledger = await engine.hands.offload(read_ledger, engine.plan)
     try:
-        settings = (await engine.wire.client()).settings
+        settings = await engine.wire.settings()
         engine.account = account_mark(settings.base_url, settings.api_key)
     except ApimartError as error:
         # Asked for again when it is needed; what runs must not be given up for a connection that is missing now.

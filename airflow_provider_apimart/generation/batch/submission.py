@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING
 
 from airflow_provider_apimart.client import errors, protocol
 from airflow_provider_apimart.client.errors import ApimartError
+from airflow_provider_apimart.client.models import Submission
+from airflow_provider_apimart.client.protocol import Call
+from airflow_provider_apimart.client.settings import Settings
 from airflow_provider_apimart.generation import transitions
 from airflow_provider_apimart.generation.batch import steps
 from airflow_provider_apimart.generation.batch.plan import PlannedRow
@@ -41,12 +44,12 @@ async def prepare(engine: Engine, count: int) -> None:
     if not todos:
         return
     try:
-        client = await engine.wire.client()
+        settings = await engine.wire.settings()
     except ApimartError as error:
         _put_back(engine, todos)
         engine.stop_submitting(steps.stop_of(error) or Stop(StopKind.CONNECTION, str(error), error.terminal))
         return
-    engine.account = account_mark(client.settings.base_url, client.settings.api_key)
+    engine.account = account_mark(settings.base_url, settings.api_key)
     rows = [await _row(engine, todo.position) for todo in todos]
     limit = asyncio.Semaphore(UPLOADS_AT_ONCE)
     uploads = await asyncio.gather(*(_uploads(engine, row, limit) for row in rows))
@@ -194,34 +197,65 @@ def _upload_failed(engine: Engine, active: Active, error: ApimartError) -> None:
 # --- the paid call -----------------------------------------------------------------------------------------------
 
 
+class _OtherAccount(Exception):
+    """The connection has another key or host than when the intent was written down."""
+
+
 async def submit(engine: Engine, active: Active) -> None:
     """Send the paid call once, and do what its answer means."""
     if engine.stop is not None and not active.doubtful:
         engine.leave(active)
         return
-    sent_at = engine.now()
+    sent_at, seen = engine.now(), engine.wire.account.changes
     active.first_sent = active.first_sent or sent_at
     record = active.record
     resend_unknown = engine.rules.on_unknown_submit == "resend"
-    try:
-        answer = await engine.wire.send(
-            lambda settings: protocol.submit(
-                active.row.request.body(record.uploads),
-                record.idempotency_key,
-                resend_unknown=resend_unknown,
-                response_version=settings.response_version,
-            )
+
+    def paid_call(settings: Settings) -> Call[Submission]:
+        # The connection is looked up again while the batch runs. Another account would pay for what this one may have
+        # paid for, and a later try could not know which of them to ask.
+        if record.account not in (None, account_mark(settings.base_url, settings.api_key)):
+            raise _OtherAccount
+        return protocol.submit(
+            active.row.request.body(record.uploads),
+            record.idempotency_key,
+            resend_unknown=resend_unknown,
+            response_version=settings.response_version,
         )
+
+    try:
+        answer = await engine.wire.send(paid_call)
         active.record = transitions.submitted(record, answer, engine.utc())
+    except _OtherAccount:
+        _moved(engine, active)
+        return
     except ApimartError as error:
-        await _failed(engine, active, error, sent_at, resend_unknown)
+        await _failed(engine, active, error, sent_at, seen)
         return
     active.failures = 0
     engine.note(active)
     wait_for(engine, active)
 
 
-async def _failed(engine: Engine, active: Active, error: ApimartError, sent_at: float, resend_unknown: bool) -> None:
+def _moved(engine: Engine, active: Active) -> None:
+    """The connection has changed since the intent was written: nothing was sent now."""
+    if active.doubtful:
+        engine.release(active)
+        text = "the connection has another key now, and what was sent under the old one may have been paid for"
+        engine.end(active, Outcome.UNKNOWN, note=text)
+        return
+    _begin_again(engine, active)
+
+
+def _begin_again(engine: Engine, active: Active) -> None:
+    # A new intent says who is going to pay now; nothing was done under the old one.
+    if engine.stop is None:
+        engine.begin_again(active)
+    else:
+        engine.leave(active)
+
+
+async def _failed(engine: Engine, active: Active, error: ApimartError, sent_at: float, seen: int) -> None:
     active.doubtful = active.doubtful or steps.is_doubt(error)
     active.failures += 1
     began = active.first_sent if active.first_sent is not None else sent_at
@@ -230,16 +264,12 @@ async def _failed(engine: Engine, active: Active, error: ApimartError, sent_at: 
         doubtful=active.doubtful,
         failures=active.failures,
         given_up=sent_at - began > engine.rules.timeout_seconds,
-        resend_unknown=resend_unknown,
+        resend_unknown=engine.rules.on_unknown_submit == "resend",
     )
-    if verdict.stop is not None and verdict.stop.kind is StopKind.CREDENTIALS and await engine.wire.look_again(sent_at):
+    if verdict.stop is not None and verdict.stop.kind is StopKind.CREDENTIALS and await engine.wire.look_again(seen):
         # The key was rotated: the new one takes the row; but what the old key may have paid for it does not know.
         if not active.doubtful:
-            if engine.stop is None:
-                # A new intent says who is going to pay now; nothing was done under the old one.
-                engine.begin_again(active)
-            else:
-                engine.leave(active)
+            _begin_again(engine, active)
             return
     if verdict.pause:
         active.failures -= 1

@@ -6,28 +6,38 @@ from typing import TYPE_CHECKING
 
 from airflow_provider_apimart.client import errors, protocol
 from airflow_provider_apimart.client.errors import ApimartError
-from airflow_provider_apimart.client.models import Generation
+from airflow_provider_apimart.client.models import Generation, GenerationStatus
 from airflow_provider_apimart.generation import transitions
 from airflow_provider_apimart.generation.batch import steps
 from airflow_provider_apimart.generation.batch.states import Outcome
 from airflow_provider_apimart.generation.batch.steps import Stop, StopKind
 from airflow_provider_apimart.generation.batch.work import Active, Todo
 from airflow_provider_apimart.generation.decide import Action
+from airflow_provider_apimart.generation.polling import spread_of, told_seconds
 from airflow_provider_apimart.generation.record import RecordState
+from airflow_provider_apimart.generation.schedule import next_wait
 
 if TYPE_CHECKING:
     from airflow_provider_apimart.generation.batch.engine import Engine
 
-#: A generation that was found long after its end, without a word on how long it took, teaches nothing.
-TOO_LATE = 3.0
+#: What one question is worth, as a share of a job's duration: here it costs another row its turn.
+PRICE_SHARE = 0.02
 
 
 def wait_for(engine: Engine, active: Active) -> None:
     """Have a submitted row asked for in its time."""
     now = engine.now()
     engine.in_flight.add(active)
-    wait = engine.pace.next_wait(max(0.0, now - active.submitted), active.asked)
-    engine.polls.push(_no_later(engine, active, now + wait), active)
+    engine.polls.push(_no_later(engine, active, now + _next_wait(engine, active, now)), active)
+
+
+def _next_wait(engine: Engine, active: Active, now: float) -> float:
+    elapsed, fixed = max(0.0, now - active.submitted), engine.rules.poll_interval
+    if fixed is not None:
+        return fixed if active.asked else max(0.0, fixed - elapsed)
+    belief = engine.durations.belief
+    spread = spread_of(active.record.generation_id or "")
+    return next_wait(belief, elapsed, asked=active.asked, price=PRICE_SHARE * belief.median, spread=spread)
 
 
 def _no_later(engine: Engine, active: Active, when: float) -> float:
@@ -38,11 +48,11 @@ def _no_later(engine: Engine, active: Active, when: float) -> float:
 async def ask(engine: Engine, active: Active) -> None:
     """Ask once how a generation is. An error is no verdict."""
     generation_id = active.record.generation_id or ""
-    sent_at = engine.now()
+    seen = engine.wire.account.changes
     try:
         view = await engine.wire.send(lambda settings: protocol.generation(generation_id))
     except ApimartError as error:
-        await _no_answer(engine, active, error, sent_at)
+        await _no_answer(engine, active, error, seen)
         return
     now = engine.now()
     active.failures = 0
@@ -58,10 +68,10 @@ async def ask(engine: Engine, active: Active) -> None:
         wait_for(engine, active)
 
 
-async def _no_answer(engine: Engine, active: Active, error: ApimartError, sent_at: float) -> None:
+async def _no_answer(engine: Engine, active: Active, error: ApimartError, seen: int) -> None:
     now = engine.now()
     if isinstance(error, (errors.AuthenticationError, errors.ConfigurationError)):
-        other = await engine.wire.look_again(sent_at)
+        other = await engine.wire.look_again(seen)
         if not other and engine.stop is not None and engine.stop.kind is StopKind.CREDENTIALS:
             _park(engine, active, f"APIMart does not take the key any more: {error}")
             return
@@ -82,12 +92,9 @@ def _park(engine: Engine, active: Active, why: str) -> None:
 
 
 def _learn(engine: Engine, active: Active, view: Generation, elapsed: float) -> None:
-    told = view.actual_seconds
-    if view.completed_at is not None and view.created_at is not None:
-        told = (view.completed_at - view.created_at).total_seconds()
-    found_late = not active.asked and elapsed > TOO_LATE * engine.pace.usual_seconds
-    if told is not None or not found_late:
-        engine.pace.finished(active.at_work, elapsed, told)
+    # What failed says nothing about how long a video takes.
+    if view.status is GenerationStatus.COMPLETED:
+        engine.durations.finished(active.at_work, elapsed, told_seconds(view))
 
 
 def _final_word(engine: Engine, active: Active, view: Generation) -> None:
@@ -125,7 +132,7 @@ async def bring_home(engine: Engine, active: Active) -> None:
     if active.view is None:
         raise AssertionError("what is landed has been seen")
     try:
-        settings = (await engine.wire.client()).settings
+        settings = await engine.wire.settings()
         landed = await engine.hands.land(settings, active.record, active.row, active.view.videos)
     except ApimartError as error:
         _not_landed(engine, active, error)

@@ -9,9 +9,8 @@ import asyncio
 import json
 import logging
 import random
-import selectors
 from collections import Counter, deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -23,73 +22,22 @@ from airflow_provider_apimart.client import errors
 from airflow_provider_apimart.client.models import Generation, GenerationStatus, Submission, Video
 from airflow_provider_apimart.client.request import VeoRequest
 from airflow_provider_apimart.client.settings import Settings
+from airflow_provider_apimart.generation.account import Wire
 from airflow_provider_apimart.generation.batch.draft import write_plan
 from airflow_provider_apimart.generation.batch.engine import Ending, Engine
-from airflow_provider_apimart.generation.batch.gate import Gate
 from airflow_provider_apimart.generation.batch.journal import JournalWriter
 from airflow_provider_apimart.generation.batch.plan import Plan, PlannedRow, Rules, row_fingerprint
 from airflow_provider_apimart.generation.batch.resume import read_ledger
 from airflow_provider_apimart.generation.batch.states import Outcome
-from airflow_provider_apimart.generation.batch.wire import Wire
+from airflow_provider_apimart.generation.gate import Gate
 from airflow_provider_apimart.generation.identity import Identity
 from airflow_provider_apimart.generation.record import LandedVideo
 from airflow_provider_apimart.generation.storage import Target
+from tests.virtual import virtually
 
 EPOCH = 1_790_000_000.0
 PRICE = 0.25
 IDENTITY = Identity("tables", "manual__1", "videos")
-
-
-class _NoWait(selectors.BaseSelector):
-    """Turns waiting into the passing of virtual time."""
-
-    def __init__(self, loop: VirtualLoop, real: selectors.BaseSelector) -> None:
-        self._loop, self._real = loop, real
-
-    def select(self, timeout: float | None = None) -> Any:
-        if timeout is None:
-            raise RuntimeError("deadlock: nothing is due and nothing is under way")
-        self._loop.virtual += max(0.0, timeout)
-        return self._real.select(0)
-
-    def register(self, *args: Any) -> Any:
-        return self._real.register(*args)
-
-    def unregister(self, fileobj: Any) -> Any:
-        return self._real.unregister(fileobj)
-
-    def get_map(self) -> Any:
-        return self._real.get_map()
-
-    def get_key(self, fileobj: Any) -> Any:
-        return self._real.get_key(fileobj)
-
-    def modify(self, *args: Any) -> Any:
-        return self._real.modify(*args)
-
-    def close(self) -> None:
-        self._real.close()
-
-
-class VirtualLoop(asyncio.SelectorEventLoop):
-    virtual = 0.0
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._selector = _NoWait(self, self._selector)
-
-    def time(self) -> float:
-        return self.virtual
-
-
-def virtually(work: Callable[[], Coroutine[Any, Any, Any]], start: float = 0.0) -> Any:
-    """Run to the end in virtual time."""
-    loop = VirtualLoop()
-    loop.virtual = start
-    try:
-        return loop.run_until_complete(work())
-    finally:
-        loop.close()
 
 
 @dataclass
@@ -324,7 +272,8 @@ class Batch:
             async def open_client() -> Api:
                 return self.api
 
-            wire = Wire(open_client, Gate(self.rules.requests_per_minute), now)
+            limit = self.rules.requests_per_minute
+            wire = Wire.alone(open_client, None if limit is None else Gate(limit), loop.time)
             engine = Engine(plan, hands=self.hands, wire=wire, writer=writer, log=log, now=now)
             task = asyncio.create_task(engine.run())
             try:

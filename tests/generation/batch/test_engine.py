@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_apimart.client import errors
+from airflow_provider_apimart.client.settings import Settings
 from airflow_provider_apimart.generation.batch.plan import Rules
 from airflow_provider_apimart.generation.batch.states import Outcome
 from airflow_provider_apimart.generation.batch.steps import StopKind
@@ -331,6 +332,26 @@ def test_unknown_submissions_are_left_alone_where_the_user_says_so(batch: Callab
     one.run()
     assert one.outcomes() == {Outcome.LANDED: 18, Outcome.UNKNOWN: 2}
     assert sum(one.api.requests.values()) == posts
+
+
+def test_a_paid_call_never_goes_to_another_account_than_its_intent_names(batch: Callable[..., Batch]) -> None:
+    """The connection is looked up again while a batch runs; what one account may have paid for stays its own."""
+    one = batch(12, Rules(max_in_flight=6))
+    ours, other = one.api.settings, Settings("sk-another-account", "http://127.0.0.1:9")
+
+    def refuse(kind: str, call: Any) -> errors.ApimartError | None:
+        if kind == "submit" and b'"prompt 2"' in call.content and one.api.settings is ours:
+            one.api.settings = other
+            return errors.OutcomeUnknownError("lost")
+        return None
+
+    one.api.refuse = refuse
+    one.run()
+    assert one.outcomes() == {Outcome.LANDED: 11, Outcome.UNKNOWN: 1}
+    assert one.api.requests["submit"] == 12, "nothing was sent twice, and nothing to the wrong one"
+    one.api.settings, one.api.refuse = ours, lambda kind, call: None
+    one.run()
+    check_paid_once(one, 12)
 
 
 def test_a_budget_is_held_to_while_it_runs(batch: Callable[..., Batch]) -> None:

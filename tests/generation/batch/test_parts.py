@@ -11,8 +11,6 @@ from typing import Any
 
 import fsspec
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from airflow_provider_apimart.client import errors
 from airflow_provider_apimart.client.request import VeoRequest
@@ -20,9 +18,7 @@ from airflow_provider_apimart.generation.batch import draft
 from airflow_provider_apimart.generation.batch import journal as journal_module
 from airflow_provider_apimart.generation.batch.bill import Bill, money
 from airflow_provider_apimart.generation.batch.draft import write_plan
-from airflow_provider_apimart.generation.batch.gate import Gate
 from airflow_provider_apimart.generation.batch.journal import JournalWriter, journal_files, read_journal
-from airflow_provider_apimart.generation.batch.pace import Pace
 from airflow_provider_apimart.generation.batch.plan import Rules, read_plan, slot_of
 from airflow_provider_apimart.generation.batch.progress import Progress, spoken
 from airflow_provider_apimart.generation.batch.states import Ledger, Outcome
@@ -171,60 +167,7 @@ def test_the_same_table_has_the_same_plan_and_another_one_its_own(tmp_path: Path
     assert one == same != other
 
 
-# --- gate, pace, progress --------------------------------------------------------------------------------------------
-
-
-@given(st.floats(1, 6000), st.integers(0, 10**6))
-def test_no_minute_has_more_requests_than_allowed(per_minute: float, seed: int) -> None:
-    dice, gate, now, sent = random.Random(seed), Gate(per_minute), 0.0, []
-    while now < 200 and len(sent) < 3000:
-        now += gate.wait(now) + dice.choice([0, 0, 0.001, 0.1, 3.0])
-        if gate.wait(now) <= 0:
-            gate.take(now)
-            sent.append(now)
-    for first, when in enumerate(sent):
-        assert (
-            sum(1 for each in sent[first : first + int(per_minute) + 2] if each < when + 60) <= max(1, per_minute) + 1
-        )
-
-
-def test_a_429_pauses_and_what_was_under_way_teaches_nothing_new() -> None:
-    gate = Gate(None)
-    for number in range(60):
-        gate.take(number)
-        gate.passed(number)
-    assert gate.refused(60.0, 59.9, 30.0)
-    assert gate.wait(60.0) == pytest.approx(30.0)
-    rate = gate.rate(60.0)
-    assert rate == pytest.approx(0.95, abs=0.05)
-    assert not gate.refused(60.1, 59.95, 30.0)
-    assert gate.rate(60.2) == rate
-    assert gate.rate(500.0) > 1.5 * rate
-
-
-def test_pauses_grow_where_apimart_does_not_say_how_long() -> None:
-    gate, now, pauses = Gate(None), 0.0, []
-    for _ in range(4):
-        gate.refused(now, now, None)
-        pauses.append(gate.wait(now))
-        now += pauses[-1] + 0.1
-    assert pauses == sorted(pauses) and pauses[-1] >= 4 * pauses[0]
-
-
-def test_the_pace_asks_right_after_the_end_when_all_jobs_take_the_same() -> None:
-    pace = Pace(75.0)
-    assert pace.next_wait(0.0, False) == 10.0
-    for _ in range(10):
-        pace.finished(0.0, 12.0, 5.0)
-    assert 5.0 < pace.next_wait(0.0, False) < 5.4
-    assert 0.1 <= pace.next_wait(5.1, True) < 1.0
-    assert pace.next_wait(1000.0, True) <= 60.0
-
-
-def test_a_fixed_interval_is_kept() -> None:
-    pace = Pace(75.0, 7.0)
-    pace.finished(0.0, 5.0, 5.0)
-    assert (pace.next_wait(0.0, False), pace.next_wait(3.0, False), pace.next_wait(9.0, True)) == (7.0, 4.0, 7.0)
+# --- progress --------------------------------------------------------------------------------------------
 
 
 def test_progress_as_people_read_it() -> None:

@@ -1,0 +1,324 @@
+"""The way to APIMart that everything in one process shares: one client, one gate, and a key that may be rotated.
+
+An :class:`Account` belongs to one connection on one event loop. Who sends through it holds a :class:`Wire`: single
+generations hold one together, each batch one of its own. Where the gate lets fewer pass than want to, the wires take
+turns, so none starves another.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Protocol, TypeVar
+
+from airflow_provider_apimart.client import errors
+from airflow_provider_apimart.client.protocol import Call
+from airflow_provider_apimart.client.settings import Settings
+from airflow_provider_apimart.generation.gate import Gate
+
+T = TypeVar("T")
+
+#: A connection that does not work is looked up again, but not for each of a thousand generations; and ever less often
+#: while that finds nothing new.
+LOOK_AGAIN_SECONDS, LONGEST_LOOK_AGAIN_SECONDS = 20.0, 300.0
+#: One that could not be looked up at all is tried sooner.
+OPEN_AGAIN_SECONDS = 5.0
+#: One that works is looked up again after so long, for it may have been edited.
+MAX_AGE_SECONDS = 300.0
+#: How long a request that may be sent is left to a wire whose turn it is.
+TURN_SECONDS = 0.05
+#: What says that the host is in trouble, and nothing about the request.
+TROUBLE = (errors.ApimartConnectionError, errors.OutcomeUnknownError, errors.ServerError)
+
+
+class Sender(Protocol):
+    """What is needed of :class:`~airflow_provider_apimart.client.client.AsyncApimartClient`."""
+
+    settings: Settings
+
+    async def send(self, call: Call[T], *, repeat: bool = True) -> T:
+        """Send one call."""
+        ...
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        ...
+
+
+OpenClient = Callable[[], Awaitable[Sender]]
+
+
+class _Lease:
+    """A client, and how many requests are under way with it."""
+
+    def __init__(self, client: Sender) -> None:
+        self.client = client
+        self.users = 0
+        self.retired = False
+
+
+class Account:
+    """One client and one gate for all requests of a connection on this event loop.
+
+    :param open_client: looks the connection up and makes a client; must not block the loop.
+    :param gate: kept by the caller where what it has learnt is to outlive the client.
+    :param now: tells the time in seconds, without jumps.
+    """
+
+    def __init__(self, open_client: OpenClient, gate: Gate, now: Callable[[], float]) -> None:
+        self.gate = gate
+        self.now = now
+        self.wires: list[Wire] = []
+        self._open_client = open_client
+        self._lease: _Lease | None = None
+        self._retired: set[_Lease] = set()
+        self._opening = asyncio.Lock()
+        self._looked_at = -float("inf")
+        self._fruitless = 0
+        self._failure: Exception | None = None
+        self._turns = 0
+        #: How often the connection has turned out to be another one.
+        self.changes = 0
+
+    def wire(self, own: Gate | None = None) -> Wire:
+        """Return a way to send.
+
+        :param own: a further gate for what goes over this wire alone.
+        """
+        wire = Wire(self, own)
+        self.wires.append(wire)
+        return wire
+
+    def next_turn(self) -> int:
+        """Count the requests that were let pass."""
+        self._turns += 1
+        return self._turns
+
+    # --- the connection ------------------------------------------------------------------------------------------
+
+    @property
+    def is_open(self) -> bool:
+        """Say whether the connection was looked up."""
+        return self._lease is not None
+
+    async def lease(self) -> _Lease:
+        """Return the client, looking the connection up first where there is none or where it is old.
+
+        :raises Exception: whatever the lookup raised; again without a lookup while that is recent.
+        """
+        if self._lease is not None:
+            if self.now() - self._looked_at > MAX_AGE_SECONDS and not self._opening.locked():
+                await self._look()
+            return self._lease
+        async with self._opening:
+            lease = self._lease
+            if lease is None:
+                since = self.now() - self._looked_at
+                if self._failure is not None and since < OPEN_AGAIN_SECONDS * 2 ** min(self._fruitless, 5):
+                    raise self._failure.with_traceback(None)
+                self._looked_at = self.now()
+                try:
+                    lease = self._take(await self._open_client())
+                except Exception as error:
+                    self._failure, self._fruitless = error, self._fruitless + 1
+                    raise
+                self._failure, self._fruitless = None, 0
+        return lease
+
+    async def look_again(self, seen: int | None = None) -> bool:
+        """Look the connection up again after it did not work; say whether it is another one now.
+
+        :param seen: what :attr:`changes` was when the call was sent that was refused. Many are under way with one key:
+            the first that is refused looks the new one up for all of them.
+        """
+        if seen is not None and self._opening.locked():
+            # Somebody else is looking it up.
+            await self._opening.acquire()
+            self._opening.release()
+        if seen is not None and seen != self.changes:
+            return True
+        floor = min(LONGEST_LOOK_AGAIN_SECONDS, LOOK_AGAIN_SECONDS * 2.0 ** min(self._fruitless, 10))
+        if self._lease is None or self._opening.locked() or self.now() - self._looked_at < floor:
+            return False
+        found = await self._look()
+        self._fruitless = 0 if found else self._fruitless + 1
+        return found
+
+    async def _look(self) -> bool:
+        async with self._opening:
+            self._looked_at = self.now()
+            try:
+                fresh = await self._open_client()
+            except Exception:
+                # What is there may still work; whether it does, the next request says.
+                return False
+            old = self._lease
+            if old is not None and fresh.settings == old.client.settings:
+                await fresh.aclose()
+                return False
+            self._take(fresh)
+            self.changes += 1
+            if old is not None:
+                # Calls may still be under way with the old one.
+                old.retired = True
+                if old.users:
+                    self._retired.add(old)
+                else:
+                    await old.client.aclose()
+            return True
+
+    def _take(self, client: Sender) -> _Lease:
+        self._lease = _Lease(client)
+        self.gate.set_limit(client.settings.requests_per_minute, self.now())
+        return self._lease
+
+    # --- requests ------------------------------------------------------------------------------------------------
+
+    async def send(self, make: Callable[[Settings], Call[T]]) -> T:
+        """Send one call that the gate has let pass, once, and tell the gate how it went.
+
+        :raises ApimartError: whatever becomes of it.
+        """
+        lease = await self.lease()
+        call = make(lease.client.settings)
+        sent_at = self.now()
+        lease.users += 1
+        try:
+            answer = await lease.client.send(call, repeat=False)
+        except errors.RateLimitError as error:
+            if self.gate.refused(self.now(), sent_at, error.retry_after_seconds):
+                for wire in self.wires:
+                    wire.on_pause(error)
+            raise
+        except TROUBLE as error:
+            if self.gate.failed(self.now(), sent_at):
+                for wire in self.wires:
+                    wire.on_break(error)
+                await self.look_again()
+            raise
+        except errors.ApimartError:
+            self.gate.passed(self.now())
+            raise
+        finally:
+            lease.users -= 1
+            if lease.retired and not lease.users:
+                self._retired.discard(lease)
+                await lease.client.aclose()
+        self.gate.passed(self.now())
+        return answer
+
+    async def aclose(self) -> None:
+        """Close all connections."""
+        leases = [*self._retired, *filter(None, [self._lease])]
+        self._lease, self._retired = None, set()
+        for lease in leases:
+            await lease.client.aclose()
+
+
+class Wire:
+    """One sender's way through an account's gate."""
+
+    def __init__(self, account: Account, own: Gate | None) -> None:
+        self.account = account
+        self.sent = 0
+        #: Called with the 429 that paused the account.
+        self.on_pause: Callable[[errors.ApimartError], None] = lambda error: None
+        #: Called with the error after which the host is left alone for a while.
+        self.on_break: Callable[[errors.ApimartError], None] = lambda error: None
+        self._own = own
+        self._wants = False
+        self._turn = 0
+        self._owns_account = False
+
+    @classmethod
+    def alone(cls, open_client: OpenClient, gate: Gate | None, now: Callable[[], float]) -> Wire:
+        """Return the wire of an account that nobody shares, and that is closed with it.
+
+        :param gate: a further gate beside the account's own.
+        """
+        wire = Account(open_client, Gate(None), now).wire(gate)
+        wire._owns_account = True
+        return wire
+
+    # --- when ----------------------------------------------------------------------------------------------------
+
+    @property
+    def per_second(self) -> float:
+        """How many requests a second may be sent at most."""
+        now = self.account.now()
+        rate = self.account.gate.rate(now)
+        return rate if self._own is None else min(rate, self._own.rate(now))
+
+    @property
+    def cuts(self) -> int:
+        """How often APIMart's 429s have lowered the pace."""
+        return self.account.gate.cuts
+
+    @property
+    def free_in(self) -> float:
+        """The seconds until a request may be sent, whoever sends it."""
+        now = self.account.now()
+        own = 0.0 if self._own is None else self._own.wait(now)
+        return max(own, self.account.gate.wait(now))
+
+    def wait(self) -> float:
+        """Return the seconds until a request may be sent; who asks wants to send one now, and gets a turn."""
+        now = self.account.now()
+        own = 0.0 if self._own is None else self._own.wait(now)
+        if own > 0:
+            self._wants = False
+            return max(own, self.account.gate.wait(now))
+        wait = self.account.gate.wait(now)
+        if wait > 0:
+            self._wants = True
+            return wait
+        rivals = [wire for wire in self.account.wires if wire._wants and wire._turn < self._turn and wire is not self]
+        if rivals:
+            left = self.account.gate.free_at + TURN_SECONDS - now
+            if left > 0:
+                self._wants = True
+                return left
+            for rival in rivals:
+                # It had its chance: it has nothing to send any more.
+                rival._wants = False
+        return 0.0
+
+    def take(self) -> None:
+        """A request is sent."""
+        now = self.account.now()
+        self.account.gate.take(now)
+        if self._own is not None:
+            self._own.take(now)
+        self._wants, self._turn = False, self.account.next_turn()
+
+    async def admit(self) -> None:
+        """Wait until one more request may be sent."""
+        while (wait := self.wait()) > 0:  # noqa: ASYNC110 - it is a time, not an event, that is waited for
+            await asyncio.sleep(wait)
+        self.take()
+
+    # --- what ----------------------------------------------------------------------------------------------------
+
+    async def settings(self) -> Settings:
+        """Return what the connection says."""
+        return (await self.account.lease()).client.settings
+
+    async def send(self, make: Callable[[Settings], Call[T]]) -> T:
+        """Send one call that was let pass.
+
+        :param make: makes the call for the connection's settings.
+        :raises ApimartError: whatever becomes of it.
+        """
+        self.sent += 1
+        return await self.account.send(make)
+
+    async def look_again(self, seen: int | None = None) -> bool:
+        """Look the connection up again after it did not work; see :meth:`Account.look_again`."""
+        return await self.account.look_again(seen)
+
+    async def aclose(self) -> None:
+        """Leave the account, and close it where nobody else uses it."""
+        if self in self.account.wires:
+            self.account.wires.remove(self)
+        if self._owns_account:
+            await self.account.aclose()

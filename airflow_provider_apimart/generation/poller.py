@@ -1,0 +1,353 @@
+"""One poller for all waits of a connection in one event loop, and the registry that hands it out.
+
+It holds one heap of questions by when they are due, one task that sends them and a few requests at once; a wait costs
+an entry in the heap and a future. Due questions are served in the order of their time and none is dropped: where the
+account or the event loop cannot serve all, everybody waits longer (``stretch``) instead.
+
+The last one out closes the client. What was learnt of durations and of the account's limit stays.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import heapq
+import itertools
+import logging
+import time
+import weakref
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from airflow_provider_apimart.client import errors, protocol
+from airflow_provider_apimart.client.errors import ApimartError
+from airflow_provider_apimart.client.models import Generation
+from airflow_provider_apimart.generation import schedule
+from airflow_provider_apimart.generation.account import Account, OpenClient, Wire
+from airflow_provider_apimart.generation.gate import Gate
+from airflow_provider_apimart.generation.polling import Step, Watch
+from airflow_provider_apimart.generation.schedule import Kinds
+
+log = logging.getLogger(__name__)
+
+#: Requests that are under way at once; the client has more connections than that.
+MAX_REQUESTS = 16
+#: A request costs about a millisecond of the event loop, which belongs to everybody in the process: no more than an
+#: eighth of it is taken.
+PROCESS_PER_SECOND = 125.0
+#: Of what the account and the process allow, so that a queue that has formed goes down again.
+OF_CAPACITY = 0.9
+#: A wait that could not be asked about at its deadline, because the account is paused, ends so much later without.
+DEADLINE_GRACE_SECONDS = 60.0
+MAX_REMEMBERED = 32
+#: What may come from a connection that was edited meanwhile.
+LOOK_AGAIN_AFTER = (errors.AuthenticationError, errors.PermissionDeniedError, errors.ConfigurationError)
+
+Say = Callable[[Step], None]
+
+
+@dataclass(slots=True, eq=False)
+class _Entry:
+    """One wait. ``watch`` is ``None`` once it is over: a heap may hold it a little longer."""
+
+    watch: Watch | None
+    say: Say | None
+    context: contextvars.Context | None
+    over: asyncio.Future[Step]
+    #: Questions a second that it would ask if there were no limit.
+    rate: float = 0.0
+    queued: bool = False
+    request: asyncio.Task[None] | None = None
+    timer: asyncio.TimerHandle | None = None
+
+
+class Poller:
+    """Asks for everything that is waited for over one connection.
+
+    :param wire: the way to APIMart, with this process's ceiling as its own gate.
+    :param wall: tells unix time, which deadlines are in.
+    """
+
+    def __init__(self, wire: Wire, wall: Callable[[], float] | None = None) -> None:
+        self._wire = wire
+        self._wall = wall or (lambda: time.time())
+        self._loop = asyncio.get_running_loop()
+        self._heap: list[tuple[float, int, _Entry]] = []
+        self._order = itertools.count()
+        self._over = 0
+        self._wanted = 0.0
+        self._requests: set[asyncio.Task[None]] = set()
+        self._wake = asyncio.Event()
+        wire.on_break = self._say_break
+        wire.on_pause = self._say_pause
+        self._dispatcher = self._spawn(self._dispatch())
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        # Not in the context of whichever trigger happened to come first: Airflow finds a trigger's log by its context.
+        return self._loop.create_task(work, context=contextvars.Context())
+
+    def __len__(self) -> int:
+        return len(self._heap) - self._over + len(self._requests)
+
+    @property
+    def stretch(self) -> float:
+        """By how much longer everybody waits than would be best, so that all questions fit."""
+        return max(1.0, self._wanted / (OF_CAPACITY * self._wire.per_second))
+
+    async def follow(self, watch: Watch, say: Say) -> Generation | None:
+        """Wait for a generation. Returns APIMart's final word; ``None`` when the deadline has passed.
+
+        :param say: called, in the caller's own context, with every step that has a line for the log.
+        """
+        entry = _Entry(watch, say, contextvars.copy_context(), self._loop.create_future())
+        watch.stretch = self.stretch
+        self._plan(entry, watch.first_wait(self._wall()))
+        # One that begins after its deadline (a triggerer was down) has its question, too.
+        last = max(watch.deadline, self._wall()) + DEADLINE_GRACE_SECONDS
+        entry.timer = self._loop.call_later(last - self._wall(), self._expire, entry, last)
+        try:
+            return (await entry.over).final
+        finally:
+            self._drop(entry)
+
+    # --- the heap ------------------------------------------------------------------------------------------------
+
+    def _plan(self, entry: _Entry, wait: float) -> None:
+        watch = entry.watch
+        if watch is None:
+            return
+        self._wanted -= entry.rate
+        entry.rate = 1 / max(watch.unstretched, schedule.MIN_INTERVAL_SECONDS)
+        self._wanted += entry.rate
+        due = self._loop.time() + wait
+        soonest = not self._heap or due < self._heap[0][0]
+        heapq.heappush(self._heap, (due, next(self._order), entry))
+        entry.queued = True
+        if soonest:
+            self._wake.set()
+
+    def _drop(self, entry: _Entry) -> None:
+        if entry.timer is not None:
+            entry.timer.cancel()
+            entry.timer = None
+        self._wanted = max(0.0, self._wanted - entry.rate)
+        entry.rate = 0.0
+        if entry.request is not None:
+            entry.request.cancel()
+            entry.request = None
+        if entry.queued:
+            entry.queued = False
+            self._over += 1
+        entry.watch = entry.say = entry.context = None
+        if self._over > 64 and self._over > len(self._heap) / 2:
+            self._heap = [item for item in self._heap if item[2].watch is not None]
+            heapq.heapify(self._heap)
+            self._over = 0
+
+    def _expire(self, entry: _Entry, last: float) -> None:
+        watch = entry.watch
+        if watch is None or entry.over.done():
+            return
+        if (left := last - self._wall()) > 1:
+            # The clock was set back.
+            entry.timer = self._loop.call_later(left, self._expire, entry, last)
+            return
+        self._end(entry, watch.failed(ApimartError("no question could be asked in time"), self._wall()))
+
+    # --- the questions -------------------------------------------------------------------------------------------
+
+    async def _dispatch(self) -> None:
+        while True:
+            try:
+                wait = self._launch()
+            except Exception:
+                # A bug here must not leave thousands of triggers waiting for ever.
+                log.exception("The poller stumbled; it goes on in a second.")
+                wait = 1.0
+            timer = None if wait is None else self._loop.call_later(wait, self._wake.set)
+            try:
+                await self._wake.wait()
+            finally:
+                if timer is not None:
+                    timer.cancel()
+            self._wake.clear()
+
+    def _launch(self) -> float | None:
+        """Send what is due. Returns the seconds until there may be more; ``None`` when something else will tell."""
+        while self._heap:
+            due, _, entry = self._heap[0]
+            if entry.watch is None:
+                heapq.heappop(self._heap)
+                self._over -= 1
+                continue
+            wait = due - self._loop.time()
+            if wait > 0:
+                return wait
+            if len(self._requests) >= (MAX_REQUESTS if self._wire.account.is_open else 1):
+                # (What the account allows is not known before its connection is.)
+                return None
+            if (wait := self._wire.wait()) > 0:
+                return wait
+            heapq.heappop(self._heap)
+            entry.queued = False
+            self._wire.take()
+            entry.request = self._spawn(self._ask(entry, entry.watch))
+            self._requests.add(entry.request)
+            entry.request.add_done_callback(self._asked)
+        return None
+
+    def _asked(self, task: asyncio.Task[None]) -> None:
+        self._requests.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("The poller stumbled over an answer.", exc_info=error)
+        self._wake.set()
+
+    async def _ask(self, entry: _Entry, watch: Watch) -> None:
+        generation_id = watch.generation_id
+        watch.stretch = self.stretch
+        try:
+            view = await self._wire.send(lambda settings: protocol.generation(generation_id))
+        except Exception as error:
+            # Whatever it is, it says nothing about the generation. (A cancellation is no Exception and passes.)
+            if isinstance(error, LOOK_AGAIN_AFTER):
+                await self._wire.look_again()
+            step = watch.failed(error, self._wall())
+            wait = step.wait_seconds
+            if wait is not None and isinstance(error, errors.RateLimitError):
+                # The account pauses as a whole; each keeps its place.
+                wait = min(wait, schedule.MIN_INTERVAL_SECONDS)
+        else:
+            step = watch.saw(view, self._wall())
+            wait = step.wait_seconds
+        if entry.watch is None:
+            return
+        entry.request = None
+        if wait is None:
+            self._end(entry, step)
+        else:
+            self._tell(entry, step)
+            self._plan(entry, wait)
+
+    def _end(self, entry: _Entry, step: Step) -> None:
+        self._tell(entry, step)
+        if not entry.over.done():
+            entry.over.set_result(step)
+
+    def _tell(self, entry: _Entry, step: Step) -> None:
+        if step.say and entry.say is not None and entry.context is not None:
+            try:
+                entry.context.run(entry.say, step)
+            except Exception:
+                log.exception("A line could not be logged: %s", step.say)
+
+    def _say_break(self, error: ApimartError) -> None:
+        log.warning(
+            "APIMart does not answer (%s): nothing is asked for %.0f s, for %d generations that are waited for.",
+            error,
+            self._wire.account.gate.wait(self._wire.account.now()),
+            len(self),
+        )
+
+    def _say_pause(self, error: ApimartError) -> None:
+        gate, now = self._wire.account.gate, self._wire.account.now()
+        if gate.cuts & (gate.cuts - 1) == 0:
+            text = "APIMart asks for a pause (%s): nothing is asked for %.0f s, then at most %.0f requests a minute."
+            log.warning(text, error, gate.wait(now), gate.rate(now) * 60)
+
+    async def aclose(self) -> None:
+        """End the tasks. Who still waits is cancelled."""
+        tasks = [self._dispatcher, *self._requests]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        for _, _, entry in self._heap:
+            entry.over.cancel()
+        self._heap.clear()
+        await self._wire.aclose()
+
+
+# --- who shares what ----------------------------------------------------------------------------------------------
+
+
+@dataclass
+class _Memory:
+    """What is kept of a connection when nobody waits."""
+
+    gate: Gate = field(default_factory=lambda: Gate(None))
+    kinds: Kinds = field(default_factory=Kinds)
+
+
+class Shared:
+    """What the users of one connection on one event loop share."""
+
+    def __init__(self, open_client: OpenClient, memory: _Memory, wall: Callable[[], float] | None) -> None:
+        self.account = Account(open_client, memory.gate, asyncio.get_running_loop().time)
+        self.kinds = memory.kinds
+        self.users = 0
+        self._wall = wall
+        self._poller: Poller | None = None
+
+    @property
+    def poller(self) -> Poller:
+        """The poller of single generations; made when it is first wanted."""
+        if self._poller is None:
+            self._poller = Poller(self.account.wire(Gate(PROCESS_PER_SECOND * 60)), self._wall)
+        return self._poller
+
+    async def aclose(self) -> None:
+        """End the tasks and close the connections."""
+        try:
+            if self._poller is not None:
+                await self._poller.aclose()
+        finally:
+            await self.account.aclose()
+
+
+class Pollers:
+    """The connections that are in use on one event loop."""
+
+    def __init__(self, wall: Callable[[], float] | None = None) -> None:
+        self._active: dict[str, Shared] = {}
+        self._memory: OrderedDict[str, _Memory] = OrderedDict()
+        self._closing: set[asyncio.Task[None]] = set()
+        self._wall = wall
+
+    @asynccontextmanager
+    async def join(self, conn_id: str, open_client: OpenClient) -> AsyncIterator[Shared]:
+        """Share a connection for as long as the block runs.
+
+        :param open_client: looks the connection up and makes a client, without blocking.
+        """
+        shared = self._active.get(conn_id)
+        if shared is None:
+            shared = self._active[conn_id] = Shared(open_client, self._remembered(conn_id), self._wall)
+        shared.users += 1
+        try:
+            yield shared
+        finally:
+            shared.users -= 1
+            if not shared.users:
+                del self._active[conn_id]
+                # A task of its own, so that a second cancellation does not leave half of it open.
+                closing = asyncio.get_running_loop().create_task(shared.aclose(), context=contextvars.Context())
+                self._closing.add(closing)
+                closing.add_done_callback(self._closing.discard)
+                await asyncio.shield(closing)
+
+    def _remembered(self, conn_id: str) -> _Memory:
+        memory = self._memory.setdefault(conn_id, _Memory())
+        self._memory.move_to_end(conn_id)
+        if len(self._memory) > MAX_REMEMBERED:
+            self._memory.popitem(last=False)
+        return memory
+
+
+_HERE: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Pollers] = weakref.WeakKeyDictionary()
+
+
+def here() -> Pollers:
+    """Return the pollers of the running event loop."""
+    return _HERE.setdefault(asyncio.get_running_loop(), Pollers())

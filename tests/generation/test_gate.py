@@ -1,0 +1,202 @@
+"""The gate: the ceiling, 429s, dead hosts, and several processes on one account; simulated, from fixed seeds."""
+
+from __future__ import annotations
+
+import heapq
+import random
+from collections import deque
+from dataclasses import dataclass
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from airflow_provider_apimart.generation import gate as gate_module
+from airflow_provider_apimart.generation.gate import Gate
+
+
+@given(st.floats(1, 6000), st.integers(0, 10**6))
+def test_no_minute_has_more_requests_than_allowed(per_minute: float, seed: int) -> None:
+    dice, gate, now, sent = random.Random(seed), Gate(per_minute), 0.0, []
+    while now < 200 and len(sent) < 3000:
+        now += gate.wait(now) + dice.choice([0, 0, 0.001, 0.1, 3.0])
+        if gate.wait(now) <= 0:
+            gate.take(now)
+            sent.append(now)
+    for first, when in enumerate(sent):
+        assert (
+            sum(1 for each in sent[first : first + int(per_minute) + 2] if each < when + 60) <= max(1, per_minute) + 1
+        )
+
+
+def test_a_429_pauses_and_what_was_under_way_teaches_nothing_new() -> None:
+    gate = Gate(None)
+    for number in range(60):
+        gate.take(number)
+        gate.passed(number)
+    assert gate.refused(60.0, 59.9, 30.0)
+    assert gate.wait(60.0) == pytest.approx(30.0)
+    rate = gate.rate(60.0)
+    assert rate == pytest.approx(0.9, abs=0.05)
+    assert not gate.refused(60.1, 59.95, 30.0)
+    assert gate.rate(60.2) == rate
+    assert gate.rate(500.0) > 1.5 * rate
+
+
+def test_pauses_grow_where_apimart_does_not_say_how_long() -> None:
+    gate, now, pauses = Gate(None), 0.0, []
+    for _ in range(4):
+        gate.refused(now, now, None)
+        pauses.append(gate.wait(now))
+        now += pauses[-1] + 0.1
+    assert pauses == sorted(pauses) and pauses[-1] >= 4 * pauses[0]
+
+
+# --- several processes, one account -----------------------------------------------------------------------------------
+
+
+@dataclass
+class Shares:
+    """What each process got of what the server gives, over some time."""
+
+    used: float
+    each: list[float]
+    refused: float
+
+
+def together(count: int, limit: int, ceiling: float | None, *, starts: list[float], seed: int, until: float) -> Shares:
+    """Let gates that know nothing of each other ask one server that lets ``limit`` a minute through, and look at the
+    last third.
+
+    Everybody always has something to ask.
+    """
+    dice = random.Random(seed)
+    gates = [Gate(ceiling, random.Random(seed + index)) for index in range(count)]
+    window: deque[float] = deque()
+    passed, refused = [0] * count, 0
+    events = [(starts[index] + dice.random(), index) for index in range(count)]
+    heapq.heapify(events)
+    while events[0][0] < until:
+        now, index = heapq.heappop(events)
+        gate = gates[index]
+        if (wait := gate.wait(now)) > 0:
+            heapq.heappush(events, (now + wait + 1e-6, index))
+            continue
+        gate.take(now)
+        while window and window[0] <= now - 60:
+            window.popleft()
+        counts = now >= until * 2 / 3
+        if len(window) >= limit:
+            gate.refused(now + 0.05, now, float(int(window[0] + 60 - now) + 1))
+            refused += counts
+        else:
+            window.append(now)
+            gate.passed(now + 0.05)
+            passed[index] += counts
+        heapq.heappush(events, (now + 0.01, index))
+    total = sum(passed)
+    return Shares(total / (limit * until / 3 / 60), [one / total for one in passed], refused / total)
+
+
+@pytest.mark.parametrize("ceiling", [600.0, None], ids=["each knows the limit", "nobody does"])
+@pytest.mark.parametrize("late", [0.0, 600.0], ids=["at once", "one comes later"])
+@pytest.mark.parametrize("seed", [1, 2])
+def test_two_processes_share_a_limit_without_a_word(ceiling: float | None, late: float, seed: int) -> None:
+    shares = together(2, 600, ceiling, starts=[0.0, late], seed=seed, until=2700.0)
+    assert shares.used >= 0.93
+    assert min(shares.each) >= 0.4
+    assert shares.refused < 0.01
+
+
+def test_three_processes_share_a_limit_that_nobody_knows() -> None:
+    shares = together(3, 300, None, starts=[0.0, 30.0, 300.0], seed=3, until=2700.0)
+    assert shares.used >= 0.9
+    assert min(shares.each) >= 0.24
+    assert shares.refused < 0.02
+
+
+def test_a_limit_that_is_lifted_is_noticed() -> None:
+    gate = Gate(600.0)
+    for number in range(60):
+        gate.passed(float(number))
+    gate.refused(60.0, 59.9, 1.0)
+    assert gate.rate(70.0) < 1.1
+    assert gate.rate(60.0 + 1800) == pytest.approx(600 / 60 * gate_module.OF_LIMIT)
+
+
+def test_what_filled_the_account_before_the_first_request_here_is_others_doing() -> None:
+    gate = Gate(None)
+    gate.refused(0.0, 0.0, 30.0)
+    assert gate.rate(40.0) <= 1.01
+
+
+# --- a dead host ------------------------------------------------------------------------------------------------------
+
+
+def broken(gate: Gate, now: float) -> float:
+    for number in range(gate_module.DEAD_AFTER):
+        assert not gate.paused(now)
+        gate.failed(now, now + number * 0.001)
+    return gate.wait(now)
+
+
+def test_some_failures_are_not_a_dead_host_where_others_are_answered() -> None:
+    gate = Gate(None)
+    for number in range(100):
+        gate.failed(float(number), float(number))
+        if number % 3 == 2:
+            gate.passed(float(number))
+    assert not gate.broken and gate.wait(100.0) == 0
+
+
+def test_a_dead_host_is_tried_by_one_at_a_time_and_ever_less_often() -> None:
+    gate, now, gaps = Gate(None, random.Random(1)), 0.0, []
+    wait = broken(gate, now)
+    assert 3 < wait < 7
+    for _ in range(12):
+        now += gate.wait(now)
+        gate.take(now)
+        assert gate.wait(now) > 0, "only one at a time"
+        gate.failed(now + 0.1, now)
+        gaps.append(gate.wait(now))
+    assert gaps[3] > 4 * gaps[0] * 0.5
+    assert 0.7 * gate_module.LONGEST_BREAK_SECONDS < gaps[-1] < 1.3 * gate_module.LONGEST_BREAK_SECONDS
+
+
+def test_it_comes_back_slowly_and_not_as_a_herd() -> None:
+    gate, now = Gate(6000.0, random.Random(1)), 0.0
+    broken(gate, now)
+    now += gate.wait(now)
+    gate.take(now)
+    gate.passed(now + 0.1)
+    assert not gate.broken
+    sent, back = [], now + 0.1
+    now = back
+    while now < back + 30:
+        now += gate.wait(now) + 1e-6
+        gate.take(now)
+        sent.append(now - back)
+    assert sum(1 for each in sent if each < 2) <= 8
+    assert sum(1 for each in sent if 20 < each < 21) == pytest.approx(99, abs=3)
+
+
+def test_many_processes_do_not_try_a_dead_host_in_step() -> None:
+    gates = [Gate(None, random.Random(seed)) for seed in range(50)]
+    waits = [broken(gate, 0.0) for gate in gates]
+    assert max(waits) > 1.4 * min(waits)
+
+
+def test_a_straggler_of_before_the_break_teaches_nothing() -> None:
+    gate = Gate(None, random.Random(1))
+    broken(gate, 10.0)
+    wait = gate.wait(11.0)
+    assert not gate.failed(11.0, 9.0)
+    assert gate.wait(11.0) == wait
+
+
+def test_a_429_says_that_the_host_lives() -> None:
+    gate = Gate(None, random.Random(1))
+    broken(gate, 0.0)
+    gate.refused(2.0, 1.5, 1.0)
+    assert not gate.broken
+    assert gate.wait(2.0) == pytest.approx(1.0)
