@@ -14,45 +14,63 @@ from benchmarks.figures import Pace, durations
 from benchmarks.loops import Server, run_child, status_server
 
 
-def order_of(name: str, interval: float | None, takes: list[float], ramp: float, seconds: float) -> dict[str, Any]:
-    """Return what a child is told: all jobs of one contestant, submitted evenly over ``ramp`` seconds."""
-    starts = [number / len(takes) * ramp for number in range(len(takes))]
-    jobs = [(number, start, start, each) for number, (start, each) in enumerate(zip(starts, takes, strict=True))]
-    settings = {"warm": 0.0, "seconds": seconds, "until_done": True}
-    return {"contestant": name, "interval": interval, "jobs": jobs, **settings}
+#: Which jobs belong to a row: the first one, and how many.
+Rows = dict[str, tuple[int, int]]
 
 
-def line_of(row: str, order: dict[str, Any], found: dict[str, Any]) -> dict[str, Any]:
-    """Return one line of the table."""
-    line = {"row": row, "interval": order["interval"], "jobs": len(order["jobs"])}
+def order_of(
+    name: str, intervals: dict[str, float | None], takes: list[float], ramp: float, seconds: float
+) -> tuple[dict[str, Any], Rows]:
+    """Return what a child is told, and whose jobs are whose: each row gets all durations.
+
+    :param intervals: of each row.
+    :param ramp: the jobs of a row are submitted evenly over so many seconds.
+    """
+    jobs: list[tuple[int, float, float, float | None]] = []
+    rows: Rows = {}
+    for row, interval in intervals.items():
+        rows[row] = (len(jobs), len(takes))
+        jobs += [(len(jobs) + i, i / len(takes) * ramp, each, interval) for i, each in enumerate(takes)]
+    # In the order of their submissions.
+    jobs.sort(key=lambda job: job[1])
+    return {"contestant": name, "jobs": jobs, "warm": 0.0, "seconds": seconds, "until_done": True}, rows
+
+
+def line_of(row: str, mine: range, found: dict[str, Any]) -> dict[str, Any]:
+    """Return one line of the table.
+
+    :param mine: the indices of its jobs.
+    """
+    line = {"row": row, "jobs": len(mine)}
     if "window" not in found:
         return line | {"error": found["error"]}
-    # The trial of the warm-up is not one of the jobs.
-    polls = [count for number, (count, _) in found["jobs"].items() if int(number) % 10**5 != 99_999]
+    answered = sum(found["jobs"].get(index, 0) for index in mine)
+    delays = [delay for index, delay in found["delays"].items() if index in mine]
     return line | {
-        **vars(Pace.of([sum(polls) / len(order["jobs"])], found["delays"])),
-        **{"known": len(found["delays"]), "lost": found["lost"], "lost_example": found["lost_example"]},
-        **{"answered": sum(polls), "throttled": found["throttled"], "seconds": found["window"]},
+        **vars(Pace.of([answered / len(mine)], delays)),
+        **{"known": len(delays), "lost": found["lost"], "lost_example": found["lost_example"]},
+        **{"answered": answered, "throttled": found["throttled"], "seconds": found["window"]},
         **{"connections": found["connections"], "lag": found["lag"], "error": found["error"]},
     }
 
 
-def measure(server: Server, row: str, order: dict[str, Any], per_minute: int = 0) -> dict[str, Any]:
-    """Run one child and tell."""
-    line = line_of(row, order, run_child(server, order, per_minute))
-    print(f"  {row}: {summary(line)}", flush=True)
-    return line
+def measure(server: Server, order: dict[str, Any], rows: Rows, per_minute: int = 0) -> list[dict[str, Any]]:
+    """Run one child and return the lines of its rows."""
+    found = run_child(server, order, per_minute)
+    lines = [line_of(row, range(first, first + count), found) for row, (first, count) in rows.items()]
+    for line in lines:
+        print(f"  {line['row']}: {summary(line)}", flush=True)
+    return lines
 
 
 def run_pace(options: argparse.Namespace) -> dict[str, Any]:
-    """Run (b): ours adaptive and fixed."""
+    """Run (b): ours adaptive and fixed, all in one loop."""
     takes = durations(options.jobs, options.job_seconds, options.sigma)
-    rows = {"adaptive": None, **{f"{each:g} s": each for each in options.intervals}}
+    intervals: dict[str, float | None] = {"adaptive": None, **{f"{each:g} s": each for each in options.intervals}}
     cap = options.ramp + max(takes) + 120.0
     with status_server(options.answer_seconds) as server:
-        lines = [
-            measure(server, row, order_of("ours", interval, takes, options.ramp, cap)) for row, interval in rows.items()
-        ]
+        order, rows = order_of("ours", intervals, takes, options.ramp, cap)
+        lines = measure(server, order, rows)
     for line in lines:
         if "polls" in line:
             line["product"] = line["polls"] * line["mean_delay"]
@@ -60,16 +78,14 @@ def run_pace(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def run_limit(options: argparse.Namespace) -> dict[str, Any]:
-    """Run (c): everybody behind the limit."""
+    """Run (c): everybody behind the limit, one after the other."""
     takes = durations(options.limit_jobs, options.job_seconds, options.sigma)
     lines = []
     with status_server(options.answer_seconds) as server:
         for name in options.contestants:
-            if name == "base":
-                continue
-            for row, interval in rows_of(name, options):
-                order = order_of(name, interval, takes, 0.0, options.limit_seconds)
-                lines.append(measure(server, row, order, options.per_minute))
+            if name != "base":
+                order, rows = order_of(name, intervals_of(name, options), takes, options.ramp, options.limit_seconds)
+                lines += measure(server, order, rows, options.per_minute)
     return {
         **{"lines": lines, "jobs": options.limit_jobs, "median": options.job_seconds, "sigma": options.sigma},
         **{"per_minute": options.per_minute, "seconds": options.limit_seconds},
@@ -78,12 +94,12 @@ def run_limit(options: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def rows_of(name: str, options: argparse.Namespace) -> list[tuple[str, float | None]]:
-    """Return a contestant's rows of (c): ours as it comes; a peer at the common interval."""
+def intervals_of(name: str, options: argparse.Namespace) -> dict[str, float | None]:
+    """Return a contestant's row of (c): ours as it comes; a peer at the common interval."""
     if name == "ours":
-        return [("ours, adaptive", None)]
+        return {"ours, adaptive": None}
     interval = options.interval or CONTESTANTS[name].default_seconds
-    return [(f"{name}, {interval:g} s", interval)]
+    return {f"{name}, {interval:g} s": interval}
 
 
 def summary(line: dict[str, Any]) -> str:

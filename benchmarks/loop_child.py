@@ -24,7 +24,7 @@ import psutil
 
 from benchmarks.contestants import CONTESTANTS
 from benchmarks.figures import lag
-from benchmarks.status_server import Job
+from benchmarks.status_server import WARM_UP_INDEX, Job
 
 STEP = 0.01
 WARM_UP_SECONDS = 3.0
@@ -33,9 +33,9 @@ WARM_UP_SECONDS = 3.0
 class Child:
     """The run of one contestant.
 
-    :param order: ``contestant``, ``interval`` (seconds or null), ``url``; ``jobs``: ``[index, starts after seconds,
-        created after seconds (may be negative), takes seconds]`` of each; ``warm``: seconds before the window;
-        ``seconds``: of the window at most; ``until_done``: end it when all jobs are done.
+    :param order: ``contestant`` and ``url``; ``jobs``: ``[index, starts after so many seconds, takes seconds, interval
+        or null]`` of each; ``warm``: seconds before the window; ``seconds``: of the window at most; ``until_done``: end
+        it when all jobs are done.
     """
 
     def __init__(self, order: dict[str, Any]) -> None:
@@ -70,18 +70,18 @@ class Child:
         threading.Thread(target=self.keep_time, daemon=True).start()
         ticker = asyncio.create_task(self.tick())
         async with asyncio.TaskGroup() as group:
-            for index, start, created, takes in self.order["jobs"]:
+            for index, start, takes, interval in self.order["jobs"]:
                 pause = self.origin + start - time.time()
                 # Also without a pause: what starts thousands of tasks must not be the stall that is measured.
                 await asyncio.sleep(max(0.0, pause))
-                group.create_task(self.wait(Job(self.origin + created, takes, index)))
+                group.create_task(self.wait(Job(self.origin + start, takes, index), interval))
                 self.started += 1
         ticker.cancel()
 
     async def warm_up(self) -> None:
         """Let one trigger poll once: what is imported and opened then belongs to no trigger in particular."""
         self.first = time.time()
-        trial = asyncio.create_task(self.wait(Job(self.first - 3600, 1e6, 99_999)))
+        trial = asyncio.create_task(self.wait(Job(self.first - 3600, 1e6, WARM_UP_INDEX), 60.0))
         await asyncio.sleep(WARM_UP_SECONDS)
         trial.cancel()
         await asyncio.gather(trial, return_exceptions=True)
@@ -89,9 +89,9 @@ class Child:
         gc.collect()
         self.rss_before = self.process.memory_info().rss
 
-    async def wait(self, job: Job) -> None:
+    async def wait(self, job: Job, interval: float | None) -> None:
         """Run one trigger to its first event, as the triggerer does."""
-        trigger = self.contestant.make(job, self.order["interval"])
+        trigger = self.contestant.make(job, interval)
         ok, text = False, "no event"
         try:
             async for event in trigger.run():
@@ -126,7 +126,7 @@ class Child:
             "cpu_seconds": used,
             "rss_growth": rss - self.rss_before,
             "lag": dataclasses.asdict(lag(list(self.wakes), STEP, begin, end)),
-            "delays": [delay for delay, ok, _ in events.values() if ok],
+            "delays": {index: delay for index, (delay, ok, _) in events.items() if ok},
             "lost": sum(1 for _, ok, _ in events.values() if not ok),
             "lost_example": next((text for _, ok, text in events.values() if not ok), None),
             "error": repr(self.failed) if self.failed else None,

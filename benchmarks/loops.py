@@ -13,6 +13,7 @@ from typing import Any
 import httpx
 
 from benchmarks.contestants import CONTESTANTS
+from benchmarks.status_server import WARM_UP_INDEX
 
 #: What a child may take on top of its window to start and to tell.
 GRACE_SECONDS = 120.0
@@ -34,9 +35,11 @@ class Server:
         """Return the polls, refusals and connections of a span of time."""
         return self._get("count", since=since, until=until)
 
-    def jobs(self) -> dict[str, list[float]]:
-        """Return the polls and the time of the first final answer (or 0) of each job."""
-        return self._get("jobs")
+    def jobs(self) -> dict[int, int]:
+        """Return the answered polls of each job, by its index."""
+        found = {int(index): polls for index, polls in self._get("jobs").items()}
+        found.pop(WARM_UP_INDEX, None)
+        return found
 
     def _get(self, what: str, **query: float) -> Any:
         return self._http.get(f"/control/{what}", params=query).raise_for_status().json()
@@ -83,6 +86,7 @@ def run_child(server: Server, order: dict[str, Any], per_minute: int = 0) -> dic
     if not lines:
         return {"error": f"ended with {done.returncode}: {done.stderr[-500:]}"}
     found: dict[str, Any] = json.loads(lines[-1])
+    found["delays"] = {int(index): delay for index, delay in found["delays"].items()}
     counts = server.count(found["begin"], found["end"])
     ever = server.count(found["origin"], found["end"])
     # Since its start: a connection that is opened once and kept is one.
@@ -90,7 +94,6 @@ def run_child(server: Server, order: dict[str, Any], per_minute: int = 0) -> dic
     return found | {
         "polls": counts["polls"],
         "throttled": ever["throttled"],
-        "polls_ever": ever["polls"],
         "connections": connections,
         "window": found["end"] - found["begin"],
         "jobs": server.jobs(),

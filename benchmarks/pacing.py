@@ -57,9 +57,8 @@ def simulate(jobs: Sequence[float], make: Callable[[int], NextWait], answer: flo
     return Pace.of([len(each) for each in runs], [each[-1] - takes for each, takes in zip(runs, jobs, strict=True)])
 
 
-def polls_between(job: Sequence[float], since: float, until: float, answer: float) -> int:
+def polls_between(created: float, takes: float, since: float, until: float, answer: float) -> int:
     """Return how many polls of ours are due in a span of time, for a job that runs for longer."""
-    _, _, created, takes = job
     wait = adaptive(75.0)
     count, polls, now = 0, 0, 0.0
     while created + now < until:

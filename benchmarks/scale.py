@@ -31,10 +31,11 @@ def order_of(row: str, size: int, options: argparse.Namespace) -> dict[str, Any]
     ramp = options.interval or CONTESTANTS[name].default_seconds or 20.0
     takes = ADAPTIVE_JOB_SECONDS if adaptive else LONG_SECONDS
     starts = [number / size * ramp for number in range(size)]
+    interval = None if adaptive else options.interval or CONTESTANTS[name].default_seconds
     return {
         "contestant": name,
-        "interval": None if adaptive else options.interval or CONTESTANTS[name].default_seconds,
-        "jobs": [(number, start, start, takes) for number, start in enumerate(starts)],
+        "interval": interval,
+        "jobs": [(number, start, takes, interval) for number, start in enumerate(starts)],
         "warm": 2 * ramp,
         "seconds": options.seconds,
         "until_done": False,
@@ -51,7 +52,7 @@ def row_of(row: str, size: int, order: dict[str, Any], found: dict[str, Any], an
     if row == "base":
         share = None
     elif order["interval"] is None:
-        due = sum(polls_between(job, warm, warm + window, answer) for job in order["jobs"])
+        due = sum(polls_between(start, takes, warm, warm + window, answer) for _, start, takes, _ in order["jobs"])
         share = found["polls"] / due
     else:
         share = served(found["polls"], size, window, order["interval"] + answer)

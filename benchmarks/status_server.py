@@ -27,6 +27,9 @@ from urllib.parse import parse_qs
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+#: The job of a child's trial poll, which is in no table.
+WARM_UP_INDEX = 99_999
+
 Answer = tuple[int, dict[str, Any]]
 
 
@@ -114,7 +117,7 @@ class Books:
 
     def __init__(self) -> None:
         self.polls, self.throttled, self.connections = array("d"), array("d"), array("d")
-        self.jobs: dict[int, list[float]] = {}
+        self.jobs: dict[int, int] = {}
 
     def between(self, since: float, until: float) -> dict[str, int]:
         """Count over a span of time."""
@@ -158,14 +161,11 @@ class StatusServer:
             await asyncio.sleep(self.answer_seconds)
             return 429, {"error": {"message": "slow down"}, "retry_after": int(wait) + 1}
         self.books.polls.append(now)
-        polls = self.books.jobs.setdefault(job.number, [0, 0.0])
-        polls[0] += 1
+        self.books.jobs[job.index] = self.books.jobs.get(job.index, 0) + 1
         await asyncio.sleep(self.answer_seconds)
-        # As things stand when the answer is sent: else half of the answer time would count as delay.
+        # As things stand when the answer is sent.
         now = time.time()
         done = now >= job.ends
-        if done and not polls[1]:
-            polls[1] = now
         return APIS[parts[0]](job, done, now)
 
     def limit(self, now: float) -> float:
@@ -180,7 +180,7 @@ class StatusServer:
         return 0.0
 
     def control(self, path: str, query: dict[str, list[str]]) -> Any:
-        """``reset`` forgets and sets the limit, ``count`` counts, ``jobs`` tells polls and first final answer of each."""
+        """``reset`` forgets and sets the limit, ``count`` counts, ``jobs`` tells the polls of each."""
         if path == "/control/reset":
             self.per_minute = int(query["per_minute"][0])
             self.window.clear()
@@ -190,7 +190,7 @@ class StatusServer:
             used = resource.getrusage(resource.RUSAGE_SELF)
             counts = self.books.between(float(query["since"][0]), float(query["until"][0]))
             return {**counts, "server_cpu_seconds": used.ru_utime + used.ru_stime}
-        return {str(number): polls for number, polls in self.books.jobs.items()}
+        return self.books.jobs
 
 
 def counting(app: StatusServer) -> type[HttpToolsProtocol]:

@@ -1,0 +1,188 @@
+"""(d) Landing: time and peak memory against curl, on the local disk and on S3 (moto's server).
+
+Every round does the same transfers one after the other, so that what else the machine does falls on all; the table has
+the medians of the rounds and the ratios within a round.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from benchmarks.figures import median
+
+BUCKET = "videos"
+MEGABYTE = 10**6
+
+
+def padded_video(path: Path, size: int) -> None:
+    """Write a real MP4 of exactly ``size`` bytes: a short video, and a box of random bytes that players skip."""
+    from airflow_provider_apimart.emulator.media import VideoSpec, make_video
+
+    make_video(VideoSpec(320, 180, 4, False, "a benchmark", ("a benchmark",)), path)
+    left = size - path.stat().st_size
+    block = os.urandom(MEGABYTE)
+    with path.open("ab") as file:
+        file.write(left.to_bytes(4, "big") + b"free")
+        left -= 8
+        while left > 0:
+            left -= file.write(block[:left])
+
+
+@contextmanager
+def server(*command: str) -> Iterator[subprocess.Popen[str]]:
+    """Run a server of ours or moto's in a process of its own."""
+    child = subprocess.Popen(  # noqa: S603 - our own modules
+        [sys.executable, *command], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    )
+    try:
+        yield child
+    finally:
+        child.kill()
+        child.wait()
+        if child.stdout:
+            child.stdout.close()
+
+
+MOTO = """
+import time
+from moto.server import ThreadedMotoServer
+server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+server.start()
+print("http://%s:%s" % server.get_host_and_port(), flush=True)
+time.sleep(1e6)
+"""
+
+
+def said(child: subprocess.Popen[str]) -> str:
+    """Return the URL that a server prints."""
+    url = child.stdout.readline().strip() if child.stdout else ""
+    if not url.startswith("http://127.0.0.1:"):
+        raise RuntimeError("a server did not start")
+    return url
+
+
+def curl(*arguments: str) -> float:
+    """Run curl and return the seconds of the transfer, by curl's own clock: its start is not counted."""
+    command = ["curl", "--silent", "--show-error", "--fail", "--noproxy", "*", "--write-out", "%{time_total}"]
+    done = subprocess.run([*command, *arguments], capture_output=True, text=True, check=True)  # noqa: S603
+    return float(done.stdout)
+
+
+def timed(*command: str) -> float:
+    """Run a command and return the seconds of it."""
+    began = time.perf_counter()
+    subprocess.run(command, capture_output=True, check=True)  # noqa: S603 - named by this module
+    return time.perf_counter() - began
+
+
+def curl_local(url: str, folder: Path) -> dict[str, float]:
+    """Fetch with curl; then what ours does besides, with the tools of a shell: hash the file and bring it to the disk."""
+    path = folder / "curl.mp4"
+    path.unlink(missing_ok=True)
+    fetched = curl("--output", str(path), url)
+    checked = timed("sha256sum", str(path)) + timed("sync", str(path))
+    path.unlink()
+    return {"curl": fetched, "curl, sha256sum, sync": fetched + checked}
+
+
+def curl_s3(url: str, folder: Path, endpoint: str) -> dict[str, float]:
+    """Fetch with curl, then put into the bucket with curl."""
+    path = folder / "curl.mp4"
+    fetched = curl("--output", str(path), url)
+    signed = ("--aws-sigv4", "aws:amz:us-east-1:s3", "--user", "test:test", "--header", "x-amz-content-sha256: UNSIGNED-PAYLOAD")
+    put = curl("--upload-file", str(path), "--output", os.devnull, *signed, f"{endpoint}/{BUCKET}/curl.mp4")
+    path.unlink()
+    return {"curl, curl --upload-file": fetched + put}
+
+
+def ours(url: str, output: str, endpoint: str | None) -> dict[str, Any]:
+    """Land in a process of its own."""
+    order = {"url": url, "output": output} | ({"endpoint": endpoint} if endpoint else {})
+    env = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
+    done = subprocess.run(  # noqa: S603 - our own module
+        [sys.executable, "-m", "benchmarks.landing_child"],
+        input=json.dumps(order) + "\n",
+        capture_output=True,
+        text=True,
+        env=env,
+        check=False,
+    )
+    if done.returncode:
+        raise RuntimeError(f"landing failed: {done.stderr[-1000:]}")
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def rounds(count: int, peer: Callable[[], dict[str, float]], mine: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """Do both in turn and sum up."""
+    found = []
+    for _ in range(count):
+        peers, landed = peer(), mine()
+        found.append((peers, landed))
+    names = list(found[0][0])
+    return {
+        "seconds": median([landed["seconds"] for _, landed in found]),
+        "peak_mb": median([landed["peak_mb"] for _, landed in found]),
+        "worst_peak_mb": max(landed["peak_mb"] for _, landed in found),
+        "base_mb": median([landed["base_mb"] for _, landed in found]),
+        "peers": {name: median([peers[name] for peers, _ in found]) for name in names},
+        # Throughput of ours as a share of the other's.
+        "ratios": {name: median([peers[name] / landed["seconds"] for peers, landed in found]) for name in names},
+    }
+
+
+def run(options: argparse.Namespace) -> dict[str, Any]:
+    """Measure all sizes on both storages."""
+    lines = []
+    with tempfile.TemporaryDirectory(prefix="apimart-landing-", dir=options.scratch) as name:
+        folder = Path(name)
+        media, out = folder / "media", folder / "out"
+        media.mkdir()
+        out.mkdir()
+        with server("-m", "benchmarks.media_server", str(media)) as files, server("-c", MOTO) as moto:
+            base, endpoint = said(files), said(moto)
+            for size in options.megabytes:
+                padded_video(media / f"{size}.mp4", size * MEGABYTE)
+                url = f"{base}/{size}.mp4"
+                count = options.rounds if size <= 100 else max(1, options.rounds // 2)
+                local = rounds(count, lambda url=url: curl_local(url, out), lambda url=url: ours(url, str(out), None))
+                lines.append({"megabytes": size, "storage": "local", "rounds": count, **local})
+                fresh_bucket(endpoint)
+                s3 = rounds(
+                    count,
+                    lambda url=url: curl_s3(url, out, endpoint),
+                    lambda url=url: ours(url, f"s3://{BUCKET}", endpoint),
+                )
+                lines.append({"megabytes": size, "storage": "S3 (moto)", "rounds": count, **s3})
+                for line in lines[-2:]:
+                    print(f"  {size} MB, {line['storage']}: {summary(line)}", flush=True)
+                shutil.rmtree(out)
+                out.mkdir()
+    return {"lines": lines}
+
+
+def fresh_bucket(endpoint: str) -> None:
+    """Empty the store: moto keeps what it is given in memory."""
+    httpx.post(f"{endpoint}/moto-api/reset", trust_env=False).raise_for_status()
+    curl("--request", "PUT", "--output", os.devnull, "--aws-sigv4", "aws:amz:us-east-1:s3", "--user", "test:test",
+         f"{endpoint}/{BUCKET}")  # fmt: skip
+
+
+def summary(line: dict[str, Any]) -> str:
+    """Return one line for the terminal."""
+    ratios = ", ".join(f"{ratio:.2f} of {name}" for name, ratio in line["ratios"].items())
+    speed = line["megabytes"] / line["seconds"]
+    return f"{speed:.0f} MB/s, {ratios}; peak +{line['peak_mb']:.1f} MB (worst +{line['worst_peak_mb']:.1f})"
