@@ -71,9 +71,9 @@ class Child:
         ticker = asyncio.create_task(self.tick())
         async with asyncio.TaskGroup() as group:
             for index, start, takes, interval in self.order["jobs"]:
-                pause = self.origin + start - time.time()
-                # Also without a pause: what starts thousands of tasks must not be the stall that is measured.
-                await asyncio.sleep(max(0.0, pause))
+                # What is overdue starts at once: else a stalled loop would hold fewer triggers than it was given.
+                if (pause := self.origin + start - time.time()) > 0:
+                    await asyncio.sleep(pause)
                 group.create_task(self.wait(Job(self.origin + start, takes, index), interval))
                 self.started += 1
         ticker.cancel()
