@@ -1,6 +1,6 @@
 """All measurements, or some: ``python -m benchmarks [scale] [pacing] [delay] [limit] [landing] [imports]``.
 
-``make bench`` installs the peers and runs all of it, for about an hour and a half on a quiet machine. Each part writes
+``make bench`` installs the peers and runs all of it, for about two hours. Each part writes
 what it found into the results folder as JSON; the page and the pictures are made from what lies there, so a part can be
 repeated alone.
 """
@@ -50,8 +50,9 @@ def parser() -> argparse.ArgumentParser:
     parse.add_argument("--ramp", type=float, default=30.0, help="delay, limit: submitted over so many seconds")
     parse.add_argument("--limit-jobs", type=int, default=1000)
     parse.add_argument("--per-minute", type=int, default=500, help="limit")
-    parse.add_argument("--limit-seconds", type=float, default=420.0, help="limit: at most, for each contestant")
+    parse.add_argument("--limit-seconds", type=float, default=300.0, help="limit: at most, for each contestant")
     parse.add_argument("--megabytes", nargs="+", type=int, default=[10, 500], help="landing")
+    parse.add_argument("--rates", nargs="+", type=float, default=[0, 125.0], help="landing: MB/s of the server; 0: all")
     parse.add_argument("--rounds", type=int, default=9, help="landing; half of it for large files")
     parse.add_argument("--scratch", type=Path, default=None, help="landing: a folder on the disk to be measured")
     parse.add_argument("--operators", nargs="+", type=int, default=[100, 1000], help="imports: in a DAG file")
@@ -86,8 +87,8 @@ def main() -> None:
     options = parse.parse_args()
     if unknown := [part for part in options.parts if part not in PARTS and part != "report"]:
         parse.error(f"there is no part {unknown[0]!r}: {', '.join(PARTS)}, report")
-    # Loopback only, and no settings of the machine's own Airflow.
     options.results.mkdir(parents=True, exist_ok=True)
+    # No settings of the machine's own Airflow.
     os.environ["AIRFLOW_HOME"] = str((options.results.parent / "airflow").resolve())
     wanted = options.parts or list(PARTS)
     for part in PARTS:

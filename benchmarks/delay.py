@@ -13,7 +13,6 @@ from benchmarks.contestants import CONTESTANTS
 from benchmarks.figures import Pace, durations
 from benchmarks.loops import Server, run_child, status_server
 
-
 #: Which jobs belong to a row: the first one, and how many.
 Rows = dict[str, tuple[int, int]]
 

@@ -84,7 +84,7 @@ def child(code: str, argument: str, home: Path) -> dict[str, Any]:
 def run(options: argparse.Namespace) -> dict[str, Any]:
     """Measure everybody in turn, round after round, so that what else the machine does falls on all."""
     imports: dict[str, list[dict[str, Any]]] = {name: [] for name in OPERATORS}
-    parses: dict[str, dict[int, list[dict[str, Any]]]] = {name: {n: [] for n in options.operators} for name in OPERATORS}
+    parses: dict[str, dict[int, list[Any]]] = {name: {count: [] for count in options.operators} for name in OPERATORS}
     with tempfile.TemporaryDirectory(prefix="apimart-imports-") as name:
         home = Path(name)
         for each in range(options.import_rounds + 1):

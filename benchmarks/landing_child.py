@@ -6,7 +6,6 @@ process's peak is measured once. What is imported and opened before is done here
 
 from __future__ import annotations
 
-import hashlib
 import json
 import sys
 import time
@@ -51,7 +50,6 @@ def main() -> None:
     commit_bytes(warm, b"{}")
     target = Target(fs, f"{folder}/video.mp4", f"{order['output']}/video.mp4")
     with Downloader(allow_private=True) as downloader:
-        hashlib.sha256(b"warm").hexdigest()
         reset_peak()
         base = psutil.Process().memory_info().rss
         began = time.perf_counter()

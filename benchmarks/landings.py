@@ -1,6 +1,7 @@
 """(d) Landing: time and peak memory against curl, on the local disk and on S3 (moto's server).
 
-Every round does the same transfers one after the other, so that what else the machine does falls on all; the table has
+Once as fast as loopback is, where every microsecond of work beside the transfer shows, and once at the pace of a network
+of 1 Gbit/s (the server's ``rate``). Every round does the same transfers one after the other, so that what else the machine does falls on all; the table has
 the medians of the rounds and the ratios within a round.
 """
 
@@ -9,13 +10,13 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from benchmarks.figures import median
 
 BUCKET = "videos"
 MEGABYTE = 10**6
+SIGNED = ("--aws-sigv4", "aws:amz:us-east-1:s3", "--user", "test:test")
 
 
 def padded_video(path: Path, size: int) -> None:
@@ -102,8 +104,8 @@ def curl_s3(url: str, folder: Path, endpoint: str) -> dict[str, float]:
     """Fetch with curl, then put into the bucket with curl."""
     path = folder / "curl.mp4"
     fetched = curl("--output", str(path), url)
-    signed = ("--aws-sigv4", "aws:amz:us-east-1:s3", "--user", "test:test", "--header", "x-amz-content-sha256: UNSIGNED-PAYLOAD")
-    put = curl("--upload-file", str(path), "--output", os.devnull, *signed, f"{endpoint}/{BUCKET}/curl.mp4")
+    unsigned = ("--header", "x-amz-content-sha256: UNSIGNED-PAYLOAD")
+    put = curl("--upload-file", str(path), "--output", os.devnull, *SIGNED, *unsigned, f"{endpoint}/{BUCKET}/curl.mp4")
     path.unlink()
     return {"curl, curl --upload-file": fetched + put}
 
@@ -112,7 +114,7 @@ def ours(url: str, output: str, endpoint: str | None) -> dict[str, Any]:
     """Land in a process of its own."""
     order = {"url": url, "output": output} | ({"endpoint": endpoint} if endpoint else {})
     env = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
-    done = subprocess.run(  # noqa: S603 - our own module
+    done = subprocess.run(
         [sys.executable, "-m", "benchmarks.landing_child"],
         input=json.dumps(order) + "\n",
         capture_output=True,
@@ -156,29 +158,39 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
             base, endpoint = said(files), said(moto)
             for size in options.megabytes:
                 padded_video(media / f"{size}.mp4", size * MEGABYTE)
-                url = f"{base}/{size}.mp4"
-                count = options.rounds if size <= 100 else max(1, options.rounds // 2)
-                local = rounds(count, lambda url=url: curl_local(url, out), lambda url=url: ours(url, str(out), None))
-                lines.append({"megabytes": size, "storage": "local", "rounds": count, **local})
-                fresh_bucket(endpoint)
-                s3 = rounds(
-                    count,
-                    lambda url=url: curl_s3(url, out, endpoint),
-                    lambda url=url: ours(url, f"s3://{BUCKET}", endpoint),
-                )
-                lines.append({"megabytes": size, "storage": "S3 (moto)", "rounds": count, **s3})
-                for line in lines[-2:]:
-                    print(f"  {size} MB, {line['storage']}: {summary(line)}", flush=True)
-                shutil.rmtree(out)
-                out.mkdir()
+                for rate in options.rates:
+                    url = f"{base}/{size}.mp4" + (f"?rate={rate:g}" if rate else "")
+                    fresh_bucket(endpoint)
+                    lines += lines_of(size, rate, url, out, endpoint, options.rounds)
     return {"lines": lines}
+
+
+def lines_of(size: int, rate: float, url: str, out: Path, endpoint: str, count: int) -> list[dict[str, Any]]:
+    """Measure one file on both storages."""
+    if size > 100:
+        count = max(1, count // 2)
+    found = {
+        "local": rounds(count, partial(curl_local, url, out), partial(ours, url, str(out), None)),
+        "S3 (moto)": rounds(
+            count, partial(curl_s3, url, out, endpoint), partial(ours, url, f"s3://{BUCKET}", endpoint)
+        ),
+    }
+    about = {"megabytes": size, "rate": rate, "rounds": count}
+    lines = [{**about, "storage": storage, **each} for storage, each in found.items()]
+    for line in lines:
+        print(f"  {size} MB, {pace(rate)}, {line['storage']}: {summary(line)}", flush=True)
+    return lines
+
+
+def pace(rate: float) -> str:
+    """Return how fast the server sent."""
+    return f"{rate * 8 / 1000:g} Gbit/s" if rate else "loopback"
 
 
 def fresh_bucket(endpoint: str) -> None:
     """Empty the store: moto keeps what it is given in memory."""
     httpx.post(f"{endpoint}/moto-api/reset", trust_env=False).raise_for_status()
-    curl("--request", "PUT", "--output", os.devnull, "--aws-sigv4", "aws:amz:us-east-1:s3", "--user", "test:test",
-         f"{endpoint}/{BUCKET}")  # fmt: skip
+    curl("--request", "PUT", "--output", os.devnull, *SIGNED, f"{endpoint}/{BUCKET}")
 
 
 def summary(line: dict[str, Any]) -> str:

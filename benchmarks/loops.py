@@ -33,7 +33,8 @@ class Server:
 
     def count(self, since: float, until: float) -> dict[str, Any]:
         """Return the polls, refusals and connections of a span of time."""
-        return self._get("count", since=since, until=until)
+        counts: dict[str, Any] = self._get("count", since=since, until=until)
+        return counts
 
     def jobs(self) -> dict[int, int]:
         """Return the answered polls of each job, by its index."""
@@ -72,7 +73,7 @@ def run_child(server: Server, order: dict[str, Any], per_minute: int = 0) -> dic
     env["PYTHONWARNINGS"] = "ignore"
     limit = order["warm"] + order["seconds"] + GRACE_SECONDS
     try:
-        done = subprocess.run(  # noqa: S603 - our own module
+        done = subprocess.run(
             [sys.executable, "-m", "benchmarks.loop_child"],
             input=json.dumps(order | {"url": server.url}) + "\n",
             capture_output=True,

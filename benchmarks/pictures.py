@@ -57,7 +57,8 @@ def _lag(found: dict[str, Any], path: Path) -> None:
     picture, axes = _axes("triggers in one event loop", "loop lag p99, ms")
     sizes = sorted({line["triggers"] for line in found["lines"]})
     for row in dict.fromkeys(line["row"] for line in found["lines"]):
-        points = [(line["triggers"], line["lag"]["p99"]) for line in found["lines"] if line["row"] == row and "lag" in line]
+        mine = [line for line in found["lines"] if line["row"] == row and "lag" in line]
+        points = [(line["triggers"], line["lag"]["p99"]) for line in mine]
         if points:
             wide = 2.5 if row.startswith("ours") else 1.2
             name = "sleeping only" if row == "base" else row

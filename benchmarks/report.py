@@ -10,6 +10,7 @@ from typing import Any
 
 from benchmarks import pictures
 from benchmarks.contestants import CONTESTANTS
+from benchmarks.landings import pace
 
 INTRO = """\
 # Benchmarks
@@ -133,13 +134,13 @@ def pacing(found: dict[str, Any]) -> str:
         "from a job's end to the answer that tells it. Longer fixed intervals trade polls for delay; their product says "
         "how good the trade is. The ratio compares with the fixed interval that makes as many polls.",
     ]
-    head = ["", "polls a job", "mean delay", "p95", "polls × mean delay"]
+    head = ["", "polls a job", "mean delay", "p95", "polls times mean delay"]
     for each in found["scenarios"]:
         rows = [[name, *pace_cells(line)] for name, line in each["rows"].items()]
         parts += [
             f"### Jobs of {each['median']:g} s: {each['scenario']}",
             table(head, rows),
-            f"Polls × mean delay, adaptive to fixed at equal polls: **{each['ratio']:.2f}**",
+            f"Polls times mean delay, adaptive to fixed at equal polls: **{each['ratio']:.2f}**",
         ]
     return "\n\n".join([*parts, "![Polls and delay](benchmarks/pacing.svg)"])
 
@@ -161,7 +162,7 @@ def delay(found: dict[str, Any]) -> str:
             about(found),
             f"{found['jobs']} jobs a row, log-normal around {found['median']:g} s, all rows in one event loop; to the "
             "trigger's event, which comes no sooner than 12 s after the deferral.",
-            table(["", "polls a job", "mean delay", "p95", "polls × mean delay"], rows),
+            table(["", "polls a job", "mean delay", "p95", "polls times mean delay"], rows),
         ]
     )
 
@@ -185,8 +186,8 @@ def limit(found: dict[str, Any]) -> str:
             f"## {found['jobs']:,} jobs behind {found['per_minute']} requests a minute",
             about(found),
             f"What comes above the limit gets a 429 with `Retry-After`. At most {found['seconds']:g} s each; the last "
-            f"end cannot be known before {found['least_seconds']:.0f} s. *Lost*: the trigger ended in an error while the "
-            "job went on.",
+            f"end cannot be known before {found['least_seconds']:.0f} s. *Lost*: the trigger ended in an error while "
+            "the job went on.",
             table(["", "ends known", "lost", "answered", "refused", "mean delay", "p95"], rows),
         ]
     )
@@ -199,10 +200,10 @@ def landing(found: dict[str, Any]) -> str:
         ratios = "; ".join(f"{ratio:.2f} of `{name}`" for name, ratio in line["ratios"].items())
         rows.append(
             [
-                f"{line['megabytes']} MB, {line['storage']}",
+                f"{line['megabytes']} MB, {line['storage']}, {pace(line['rate'])}",
                 figure(line["megabytes"] / line["seconds"], " MB/s", 3),
                 ratios,
-                f"+{line['peak_mb']:.1f} MB",
+                f"+{line['worst_peak_mb']:.1f} MB",
                 f"{line['base_mb']:.0f} MB",
             ]
         )
@@ -211,9 +212,10 @@ def landing(found: dict[str, Any]) -> str:
             "## Landing",
             about(found),
             "Ours fetches, hashes, checks the container, brings the file to the disk (`fsync`) or into the bucket, and "
-            "writes the sidecar. `curl` alone only fetches into a file; its start is not counted. For S3, curl fetches "
-            "and then uploads in one PUT, with no check. Medians of ratios within a round; the server is on loopback, "
-            "which no network is as fast as. Memory is the peak beyond the process before.",
+            "writes the sidecar; the start of its process is not counted. `curl` alone only fetches into a file; its start "
+            "is not counted either. For S3, curl fetches and then uploads in one PUT, with no check. *Loopback*: as fast "
+            "as the server can, which no network is. Ratios are medians of those within a round. Memory is the worst "
+            "peak of all rounds beyond the process before.",
             table(["", "ours", "throughput, ours to the other", "peak memory", "process before"], rows),
         ]
     )
