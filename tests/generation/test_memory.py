@@ -28,7 +28,7 @@ fs = s3fs.S3FileSystem(key="test", secret="test", endpoint_url=sys.argv[1])
 place = lambda name: Target(fs, f"{sys.argv[2]}/{name}", f"s3://{sys.argv[2]}/{name}")
 commit_bytes(place("small"), b"opens the session")
 with staging(place("large")) as staged:
-    for _ in range(32):
+    for _ in range(64):
         staged.file.write(bytes(2**20))
     Path("/proc/self/clear_refs").write_text("5")
     before = held("VmRSS:")
@@ -42,4 +42,4 @@ def test_upload_to_s3_holds_three_blocks_and_little_more(store: Store) -> None:
     command = [sys.executable, "-c", UPLOAD, store.client.meta.endpoint_url, BUCKET]
     done = subprocess.run(command, capture_output=True, text=True, env=os.environ, check=True)
     assert float(done.stdout) < LIMIT_MB
-    assert len(store.get("large")) == 32 * 2**20
+    assert len(store.get("large")) == 64 * 2**20

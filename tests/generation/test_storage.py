@@ -293,7 +293,7 @@ def test_in_memory_the_name_appears_whole(memory: Any, monkeypatch: pytest.Monke
     monkeypatch.setattr(MemoryFile, "write", watching)
     data = b"x" * (BLOCK_BYTES * 5 // 2)
     commit_bytes(target, data)
-    assert seen == [b"old"] * 3
+    assert len(seen) >= 3 and set(seen) == {b"old"}
     assert memory.ls("/out", detail=False) == ["/out/clip.mp4"] and memory.cat_file(target.path) == data
 
 
