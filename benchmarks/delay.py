@@ -1,7 +1,7 @@
 """(b), real clock, and (c): what is asked, and when a job's end is known, over whole lives of jobs.
 
-(b) runs our trigger, adaptive and at fixed intervals, over the same durations at once in one loop. (c) starts a thousand
-jobs at once behind a limit that lets each be asked about once in two minutes, for ours and for each peer.
+(b) runs our trigger, adaptive and at fixed intervals, over the same durations at once in one loop. (c) has a thousand
+jobs in flight behind a limit that lets each be asked about once in two minutes, for ours and for each peer.
 """
 
 from __future__ import annotations

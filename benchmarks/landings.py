@@ -1,8 +1,8 @@
 """(d) Landing: time and peak memory against curl, on the local disk and on S3 (moto's server).
 
-Once as fast as loopback is, where every microsecond of work beside the transfer shows, and once at the pace of a network
-of 1 Gbit/s (the server's ``rate``). Every round does the same transfers one after the other, so that what else the machine does falls on all; the table has
-the medians of the rounds and the ratios within a round.
+Once as fast as loopback is, where all work beside the transfer shows, and once at the pace of a network of 1 Gbit/s
+(the server's ``rate``). Every round does the same transfers one after the other, so that what else the machine does
+falls on all; the table has the medians of the rounds and of the ratios within a round.
 """
 
 from __future__ import annotations
@@ -26,14 +26,20 @@ from benchmarks.figures import median
 
 BUCKET = "videos"
 MEGABYTE = 10**6
+TINY = "tiny.mp4"
 SIGNED = ("--aws-sigv4", "aws:amz:us-east-1:s3", "--user", "test:test")
+
+
+def tiny_video(path: Path) -> None:
+    """Write a real MP4 of some kilobytes."""
+    from airflow_provider_apimart.emulator.media import VideoSpec, make_video
+
+    make_video(VideoSpec(320, 180, 4, False, "a benchmark", ("a benchmark",)), path)
 
 
 def padded_video(path: Path, size: int) -> None:
     """Write a real MP4 of exactly ``size`` bytes: a short video, and a box of random bytes that players skip."""
-    from airflow_provider_apimart.emulator.media import VideoSpec, make_video
-
-    make_video(VideoSpec(320, 180, 4, False, "a benchmark", ("a benchmark",)), path)
+    tiny_video(path)
     left = size - path.stat().st_size
     block = os.urandom(MEGABYTE)
     with path.open("ab") as file:
@@ -84,14 +90,14 @@ def curl(*arguments: str) -> float:
 
 
 def timed(*command: str) -> float:
-    """Run a command and return the seconds of it."""
+    """Run a command and return the seconds that it took, its start included."""
     began = time.perf_counter()
     subprocess.run(command, capture_output=True, check=True)  # noqa: S603 - named by this module
     return time.perf_counter() - began
 
 
 def curl_local(url: str, folder: Path) -> dict[str, float]:
-    """Fetch with curl; then what ours does besides, with the tools of a shell: hash the file and bring it to the disk."""
+    """Fetch with curl; then what ours does besides, with a shell's tools: hash the file and bring it to the disk."""
     path = folder / "curl.mp4"
     path.unlink(missing_ok=True)
     fetched = curl("--output", str(path), url)
@@ -112,7 +118,8 @@ def curl_s3(url: str, folder: Path, endpoint: str) -> dict[str, float]:
 
 def ours(url: str, output: str, endpoint: str | None) -> dict[str, Any]:
     """Land in a process of its own."""
-    order = {"url": url, "output": output} | ({"endpoint": endpoint} if endpoint else {})
+    tiny = f"{url.rpartition('/')[0]}/{TINY}"
+    order = {"url": url, "tiny": tiny, "output": output} | ({"endpoint": endpoint} if endpoint else {})
     env = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks.landing_child"],
@@ -137,6 +144,7 @@ def rounds(count: int, peer: Callable[[], dict[str, float]], mine: Callable[[], 
     names = list(found[0][0])
     return {
         "seconds": median([landed["seconds"] for _, landed in found]),
+        "first_seconds": median([landed["first_seconds"] for _, landed in found]),
         "peak_mb": median([landed["peak_mb"] for _, landed in found]),
         "worst_peak_mb": max(landed["peak_mb"] for _, landed in found),
         "base_mb": median([landed["base_mb"] for _, landed in found]),
@@ -156,6 +164,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         out.mkdir()
         with server("-m", "benchmarks.media_server", str(media)) as files, server("-c", MOTO) as moto:
             base, endpoint = said(files), said(moto)
+            tiny_video(media / TINY)
             for size in options.megabytes:
                 padded_video(media / f"{size}.mp4", size * MEGABYTE)
                 for rate in options.rates:
