@@ -47,16 +47,13 @@ def lag(wakes: Sequence[float], step: float, begin: float, end: float) -> Lag:
     :param step: seconds between ticks.
     """
     late: list[float] = []
-    due = wakes[0] if wakes else begin
-    for wake in (*wakes[1:], math.inf):
-        noticed = min(wake, max(end, due))
-        while due + step <= noticed:
-            due += step
+    wakes = wakes or [begin]
+    for last, wake in zip(wakes, [*wakes[1:], end], strict=True):
+        # A sleep starts at the wake before it. Clocks differ a little, so a wake may come a moment before its tick.
+        for missed in range(max(1, math.floor((wake - last) / step + 1e-6))):
+            due = last + (missed + 1) * step
             if begin <= due < end:
-                late.append((noticed - due) * 1000)
-        if wake is not math.inf and wake > due:
-            # The next sleep starts at the wake.
-            due = wake
+                late.append(max(0.0, min(wake, end) - due) * 1000)
     return Lag(quantile(late, 0.5), quantile(late, 0.99), max(late, default=math.nan))
 
 
