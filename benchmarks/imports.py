@@ -49,6 +49,11 @@ import json, sys, time, logging
 logging.disable(logging.CRITICAL)
 from airflow.dag_processing.dagbag import DagBag
 from airflow.serialization.serialized_objects import DagSerialization
+from airflow.sdk import DAG, BaseOperator
+# What Airflow itself loads for its first DAG is nobody's operator's.
+with DAG("first", schedule=None) as first:
+    BaseOperator(task_id="first")
+DagSerialization.to_dict(first)
 began = time.perf_counter()
 bag = DagBag(sys.argv[1])
 parsed = time.perf_counter()
@@ -96,10 +101,11 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
             for who, (module, operator, arguments) in OPERATORS.items():
                 path = home / f"{who.replace('-', '_')}_{count}.py"
                 path.write_text(DAG_FILE.format(module=module, operator=operator, count=count, arguments=arguments))
-            for _ in range(options.parse_rounds):
+            for each in range(options.parse_rounds + 1):
                 for who in OPERATORS:
-                    path = home / f"{who.replace('-', '_')}_{count}.py"
-                    parses[who][count].append(child(PARSE, str(path), home))
+                    found = child(PARSE, str(home / f"{who.replace('-', '_')}_{count}.py"), home)
+                    if each:
+                        parses[who][count].append(found)
     lines = [line_of(who, imports, parses) for who in OPERATORS]
     for line in lines:
         parse = ", ".join(f"{count}: {each['seconds']:.2f} s" for count, each in line["parse"].items())
