@@ -1,5 +1,5 @@
-# From a clone, with Python >= 3.11, make and PyPI: `make demo`, `make test`. Everything is made in .venv, .demo, .airflow
-# and .crash.
+# From a clone, with Python >= 3.11, make and PyPI: `make demo`, `make test`. Everything is made in .venv, .demo, .airflow,
+# .crash and .bench.
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
@@ -14,14 +14,18 @@ PYTHON := $(shell for candidate in python3.13 python3.12 python3.11 python3 pyth
 
 VENV := .venv
 BIN := $(VENV)/bin
+# The peers' providers bring a lot along; none of it belongs beside what the tests run with.
+BENCH := .bench/venv
 # Compiled here on all cores: else the demo's first start would do it, one module after the other.
 ifneq ($(UV),)
-install = $(UV) pip install --quiet --python $(BIN)/python --constraint constraints.txt --compile-bytecode
+install = $(UV) pip install --quiet --python $(1)/bin/python --constraint constraints.txt --compile-bytecode
+make_venv = $(UV) venv --quiet --allow-existing --python "$$($(PYTHON) -c 'import sys; print(sys.executable)')" $(1)
 else
-install = $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+install = $(1)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+make_venv = $(PYTHON) -m venv $(1)
 endif
 
-.PHONY: help demo up test crash lint format constraints clean
+.PHONY: help demo up test crash bench lint format constraints clean
 
 help:  ## Show this help
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -38,6 +42,9 @@ test: $(VENV)/.test  ## Run all tests, the system tests with a real Airflow incl
 crash: $(VENV)/.test  ## Kill -9 everything at random moments over CRASH_RUNS=30 runs, then count the money: about half an hour
 	@$(BIN)/python -m dev.crash
 
+bench: $(BENCH)/.ready  ## Measure beside the peers and write docs/benchmarks.md: two hours, or less with BENCH_ARGS (--help)
+	@$(BENCH)/bin/python -m benchmarks $(BENCH_ARGS)
+
 lint: $(VENV)/.test  ## ruff, mypy --strict and the import rule
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -53,23 +60,27 @@ constraints:  ## Resolve constraints.txt anew, for all supported Pythons (needs 
 		--all-extras --output-file constraints.txt pyproject.toml
 
 clean:  ## Remove all that make has made
-	rm -rf $(VENV) .demo .airflow .crash .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis dist
+	rm -rf $(VENV) .demo .airflow .crash .bench .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis \
+		dist
 
 $(BIN)/python:
 	@test -n "$(PYTHON)" || { echo "No Python >= 3.11 found; name one: make PYTHON=/path/to/python"; exit 1; }
-ifneq ($(UV),)
-	@$(UV) venv --quiet --allow-existing --python "$$($(PYTHON) -c 'import sys; print(sys.executable)')" $(VENV)
-else
-	@$(PYTHON) -m venv $(VENV)
-endif
+	@$(call make_venv,$(VENV))
 
 $(VENV)/.demo: constraints.txt pyproject.toml | $(BIN)/python
 	@echo "Installing Airflow and this provider into $(VENV) ..."
-	@$(install) --editable '.[emulator]' apache-airflow apache-airflow-providers-http \
+	@$(call install,$(VENV)) --editable '.[emulator]' apache-airflow apache-airflow-providers-http \
 		apache-airflow-providers-sqlite
 	@touch $@
 
 $(VENV)/.test: constraints.txt pyproject.toml | $(BIN)/python
 	@echo "Installing Airflow, this provider and the test tools into $(VENV) ..."
-	@$(install) --editable '.[all,dev]'
+	@$(call install,$(VENV)) --editable '.[all,dev]'
 	@touch $@ $(VENV)/.demo
+
+$(BENCH)/.ready: constraints.txt pyproject.toml benchmarks/peers.txt
+	@test -n "$(PYTHON)" || { echo "No Python >= 3.11 found; name one: make PYTHON=/path/to/python"; exit 1; }
+	@echo "Installing Airflow, this provider and its peers into $(BENCH) ..."
+	@$(call make_venv,$(BENCH))
+	@$(call install,$(BENCH)) --editable '.[emulator]' --requirement benchmarks/peers.txt
+	@touch $@

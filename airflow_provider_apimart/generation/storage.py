@@ -28,9 +28,9 @@ from airflow_provider_apimart.generation import localfs
 
 log = logging.getLogger(__name__)
 
-CHUNK_BYTES = 1024 * 1024
 #: How much is sent or read back in one request: the smallest part that S3 takes.
 BLOCK_BYTES = 5 * 1024 * 1024
+REST_BYTES = 64 * 1024
 #: Here a file appears when its upload is complete and not before; a move would be a copy.
 OBJECT_STORES = frozenset({"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "adl", "wasb", "wasbs", "oss", "cos", "r2"})
 #: How the storages call what changes with a file's content.
@@ -268,8 +268,12 @@ def _upload(fs: Any, path: str, file: BinaryIO, size: int, taken: Callable[[], b
     file.seek(0)
     sink = fs.open(path, "wb", block_size=BLOCK_BYTES)
     try:
-        while chunk := file.read(CHUNK_BYTES):
-            sink.write(chunk)
+        # Most of a block at once, and the rest, which makes fsspec send it, when the most of it is not held here any
+        # more. In equal pieces fsspec's buffer grows step by step and leaves holes in the heap: 22 MB, not 16.
+        while most := file.read(BLOCK_BYTES - REST_BYTES):
+            sink.write(most)
+            del most
+            sink.write(file.read(REST_BYTES))
         if taken():
             _abandon(sink)
             return False

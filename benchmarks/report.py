@@ -1,0 +1,269 @@
+"""Makes ``docs/benchmarks.md`` and its pictures from the results. Pure but for reading and writing files."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks import pictures
+from benchmarks.contestants import CONTESTANTS
+from benchmarks.landings import pace
+
+INTRO = """\
+# Benchmarks
+
+<!-- Made by `make bench` (benchmarks/report.py). Not to be edited by hand. -->
+
+What this provider does on one machine, beside other providers' deferrable operators on the same machine in the same
+run. Only ratios and orders of magnitude carry over to yours. All of it is repeated by one command, on a clone, with
+nothing but the package index and loopback:
+
+```
+make bench
+```
+"""
+
+METHOD = """\
+Peers are installed by `benchmarks/peers.txt` into an environment of their own (`.bench/venv`), with the same Airflow,
+and driven through their own trigger classes. A server in a process of its own speaks the status endpoints of all of
+their APIs and answers each question after {answer:g} ms; polls and TCP connections are counted there. What was
+replaced:
+
+| | trigger | version | polls by default every | replaced |
+|---|---|---|---|---|
+{rows}
+
+Every connection lookup is answered from the environment, by each one's own hook in its own way; in a triggerer it is a
+question to the supervisor. Logging is off for all. TLS is off for all.
+"""
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return a Markdown table; the first column is text, the others are figures."""
+    lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def figure(value: float | None, unit: str = "", digits: int = 2) -> str:
+    """Return a number with so many significant digits, and never in powers of ten."""
+    if value is None or math.isnan(value):
+        return "-"
+    if value == 0:
+        return f"0{unit}"
+    places = max(0, digits - 1 - math.floor(math.log10(abs(value))))
+    return f"{round(value, digits - 1 - math.floor(math.log10(abs(value)))):,.{places}f}{unit}"
+
+
+def milliseconds(value: float | None) -> str:
+    """Return a time that may be far below or far above a second."""
+    if value is None or math.isnan(value):
+        return "-"
+    return figure(value / 1000, " s") if value >= 1000 else figure(value, " ms")
+
+
+def about(found: dict[str, Any]) -> str:
+    """Return the line that says where and how a part was measured."""
+    it = found["about"]
+    on = it["machine"]
+    return (
+        f"`{it['command']}`, {it['date']}: {on['cpus']} CPUs ({on['model']}), {on['memory_gb']} GB, {on['system']}, "
+        f"Python {on['python']}, Airflow {on['airflow']}; load before: {it['load_before']:.1f}."
+    )
+
+
+def method(found: dict[str, Any]) -> str:
+    """Return how the loops were measured, and what was replaced."""
+    rows = []
+    for name, each in CONTESTANTS.items():
+        if name == "base":
+            continue
+        default = "adaptive" if each.default_seconds is None else f"{each.default_seconds:g} s"
+        version = found["about"]["machine"]["versions"].get(each.distribution, "")
+        rows.append(f"| {name} | `{each.trigger}` | {version} | {default} | {each.replaced} |")
+    return METHOD.format(answer=found["answer_seconds"] * 1000, rows="\n".join(rows))
+
+
+def scale(found: dict[str, Any]) -> str:
+    """Return (a)."""
+    interval = f"every {found['interval']:g} s" if found["interval"] else "at each one's default interval"
+    head = ["", "polls due served", "loop lag p50", "p99", "max", "connections", "polls a trigger", "CPU a poll",
+            "CPUs", "memory a trigger"]  # fmt: skip
+    parts = [
+        "## Triggers in one event loop",
+        about(found),
+        f"All poll {interval}; *ours, adaptive* is ours as it comes. The loop's lag is how late a 10 ms ticker is "
+        "served. A stall that was not over at the end counts until the end, so the lags of a stalled loop are lower "
+        "bounds. Memory is the growth of the process for each trigger beyond triggers that only sleep.",
+        method(found),
+    ]
+    for size in dict.fromkeys(line["triggers"] for line in found["lines"]):
+        rows = [scale_row(line) for line in found["lines"] if line["triggers"] == size]
+        parts += [f"### {size:,} triggers", table(head, rows)]
+    parts += ["![Loop lag p99 by the number of triggers](benchmarks/lag.svg)"]
+    return "\n\n".join(parts)
+
+
+def scale_row(line: dict[str, Any]) -> list[str]:
+    """Return one row; a contestant that gave no figures says why."""
+    name = {"base": "*triggers that only sleep*"}.get(line["row"], line["row"])
+    if "lag" not in line:
+        return [name, f"did not finish: {line['error'][:80]}", *[""] * 8]
+    lag = line["lag"]
+    stalled = " (stalled)" if line["started"] < line["triggers"] else ""
+    lost = f" ({line['lost']} ended in an error)" if line["lost"] else ""
+    return [
+        name + stalled + lost,
+        "-" if line["served"] is None else f"{min(1.0, line['served']) * 100:.0f} %",
+        *[milliseconds(lag[key]) for key in ("p50", "p99", "max")],
+        f"{line['connections']:,}",
+        figure(line["polls_per_trigger"]),
+        milliseconds(line["cpu_ms_per_poll"]),
+        figure(line["cpu_share"]),
+        "-" if line["row"] == "base" else figure(line.get("kb_beyond_base"), " KB"),
+    ]
+
+
+def pacing(found: dict[str, Any]) -> str:
+    """Return (b), simulated."""
+    parts = [
+        "## Polls and delay, simulated",
+        about(found),
+        f"{found['jobs']:,} jobs, log-normal ({found['sigma']:g}), through the provider's own scheduling. The delay is "
+        "from a job's end to the answer that tells it. Longer fixed intervals trade polls for delay; their product "
+        "says how good the trade is. The ratio compares with the fixed interval that makes as many polls.",
+    ]
+    head = ["", "polls a job", "mean delay", "p95", "polls times mean delay"]
+    for each in found["scenarios"]:
+        rows = [[name, *pace_cells(line)] for name, line in each["rows"].items()]
+        parts += [
+            f"### Jobs of {each['median']:g} s: {each['scenario']}",
+            table(head, rows),
+            f"Polls times mean delay, adaptive to fixed at equal polls: **{each['ratio']:.2f}**",
+        ]
+    return "\n\n".join([*parts, "![Polls and delay](benchmarks/pacing.svg)"])
+
+
+def pace_cells(line: dict[str, Any]) -> list[str]:
+    """Return polls, delays and their product."""
+    if "polls" not in line:
+        return ["did not finish", "", "", ""]
+    cells = [figure(line["polls"]), figure(line["mean_delay"], " s"), figure(line["p95_delay"], " s")]
+    return [*cells, figure(line["product"])]
+
+
+def delay(found: dict[str, Any]) -> str:
+    """Return (b) on the real clock."""
+    rows = [[line["row"], *pace_cells(line)] for line in found["lines"]]
+    return "\n\n".join(
+        [
+            "## Polls and delay, real clock",
+            about(found),
+            f"{found['jobs']} jobs a row, log-normal around {found['median']:g} s, all rows in one event loop; to the "
+            "trigger's event, which comes no sooner than 12 s after the deferral.",
+            table(["", "polls a job", "mean delay", "p95", "polls times mean delay"], rows),
+        ]
+    )
+
+
+def limit(found: dict[str, Any]) -> str:
+    """Return (c)."""
+    rows = [
+        [line["row"], f"did not finish: {line['error'][:80]}", *[""] * 5] if "polls" not in line else [
+            line["row"],
+            f"{line['known']:,}",
+            f"{line['lost']:,}",
+            f"{line['answered']:,}",
+            f"{line['throttled']:,}",
+            figure(line["mean_delay"], " s"),
+            figure(line["p95_delay"], " s"),
+        ]
+        for line in found["lines"]
+    ]  # fmt: skip
+    return "\n\n".join(
+        [
+            f"## {found['jobs']:,} jobs behind {found['per_minute']} requests a minute",
+            about(found),
+            f"What comes above the limit gets a 429 with `Retry-After`. At most {found['seconds']:g} s each; the last "
+            f"end cannot be known before {found['least_seconds']:.0f} s. *Lost*: the trigger ended in an error while "
+            "the job went on.",
+            table(["", "ends known", "lost", "answered", "refused", "mean delay", "p95"], rows),
+        ]
+    )
+
+
+def landing(found: dict[str, Any]) -> str:
+    """Return (d)."""
+    rows = []
+    for line in found["lines"]:
+        ratios = "; ".join(f"{ratio:.2f} of `{name}`" for name, ratio in line["ratios"].items())
+        rows.append(
+            [
+                f"{line['megabytes']} MB, {line['storage']}, {pace(line['rate'])}",
+                figure(line["megabytes"] / line["seconds"], " MB/s", 3),
+                ratios,
+                f"+{line['worst_peak_mb']:.1f} MB",
+                f"{line['base_mb']:.0f} MB",
+                milliseconds(line["first_seconds"] * 1000),
+            ]
+        )
+    return "\n\n".join(
+        [
+            "## Landing",
+            about(found),
+            "Ours fetches, hashes, checks the container, brings the file to the disk (`fsync`) or into the bucket, and "
+            "writes the sidecar. `curl` alone only fetches into a file, and its start is not counted. For S3 (moto's "
+            "server), curl fetches and then uploads in one PUT, with no check. *Loopback*: as fast as the server can, "
+            "which no network is. Ratios are medians of those within a round. Memory is the worst peak of all rounds "
+            "beyond the process before. The last column is what a process takes for its very first video, of some "
+            "kilobytes: it reads the certificates, which curl is spared on plain HTTP.",
+            table(["", "ours", "throughput, ours to the other", "peak memory", "process before", "first video"], rows),
+        ]
+    )
+
+
+def imports(found: dict[str, Any]) -> str:
+    """Return (e)."""
+    counts = list(found["lines"][0]["parse"])
+    head = ["operator", "modules", "import", "ours to this"]
+    for count in counts:
+        head += [f"{count} operators", "ours to this", "serialize"]
+    rows = []
+    for line in found["lines"]:
+        row = [f"{line['row']}: `{line['operator']}`", f"{line['modules']}", milliseconds(line["seconds"] * 1000)]
+        row.append(figure(line["ours_to_this"]))
+        for count in counts:
+            each = line["parse"][count]
+            row += [milliseconds(each["seconds"] * 1000), figure(each["ours_to_this"])]
+            row.append(milliseconds(each["serialize_seconds"] * 1000))
+        rows.append(row)
+    return "\n\n".join(
+        [
+            "## Import and DAG parse",
+            about(found),
+            "Beyond `import airflow.sdk`, each in a fresh interpreter, in turn. Then a file with so many operators "
+            "through Airflow's `DagBag`, the import included, and its serialization.",
+            table(head, rows),
+        ]
+    )
+
+
+SECTIONS: dict[str, Callable[[dict[str, Any]], str]] = {
+    "scale": scale,
+    "delay": delay,
+    "pacing": pacing,
+    "limit": limit,
+    "landing": landing,
+    "imports": imports,
+}
+
+
+def write(results: Path, docs: Path) -> None:
+    """Write the page and the pictures from whatever results there are."""
+    found = {name: json.loads(path.read_text()) for name in SECTIONS if (path := results / f"{name}.json").exists()}
+    (docs / "benchmarks").mkdir(parents=True, exist_ok=True)
+    pictures.draw(found, docs / "benchmarks")
+    page = "\n\n".join([INTRO.strip(), *[SECTIONS[name](each) for name, each in found.items()]])
+    (docs / "benchmarks.md").write_text(page + "\n")
