@@ -6,34 +6,40 @@ import argparse
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from airflow_provider_apimart.client.models import Generation
+from airflow_provider_apimart.generation.polling import Watch
+from airflow_provider_apimart.generation.schedule import Durations
 from benchmarks.figures import Pace, durations, fixed_at_equal_polls
 
 #: Given the seconds since the submission, the job's length and the number of polls so far: seconds until the next poll.
 NextWait = Callable[[float, float, int], float]
 
 
-def adaptive(expected: float, *, progress: bool = True, jitter: float = 0.5) -> NextWait:
-    """The one place where these benchmarks touch the provider's scheduling module.
+class Adaptive:
+    """The provider's own pace for one job. The one place where these benchmarks touch its scheduling module.
 
-    :param expected: how long such a job takes, by what is known before the first poll.
+    :param durations: what is known of such jobs, which this one adds to.
     :param progress: the API tells a linear progress.
     """
-    from airflow_provider_apimart.client.models import Generation
-    from airflow_provider_apimart.generation.polling import Watch
 
-    watch = Watch("simulated", 0.0, 1e9, expected, None, jitter=jitter)
+    def __init__(self, durations: Durations, *, progress: bool = True, jitter: float = 0.5) -> None:
+        self._watch = Watch("simulated", 0.0, 1e9, durations.usual_seconds, None, jitter=jitter, durations=durations)
+        self._progress = progress
 
-    def wait(elapsed: float, takes: float, polls: int) -> float:
+    def __call__(self, elapsed: float, takes: float, polls: int) -> float:
+        """Return the seconds until the next poll."""
         if polls == 0:
-            return watch.first_wait(elapsed)
-        done = {"progress": min(99, int(elapsed / takes * 100))} if progress else {}
+            return self._watch.first_wait(elapsed)
+        done = {"progress": min(99, int(elapsed / takes * 100))} if self._progress else {}
         view = Generation.model_validate({"generation_id": "simulated", "status": "processing", **done})
-        seconds = watch.saw(view, elapsed).wait_seconds
+        seconds = self._watch.saw(view, elapsed).wait_seconds
         if seconds is None:
             raise RuntimeError("the wait ended before the job")
         return seconds
 
-    return wait
+    def ended(self, elapsed: float) -> None:
+        """Tell it that the job was found finished; APIMart's own word on how long it took is not given."""
+        self._watch.saw(Generation.model_validate({"generation_id": "simulated", "status": "completed"}), elapsed)
 
 
 def fixed(interval: float) -> NextWait:
@@ -48,6 +54,8 @@ def polls_of(takes: float, wait: NextWait, answer: float) -> list[float]:
     while not answered or answered[-1] < takes:
         now += wait(now, takes, len(answered)) + answer
         answered.append(now)
+    if isinstance(wait, Adaptive):
+        wait.ended(answered[-1])
     return answered
 
 
@@ -59,7 +67,7 @@ def simulate(jobs: Sequence[float], make: Callable[[int], NextWait], answer: flo
 
 def polls_between(created: float, takes: float, since: float, until: float, answer: float) -> int:
     """Return how many polls of ours are due in a span of time, for a job that runs for longer."""
-    wait = adaptive(75.0)
+    wait = Adaptive(Durations(75.0))
     count, polls, now = 0, 0, 0.0
     while created + now < until:
         now += wait(now, takes, polls)
@@ -83,8 +91,8 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     for name, (median, expected, progress) in SCENARIOS.items():
         jobs = durations(options.simulated_jobs, median, options.sigma)
 
-        def spread(number: int, expected: float = expected, progress: bool = progress) -> NextWait:
-            return adaptive(expected, progress=progress, jitter=number % 256 / 255)
+        def spread(number: int, known: Durations = Durations(expected), progress: bool = progress) -> NextWait:  # noqa: B008 - one a scenario
+            return Adaptive(known, progress=progress, jitter=number % 256 / 255)
 
         def at(interval: float, jobs: Sequence[float] = jobs) -> Pace:
             return simulate(jobs, lambda _: fixed(interval), answer)

@@ -74,6 +74,7 @@ class Account:
         self._retired: set[_Lease] = set()
         self._opening = asyncio.Lock()
         self._looked_at = -float("inf")
+        self._looked_again_at = -float("inf")
         self._fruitless = 0
         self._failure: Exception | None = None
         self._turns = 0
@@ -138,8 +139,10 @@ class Account:
         if seen is not None and seen != self.changes:
             return True
         floor = min(LONGEST_LOOK_AGAIN_SECONDS, LOOK_AGAIN_SECONDS * 2.0 ** min(self._fruitless, 10))
-        if self._lease is None or self._opening.locked() or self.now() - self._looked_at < floor:
+        # (A key may be rotated a moment after it was looked up for the first time.)
+        if self._lease is None or self._opening.locked() or self.now() - self._looked_again_at < floor:
             return False
+        self._looked_again_at = self.now()
         found = await self._look()
         self._fruitless = 0 if found else self._fruitless + 1
         return found

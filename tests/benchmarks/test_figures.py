@@ -4,8 +4,9 @@ import math
 
 import pytest
 
+from airflow_provider_apimart.generation.schedule import Durations
 from benchmarks.figures import Pace, durations, fixed_at_equal_polls, lag, quantile, served
-from benchmarks.pacing import adaptive, fixed, polls_between, polls_of, simulate
+from benchmarks.pacing import Adaptive, fixed, polls_between, polls_of, simulate
 from benchmarks.status_server import Job
 
 
@@ -69,7 +70,7 @@ def test_pace_sums_up() -> None:
 
 
 def test_adaptive_is_the_providers_own_pace() -> None:
-    answered = polls_of(75.0, adaptive(75.0), 0.2)
+    answered = polls_of(75.0, Adaptive(Durations(75.0)), 0.2)
     assert answered[-2] < 75.0 <= answered[-1] < 85.0
 
 
