@@ -145,6 +145,14 @@ class LocalAirflow(AirflowApi):
         self._spawn(component)
         self._wait_healthy(timeout)
 
+    def revive(self, component: str) -> None:
+        """Start a component again if it has ended by itself, as whoever supervises it in production does.
+
+        Airflow's scheduler ends on a ``StaleDataError`` when a backfill's queued runs are taken back under it.
+        """
+        if component in self.processes.dead():
+            self.restart(component)
+
     def health(self) -> dict[str, str | None]:
         """Return the state of each component as Airflow sees it; empty while the API server does not answer."""
         try:
@@ -218,8 +226,7 @@ class LocalAirflow(AirflowApi):
             "core.execution_api_server_url": f"{self.url}/execution/",
             "api.base_url": self.url,
             "api.workers": "1",
-            # On a busy machine the default of 5 s of waiting for a lock is too short for Airflow's own components.
-            "database.sql_alchemy_conn": f"sqlite:///{self.db_path}?timeout=60",
+            "database.sql_alchemy_conn": f"sqlite:///{self.db_path}",
             "logging.base_log_folder": str(self.task_logs),
             "logging.worker_log_server_port": str(worker_log_port),
             "logging.trigger_log_server_port": str(trigger_log_port),
