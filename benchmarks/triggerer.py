@@ -185,8 +185,6 @@ def measure(kind: str, tasks: int, answer_seconds: float, seconds: float) -> dic
             raise
         finally:
             airflow.stop()
-            import shutil
-            shutil.copy(airflow.processes.log_path("triggerer"), f"/tmp/t7log-{kind}-{tasks}.log")
 
 
 def _measure(triggerer: Triggerer, server: Server, kind: str, tasks: int, seconds: float) -> dict[str, Any]:
@@ -313,7 +311,9 @@ def _counts(seen: dict[str, Any]) -> dict[str, Any]:
 def summary(phase: dict[str, Any]) -> str:
     """Return one line for the terminal."""
     words = [f"{phase['phase']}: {phase['seconds']:.1f} s"]
-    words += [f"{key.replace('_', ' ')} {phase[key]:.1f}" for key in phase if key.endswith("_seconds") and key[0] != "c"]
+    words += [
+        f"{key.replace('_', ' ')} {phase[key]:.1f}" for key in phase if key.endswith("_seconds") and key[0] != "c"
+    ]
     for name in phase["rss_mb"]:
         words.append(f"{name} {phase['rss_mb'][name]:.0f} MB (peak {phase['peak_mb'][name]:.0f})")
     words += [f"{name} {share:.2f} CPU" for name, share in phase.get("cpu_share", {}).items()]

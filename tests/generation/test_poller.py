@@ -8,6 +8,7 @@ import gc
 import weakref
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -153,7 +154,7 @@ def test_answers_that_take_long_stretch_the_pace_instead_of_making_a_queue() -> 
 
     run(work)
     # Due 20 s after the beginning, and 20 s after each answer.
-    gaps = [after - before for before, after in zip([60.0, *asked.times["task_new"]], asked.times["task_new"])]
+    gaps = [after - before for before, after in pairwise([60.0, *asked.times["task_new"]])]
     assert len(gaps) >= 3 and max(gaps) < 26, "it is asked about at its time, not behind a queue"
 
 
