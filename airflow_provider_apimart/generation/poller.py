@@ -42,8 +42,6 @@ PROCESS_PER_SECOND = 125.0
 OF_CAPACITY = 0.9
 #: A wait that could not be asked about at its deadline, because the account is paused, ends so much later without.
 DEADLINE_GRACE_SECONDS = 60.0
-#: How much one answer counts in what is known of how long answers take.
-ANSWER_SHARE = 1 / 32
 MAX_REMEMBERED = 32
 #: What may come from a connection that was edited meanwhile.
 LOOK_AGAIN_AFTER = (errors.AuthenticationError, errors.PermissionDeniedError, errors.ConfigurationError)
@@ -81,7 +79,6 @@ class Poller:
         self._order = itertools.count()
         self._over = 0
         self._wanted = 0.0
-        self._answer_seconds = 0.0
         self._requests: set[asyncio.Task[None]] = set()
         self._wake = asyncio.Event()
         wire.on_break = self._say_break
@@ -98,11 +95,7 @@ class Poller:
     @property
     def stretch(self) -> float:
         """By how much longer everybody waits than would be best, so that all questions fit."""
-        most = self._wire.per_second
-        if self._answer_seconds > 0:
-            # No more than so many are under way at once, and each takes its time.
-            most = min(most, MAX_REQUESTS / self._answer_seconds)
-        return max(1.0, self._wanted / (OF_CAPACITY * most))
+        return max(1.0, self._wanted / (OF_CAPACITY * self._wire.per_second))
 
     async def follow(self, watch: Watch, say: Say) -> Generation | None:
         """Wait for a generation. Returns APIMart's final word; ``None`` when the deadline has passed.
@@ -215,7 +208,6 @@ class Poller:
     async def _ask(self, entry: _Entry, watch: Watch) -> None:
         generation_id = watch.generation_id
         watch.stretch = self.stretch
-        sent_at = self._loop.time()
         try:
             view = await self._wire.send(lambda settings: protocol.generation(generation_id))
         except Exception as error:
@@ -228,8 +220,6 @@ class Poller:
                 # The account pauses as a whole; each keeps its place.
                 wait = min(wait, schedule.MIN_INTERVAL_SECONDS)
         else:
-            # (From none at first: one slow answer, as the one that opens the connection, must not put all others off.)
-            self._answer_seconds += (self._loop.time() - sent_at - self._answer_seconds) * ANSWER_SHARE
             step = watch.saw(view, self._wall())
             wait = step.wait_seconds
         if entry.watch is None:
