@@ -1,6 +1,6 @@
-"""All measurements, or some: ``python -m benchmarks [scale] [pacing] [delay] [limit] [landing] [imports]``.
+"""All measurements, or some: ``python -m benchmarks [scale] [pacing] [delay] [limit] [triggerer] [landing] [imports]``.
 
-``make bench`` installs the peers and runs all of it, for about two hours. Each part writes
+``make bench`` installs the peers and runs all of it, for about two hours and a half. Each part writes
 what it found into the results folder as JSON; the page and the pictures are made from what lies there, so a part can be
 repeated alone.
 """
@@ -18,7 +18,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from benchmarks import delay, imports, landings, pacing, report, scale
+from benchmarks import delay, imports, landings, pacing, report, scale, triggerer
 from benchmarks.contestants import CONTESTANTS
 
 PARTS = {
@@ -28,6 +28,7 @@ PARTS = {
     "scale": scale.run,
     "delay": delay.run_pace,
     "limit": delay.run_limit,
+    "triggerer": triggerer.run,
 }
 
 
@@ -41,7 +42,7 @@ def parser() -> argparse.ArgumentParser:
     parse.add_argument("--answer-seconds", type=float, default=0.2, help="how long the server takes to answer")
     parse.add_argument("--interval", type=float, default=10.0, help="between polls, for all; 0: each one's default")
     parse.add_argument("--sizes", nargs="+", type=int, default=[50, 500, 5000, 10000], help="scale: triggers")
-    parse.add_argument("--seconds", type=float, default=60.0, help="scale: the window that is measured")
+    parse.add_argument("--seconds", type=float, default=60.0, help="scale, triggerer: the window that is measured")
     parse.add_argument("--intervals", nargs="+", type=float, default=[5.0, 10.0, 30.0, 60.0], help="pacing, delay")
     parse.add_argument("--simulated-jobs", type=int, default=5000, help="pacing")
     parse.add_argument("--jobs", type=int, default=200, help="delay: of each interval")
@@ -51,6 +52,7 @@ def parser() -> argparse.ArgumentParser:
     parse.add_argument("--limit-jobs", type=int, default=1000)
     parse.add_argument("--per-minute", type=int, default=500, help="limit")
     parse.add_argument("--limit-seconds", type=float, default=300.0, help="limit: at most, for each contestant")
+    parse.add_argument("--tasks", nargs="+", type=int, default=[1000, 5000], help="triggerer: deferred")
     parse.add_argument("--megabytes", nargs="+", type=int, default=[10, 500], help="landing")
     parse.add_argument("--rates", nargs="+", type=float, default=[0, 125.0], help="landing: MB/s of the server; 0: all")
     parse.add_argument("--rounds", type=int, default=9, help="landing; half of it for large files")
