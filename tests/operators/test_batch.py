@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 import tracemalloc
 from collections import Counter
 from dataclasses import replace
@@ -15,8 +16,11 @@ import pytest
 from airflow.sdk import DAG
 from airflow.sdk.exceptions import AirflowFailException, TaskDeferred
 from airflow.sdk.io import attach
+from airflow.triggers.base import BaseTrigger
 
+from airflow_provider_apimart.client.client import AsyncApimartClient
 from airflow_provider_apimart.client.errors import LandingError
+from airflow_provider_apimart.client.models import VeoRequest
 from airflow_provider_apimart.emulator.server import Emulator
 from airflow_provider_apimart.generation.batch import draft
 from airflow_provider_apimart.generation.batch.draft import write_plan
@@ -24,11 +28,13 @@ from airflow_provider_apimart.generation.batch.manifest import Totals, manifest_
 from airflow_provider_apimart.generation.batch.plan import Rules
 from airflow_provider_apimart.generation.batch.states import Outcome
 from airflow_provider_apimart.generation.batch.steps import Stop, StopKind
+from airflow_provider_apimart.generation.poller import here
+from airflow_provider_apimart.hooks.apimart import ApimartHook
 from airflow_provider_apimart.operators import batch as batch_module
 from airflow_provider_apimart.operators.batch_end import BatchIncompleteError, refuse, stop_of
 from airflow_provider_apimart.operators.veo import VeoGenerateBatchOperator
 from airflow_provider_apimart.triggers import batch as trigger_module
-from airflow_provider_apimart.triggers.veo import VeoBatchTrigger
+from airflow_provider_apimart.triggers.veo import VeoBatchTrigger, VeoGenerationTrigger
 from tests.generation.batch.simulated import IDENTITY, local, planned
 from tests.operators.conftest import Tries
 
@@ -74,7 +80,7 @@ def run(operator: VeoGenerateBatchOperator, tries: Tries) -> dict[str, Any]:
         return operator.execute_complete(context, event=json.loads(json.dumps(event)), **json.loads(json.dumps(kwargs)))
 
 
-async def first_event(trigger: VeoBatchTrigger) -> Any:
+async def first_event(trigger: BaseTrigger) -> Any:
     async for event in trigger.run():
         return event.payload
     raise AssertionError("no event")
@@ -317,6 +323,43 @@ def test_a_table_is_never_held(
             tracemalloc.stop()
     # The longer one has 8 MB of prompts.
     assert peaks[1] - peaks[0] < 2 * 1024 * 1024
+
+
+def test_batches_and_single_generations_share_one_client_and_one_limit(
+    emulator: Emulator, tries: Tries, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deferred = []
+    for number in range(2):
+        with pytest.raises(TaskDeferred) as caught:
+            operator = batch(tmp_path / str(number), prompts(3, extra=f" of {number}"), deferrable=True)
+            operator.execute(tries.next(operator, store=False))  # type: ignore[arg-type]
+        deferred.append(caught.value.trigger)
+    with ApimartHook().get_conn() as client:
+        answer = client.submit(VeoRequest(prompt="a cat", duration=4).body(), "a-key")
+    now = time.time()
+    single = VeoGenerationTrigger(
+        generation_id=answer.generation_id, submitted_at=now - 60, deadline=now + 60, median_seconds=0.5
+    )
+    opened = []
+    open_client = ApimartHook.aget_conn
+
+    async def counted(hook: ApimartHook) -> AsyncApimartClient:
+        opened.append(hook)
+        return await open_client(hook)
+
+    monkeypatch.setattr(ApimartHook, "aget_conn", counted)
+    monkeypatch.setattr("airflow_provider_apimart.triggers.veo.FIRST_EVENT_SECONDS", 0.0)
+    accounts = []
+
+    async def all_at_once() -> list[Any]:
+        waits = [asyncio.create_task(first_event(each)) for each in (*deferred, single)]
+        await asyncio.sleep(0.3)
+        accounts.extend(here()._active.values())
+        return await asyncio.gather(*waits)
+
+    events = asyncio.run(all_at_once())
+    assert [event["reason"] for event in events] == ["ended", "ended", "finished"]
+    assert len(opened) == 1 and len(accounts) == 1, "one client, and one gate in front of it"
 
 
 def test_the_state_in_airflow_is_small_and_holds_no_secret(emulator: Emulator, tries: Tries, tmp_path: Path) -> None:
