@@ -17,7 +17,9 @@ from airflow_provider_apimart.client.client import AsyncApimartClient
 from airflow_provider_apimart.client.errors import ApimartError
 from airflow_provider_apimart.client.models import Balance
 from airflow_provider_apimart.client.protocol import Call
+from airflow_provider_apimart.generation.account import Wire
 from airflow_provider_apimart.generation.funds import EMPTY, Funds, hopeless_text, is_empty, is_hopeless
+from airflow_provider_apimart.generation.poller import here
 from airflow_provider_apimart.generation.polling import FIRST_EVENT_SECONDS
 from airflow_provider_apimart.hooks.apimart import ApimartHook
 
@@ -54,23 +56,34 @@ class ApimartBalanceTrigger(BaseTrigger):
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Ask until there is enough."""
         started, event = time.monotonic(), None
-        while event is None:
-            # The worker has asked just now.
-            await asyncio.sleep(max(1.0, self.poll_interval))
-            event = await self._ask()
+        # Over the client and within the limit that all waits of this connection share.
+        async with here().join(self.apimart_conn_id, self._client) as shared:
+            wire = shared.account.wire()
+            try:
+                while event is None:
+                    # The worker has asked just now.
+                    await asyncio.sleep(max(1.0, self.poll_interval))
+                    event = await self._ask(wire)
+            finally:
+                await wire.aclose()
         await asyncio.sleep(max(0.0, FIRST_EVENT_SECONDS - (time.monotonic() - started)))
         yield TriggerEvent(event)  # type: ignore[no-untyped-call]
 
-    async def _ask(self) -> dict[str, Any] | None:
-        needed = Decimal(self.min_usd)
+    async def _client(self) -> AsyncApimartClient:
+        # A hook of its own each time: the connection may have been edited.
+        return await ApimartHook(self.apimart_conn_id).aget_conn()
+
+    async def _ask(self, wire: Wire) -> dict[str, Any] | None:
+        needed, seen = Decimal(self.min_usd), wire.account.changes
         try:
-            # Looked up each time: a key may be rotated while the money is waited for.
-            async with await ApimartHook(self.apimart_conn_id).aget_conn() as client:
-                account = await _balance(client, protocol.account_balance())
-                funds = Funds(account, await _balance(client, protocol.key_balance()))
+            account = await _balance(wire, protocol.account_balance())
+            funds = Funds(account, await _balance(wire, protocol.key_balance()))
         except Exception as error:
             # (A cancellation is no Exception and passes.)
             if isinstance(error, ApimartError) and is_hopeless(error):
+                if await wire.look_again(seen):
+                    # The key was rotated while the money was waited for.
+                    return None
                 return {"reason": "hopeless", "funds": None, "message": hopeless_text(error)}
             self.log.warning("The balance could not be asked for (%s); asking again.", error)
             return None
@@ -78,9 +91,10 @@ class ApimartBalanceTrigger(BaseTrigger):
         return {"reason": "enough", "funds": funds.result(), "message": ""} if funds.cover(needed) else None
 
 
-async def _balance(client: AsyncApimartClient, call: Call[Balance]) -> Balance:
+async def _balance(wire: Wire, call: Call[Balance]) -> Balance:
+    await wire.admit()
     try:
-        return await client.send(call, repeat=False)
+        return await wire.send(lambda settings: call)
     except ApimartError as error:
         if is_empty(error):
             return EMPTY

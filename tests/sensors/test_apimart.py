@@ -14,6 +14,7 @@ from airflow.providers.common.compat.sdk import TaskDeferred
 from airflow_provider_apimart._compat import AirflowException, AirflowFailException
 from airflow_provider_apimart.client.models import Balance
 from airflow_provider_apimart.emulator.server import Emulator
+from airflow_provider_apimart.generation.account import Wire
 from airflow_provider_apimart.generation.funds import Funds
 from airflow_provider_apimart.operators.arguments import InvalidVeoArgument
 from airflow_provider_apimart.sensors.apimart import ApimartBalanceSensor
@@ -92,7 +93,7 @@ def test_enough_ends_at_once_with_what_there_is(poor: Emulator, deferrable: bool
     assert sensor("5.00", deferrable=deferrable).execute({})["account_usd"] == 5.0
 
 
-def test_too_little_defers_and_the_trigger_fires_when_it_is_topped_up(
+def test_too_little_defers_and_the_trigger_fires_when_a_rotated_key_has_enough(
     poor: Emulator, waits: list[float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     waiting = sensor(20, poke_interval=30, timeout=600)
@@ -109,18 +110,20 @@ def test_too_little_defers_and_the_trigger_fires_when_it_is_topped_up(
 
     with Emulator(balance_usd=30) as rich:
 
-        async def ask_and_top_up() -> dict[str, Any] | None:
-            asked.append(await ask())
+        async def ask_and_rotate(wire: Wire) -> dict[str, Any] | None:
+            asked.append(await ask(wire))
             if len(asked) == 2:
+                poor.fault("balance", "status", status=401, times=-1)
                 connect(monkeypatch, rich)
             return asked[-1]
 
-        monkeypatch.setattr(trigger, "_ask", ask_and_top_up)
+        monkeypatch.setattr(trigger, "_ask", ask_and_rotate)
         event = first_event(trigger)
-    assert asked[:2] == [None, None] and len(asked) == 3
-    assert waits[:3] == [30, 30, 30]
+    # The third question is refused, and the connection looked up again.
+    assert asked[:3] == [None, None, None] and len(asked) == 4
+    assert waits[:4] == [30, 30, 30, 30]
     # The first event comes no sooner than 12 s after the deferral.
-    assert waits[3] == pytest.approx(12, abs=2)
+    assert waits[4] == pytest.approx(12, abs=2)
     assert waiting.execute_complete({}, event)["account_usd"] == 30.0
 
 
