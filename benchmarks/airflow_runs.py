@@ -39,7 +39,7 @@ with DAG("mapped", schedule=None):
 with DAG("batch", schedule=None):
     VeoGenerateBatchOperator(
         task_id="make",
-        requests=[{{"prompt": f"row {{number}}", "duration": 4}} for number in range(ROWS)],
+        table={table!r},
         output_path=OUT,
         max_in_flight=IN_FLIGHT,
         retries=3,
@@ -97,7 +97,11 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
 def _measure(options: argparse.Namespace, url: str, folder: Path) -> dict[str, Any]:
     dags = folder / "dags"
     dags.mkdir()
-    text = DAG_FILE.format(rows=options.rows, out=f"{folder}/out/", in_flight=options.in_flight)
+    table = folder / "prompts.jsonl"
+    with table.open("w") as file:
+        for number in range(options.rows):
+            print(json.dumps({"prompt": f"row {number}", "duration": 4}), file=file)
+    text = DAG_FILE.format(rows=options.rows, table=str(table), out=f"{folder}/out/", in_flight=options.in_flight)
     (dags / "bench.py").write_text(text)
     connection = {"conn_type": "apimart", "host": url, "password": "benchmark"}
     config = {"core.max_active_tasks_per_dag": "2000", "core.parallelism": "8"}
