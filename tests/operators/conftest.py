@@ -68,3 +68,15 @@ def tries() -> Tries:
 def emulator(apimart_emulator_conn: Emulator) -> Emulator:
     """An emulator behind ``apimart_default``, whose jobs take no time."""
     return apimart_emulator_conn
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a batch not wait: the order of events is what is tried, not their pace."""
+    from airflow_provider_apimart.generation import schedule
+    from airflow_provider_apimart.generation.batch import flusher
+    from airflow_provider_apimart.triggers import batch as trigger_module
+
+    monkeypatch.setattr(schedule, "FIRST_POLL_SECONDS", 0.05)
+    monkeypatch.setattr(flusher, "PATIENCE_SECONDS", 0.01)
+    monkeypatch.setattr(trigger_module, "FIRST_EVENT_SECONDS", 0.0)

@@ -1,4 +1,4 @@
-"""The batch operator: its arguments, its rows, its manifest, and what it does when it is run again."""
+"""The batch operator: its arguments, its rows, its manifest."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ import asyncio
 import json
 import time
 import tracemalloc
-from collections import Counter
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,83 +14,19 @@ import pytest
 from airflow.sdk import DAG
 from airflow.sdk.exceptions import AirflowFailException, TaskDeferred
 from airflow.sdk.io import attach
-from airflow.triggers.base import BaseTrigger
 
 from airflow_provider_apimart.client.client import AsyncApimartClient
-from airflow_provider_apimart.client.errors import LandingError
 from airflow_provider_apimart.client.models import VeoRequest
 from airflow_provider_apimart.emulator.server import Emulator
 from airflow_provider_apimart.generation.batch import draft
-from airflow_provider_apimart.generation.batch.draft import write_plan
-from airflow_provider_apimart.generation.batch.manifest import Totals, manifest_target
-from airflow_provider_apimart.generation.batch.plan import Rules
-from airflow_provider_apimart.generation.batch.states import Outcome
-from airflow_provider_apimart.generation.batch.steps import Stop, StopKind
 from airflow_provider_apimart.generation.poller import here
 from airflow_provider_apimart.hooks.apimart import ApimartHook
-from airflow_provider_apimart.operators import batch as batch_module
-from airflow_provider_apimart.operators.batch_end import BatchIncompleteError, refuse, stop_of
 from airflow_provider_apimart.operators.veo import VeoGenerateBatchOperator
-from airflow_provider_apimart.triggers import batch as trigger_module
-from airflow_provider_apimart.triggers.veo import VeoBatchTrigger, VeoGenerationTrigger
-from tests.generation.batch.simulated import IDENTITY, local, planned
+from airflow_provider_apimart.triggers.veo import VeoGenerationTrigger
+from tests.operators.batches import PRICE, batch, first_event, lines, paid, prompts, run
 from tests.operators.conftest import Tries
 
-PRICE = 0.256
-
-
-@pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The order of events is what is tried, not their pace."""
-    from airflow_provider_apimart.generation import schedule
-    from airflow_provider_apimart.generation.batch import flusher
-
-    monkeypatch.setattr(schedule, "FIRST_POLL_SECONDS", 0.05)
-    monkeypatch.setattr(flusher, "PATIENCE_SECONDS", 0.01)
-    monkeypatch.setattr(trigger_module, "FIRST_EVENT_SECONDS", 0.0)
-
-
-def batch(folder: Path, rows: Any = None, **options: Any) -> VeoGenerateBatchOperator:
-    with DAG(dag_id="a_dag", schedule=None):
-        return VeoGenerateBatchOperator(
-            task_id="videos",
-            requests=rows,
-            defaults={"duration": 4},
-            output_path=str(folder / "out"),
-            **{"deferrable": False, "retries": 3, **options},
-        )
-
-
-def prompts(count: int, extra: str = "") -> list[dict[str, Any]]:
-    return [{"prompt": f"row {number}{extra}", "sku": f"S-{number}"} for number in range(count)]
-
-
-def run(operator: VeoGenerateBatchOperator, tries: Tries) -> dict[str, Any]:
-    """One try, through the triggerer where the operator defers."""
-    context: Any = tries.next(operator, store=False)
-    try:
-        return operator.execute(context)
-    except TaskDeferred as deferral:
-        kwargs: Any = deferral.kwargs
-        path, stored = deferral.trigger.serialize()
-        assert path == "airflow_provider_apimart.triggers.veo.VeoBatchTrigger"
-        event = asyncio.run(first_event(VeoBatchTrigger(**json.loads(json.dumps(stored)))))
-        return operator.execute_complete(context, event=json.loads(json.dumps(event)), **json.loads(json.dumps(kwargs)))
-
-
-async def first_event(trigger: BaseTrigger) -> Any:
-    async for event in trigger.run():
-        return event.payload
-    raise AssertionError("no event")
-
-
-def lines(result: dict[str, Any]) -> list[dict[str, Any]]:
-    return [json.loads(text) for text in Path(result["manifest"]).read_text().splitlines()]
-
-
-def paid(emulator: Emulator) -> Counter[str]:
-    charged = [one for one in emulator.state()["generations"] if one["status"] != "failed"]
-    return Counter(one["prompt"] for one in charged)
+pytestmark = pytest.mark.usefixtures("quick")
 
 
 @pytest.mark.parametrize("deferrable", [True, False])
@@ -134,65 +68,6 @@ def test_fifty_rows_of_a_faulty_api(emulator: Emulator, tries: Tries, tmp_path: 
     for request in emulator.requests("submit"):
         bodies.setdefault(request["headers"]["idempotency-key"], set()).add(json.dumps(request["body"]))
     assert {len(sent) for sent in bodies.values()} == {1}
-
-
-def test_run_again_pays_nothing_and_says_the_same(emulator: Emulator, tries: Tries, tmp_path: Path) -> None:
-    operator = batch(tmp_path, prompts(6))
-    first = run(operator, tries)
-    before = lines(first)
-    fetched = len(emulator.requests("media"))
-    tries.clear()
-    assert run(operator, tries) == first
-    assert lines(first) == before
-    assert len(emulator.state()["generations"]) == 6
-    assert len(emulator.requests("media")) == fetched
-
-
-def test_a_video_that_was_taken_away_is_fetched_again(emulator: Emulator, tries: Tries, tmp_path: Path) -> None:
-    operator = batch(tmp_path, prompts(3))
-    first = run(operator, tries)
-    gone = Path(lines(first)[1]["path"])
-    gone.unlink()
-    assert run(operator, tries)["landed"] == 3
-    assert gone.exists()
-    assert len(emulator.state()["generations"]) == 3
-
-
-def test_regenerate_pays_for_all_of_them_anew(emulator: Emulator, tries: Tries, tmp_path: Path) -> None:
-    operator = batch(tmp_path, prompts(3), on_clear="regenerate")
-    run(operator, tries)
-    run(operator, tries)
-    assert len(emulator.state()["generations"]) == 3
-    tries.clear()
-    assert run(operator, tries)["landed"] == 3
-    assert set(paid(emulator).values()) == {2}
-
-
-def test_reuse_always_pays_for_new_rows_only(emulator: Emulator, tries: Tries, tmp_path: Path) -> None:
-    first = run(batch(tmp_path, prompts(4), reuse="always"), tries)
-    assert (first["landed"], first["reused"]) == (4, 0)
-    other = Tries()
-    wider = batch(tmp_path, [*prompts(6), {"prompt": "row 2", "sku": "again"}], reuse="always")
-    context: Any = other.next(wider, store=False)
-    context["ti"].run_id = "another_run"
-    result = wider.execute(context)
-    assert (result["rows"], result["landed"], result["reused"], result["failed"]) == (7, 2, 5, 0)
-    assert result["cost_usd"] == pytest.approx(2 * PRICE)
-    assert set(paid(emulator).values()) == {1}
-    found = lines(result)
-    assert found[2]["path"] == found[6]["path"] == lines(first)[2]["path"]
-    assert found[6]["labels"] == {"sku": "again"}
-    assert [line["row"] for line in found] == list(range(1, 8))
-
-
-def test_reuse_always_does_not_trust_a_video_that_is_gone(emulator: Emulator, tries: Tries, tmp_path: Path) -> None:
-    first = run(batch(tmp_path, prompts(2), reuse="always"), tries)
-    Path(lines(first)[0]["path"]).unlink()
-    operator = batch(tmp_path, prompts(2), reuse="always")
-    context: Any = Tries().next(operator, store=False)
-    context["ti"].run_id = "another_run"
-    result = operator.execute(context)
-    assert (result["landed"], result["reused"]) == (1, 1)
 
 
 def test_dry_run_tells_the_bill_and_pays_nothing(
@@ -261,29 +136,6 @@ def test_rejected_rows_fail_for_good_and_the_others_are_there(emulator: Emulator
         run(batch(tmp_path, [*prompts(4), {"prompt": "[[reject]] somebody"}], max_failed_share=0.2), tries)["failed"]
         == 1
     )
-
-
-def test_failed_rows_are_tried_again_by_the_next_try(emulator: Emulator, tries: Tries, tmp_path: Path) -> None:
-    emulator.fault("submit", "task_fails", prompt_contains="row 1", times=3)
-    operator = batch(tmp_path, prompts(3))
-    with pytest.raises(BatchIncompleteError, match="row 2 failed"):
-        run(operator, tries)
-    assert run(operator, tries)["landed"] == 3
-    assert set(paid(emulator).values()) == {1}
-
-
-def test_an_empty_account_says_what_is_left_and_goes_on_when_topped_up(
-    emulator: Emulator, tries: Tries, tmp_path: Path
-) -> None:
-    emulator.fault("submit", "status", status=402, times=-1, after=4)
-    operator = batch(tmp_path, prompts(10), max_in_flight=2)
-    with pytest.raises(
-        AirflowFailException, match=r"6 rows are left to do, for about 1\.54 USD.*The account holds .*Top up"
-    ):
-        run(operator, tries)
-    emulator.clear_faults()
-    assert run(operator, tries)["landed"] == 10
-    assert set(paid(emulator).values()) == {1}
 
 
 def test_parquet_manifest(emulator: Emulator, tries: Tries, tmp_path: Path) -> None:
@@ -393,14 +245,6 @@ def test_wrong_arguments_fail_when_the_dag_is_read(options: dict[str, Any], text
         VeoGenerateBatchOperator(task_id="videos", output_path="/out", **options)
 
 
-def test_a_broken_trigger_is_a_failure_that_a_retry_mends(tries: Tries, tmp_path: Path) -> None:
-    async def event() -> Any:
-        return await first_event(VeoBatchTrigger(plan_uri=str(tmp_path / "none"), output_path=str(tmp_path)))
-
-    with pytest.raises(BatchIncompleteError, match="goes on from there without paying again"):
-        stop_of(asyncio.run(event()))
-
-
 @pytest.mark.parametrize("deferrable", [True, False])
 def test_a_storage_that_is_not_local(emulator: Emulator, tries: Tries, deferrable: bool) -> None:
     fs = fsspec.filesystem("memory")
@@ -421,165 +265,3 @@ def test_a_storage_that_is_not_local(emulator: Emulator, tries: Tries, deferrabl
     assert run(operator, tries) == result
     assert len(emulator.state()["generations"]) == 5
     fs.rm(f"/bucket-{deferrable}", recursive=True)
-
-
-def test_a_key_rotated_in_the_middle_stops_none_of_the_requests_that_were_under_way(
-    emulator: Emulator, tries: Tries, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from airflow_provider_apimart.client import errors
-    from airflow_provider_apimart.client.client import AsyncApimartClient
-    from airflow_provider_apimart.hooks.apimart import ApimartHook
-
-    plain_send, plain_settings = AsyncApimartClient.send, ApimartHook.settings
-    rotated, under_way = asyncio.Event(), 0
-
-    def settings(hook: ApimartHook) -> Any:
-        found = plain_settings(hook)
-        return found if rotated.is_set() else replace(found, api_key="sk-the-old-one")
-
-    async def send(client: Any, call: Any, *, repeat: bool = True) -> Any:
-        nonlocal under_way
-        if call.what == "submission" and client.settings.api_key == "sk-the-old-one":
-            under_way += 1
-            if under_way == 4:
-                rotated.set()
-            await rotated.wait()
-            raise errors.AuthenticationError("invalid API key", status=401)
-        return await plain_send(client, call, repeat=repeat)
-
-    monkeypatch.setattr(ApimartHook, "settings", settings)
-    monkeypatch.setattr(AsyncApimartClient, "send", send)
-    result = run(batch(tmp_path, prompts(8), max_in_flight=4), tries)
-    assert (result["landed"], result["left"]) == (8, 0)
-    assert under_way == 4
-
-
-def test_reuse_always_finds_the_video_that_was_made_anew_after_one_was_deleted(
-    emulator: Emulator, tmp_path: Path
-) -> None:
-    def of_run(run_id: str) -> dict[str, Any]:
-        operator = batch(tmp_path, prompts(2), reuse="always")
-        context: Any = Tries().next(operator, store=False)
-        context["ti"].run_id = run_id
-        return operator.execute(context)
-
-    Path(lines(of_run("run 0"))[0]["path"]).unlink()
-    # Whatever the order in which the journals of earlier runs are read: it is paid for once more, not in each run.
-    made = [of_run(f"run {number}")["landed"] for number in range(1, 7)]
-    assert made == [1, 0, 0, 0, 0, 0]
-    assert sum(paid(emulator).values()) == 3
-
-
-@pytest.mark.parametrize("limit", [3 * PRICE, 4 * PRICE])
-def test_what_is_regenerated_counts_anew_and_what_is_not_regenerated_is_not_landed(
-    emulator: Emulator, tries: Tries, tmp_path: Path, limit: float
-) -> None:
-    def operator() -> VeoGenerateBatchOperator:
-        return batch(tmp_path, prompts(3), on_clear="regenerate", max_cost_usd=limit)
-
-    run(operator(), tries)
-    tries.clear()
-    result = run(operator(), tries)
-    assert (result["landed"], result["left"]) == (3, 0)
-    assert set(paid(emulator).values()) == {2}
-
-
-def test_a_budget_that_the_regenerated_table_breaks_is_told_before_anything_is_paid(
-    emulator: Emulator, tries: Tries, tmp_path: Path
-) -> None:
-    run(batch(tmp_path, prompts(3), on_clear="regenerate"), tries)
-    tries.clear()
-    with pytest.raises(Exception, match=r"this table costs about 0\.77 USD"):
-        run(batch(tmp_path, prompts(3), on_clear="regenerate", max_cost_usd=0.5), tries)
-    assert set(paid(emulator).values()) == {1}
-
-
-@pytest.mark.parametrize("outcome", [Outcome.PARKED, Outcome.UNLANDED, Outcome.UNKNOWN])
-def test_no_share_forgives_a_video_that_is_paid_for_and_not_landed(outcome: Outcome) -> None:
-    totals = Totals(rows=10, outcomes=Counter({Outcome.LANDED: 9, outcome: 1}), owed=1)
-    with pytest.raises(BatchIncompleteError, match="1 generations are, or may be, paid for and not landed"):
-        refuse(totals, None, "manifest", 0.5, None)
-    # Where no try can bring it home it is a failed row like others.
-    refuse(Totals(rows=10, outcomes=totals.outcomes, hopeless=1), None, "manifest", 0.5, None)
-
-
-def test_an_empty_account_does_not_keep_a_retry_from_landing_what_is_paid_for() -> None:
-    outcomes = Counter({Outcome.LANDED: 5, Outcome.PARKED: 1, Outcome.LEFT: 4})
-    stop = Stop(StopKind.BALANCE, "top up", True)
-    with pytest.raises(BatchIncompleteError):
-        refuse(Totals(rows=10, outcomes=outcomes, owed=1), stop, "manifest", 0.0, None)
-    with pytest.raises(AirflowFailException):
-        refuse(Totals(rows=10, outcomes=outcomes), stop, "manifest", 0.0, None)
-
-
-def test_a_manifest_that_cannot_be_written_does_not_say_that_nothing_was_paid(
-    emulator: Emulator, tries: Tries, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def full(*_: Any) -> None:
-        raise LandingError("no space left")
-
-    operator = batch(tmp_path, prompts(2))
-    with monkeypatch.context() as patched:
-        patched.setattr(batch_module.manifest, "write_manifest", full)
-        with pytest.raises(BatchIncompleteError, match=r"no space left\. Rows may have been paid for") as caught:
-            run(operator, tries)
-    assert "Nothing was submitted" not in str(caught.value)
-    assert run(operator, tries)["landed"] == 2
-    assert paid(emulator).total() == 2
-
-
-def test_two_dags_do_not_share_a_manifest(tmp_path: Path) -> None:
-    names = set()
-    for dag_id in ("one", "other"):
-        plan = write_plan(
-            local(tmp_path / "state"),
-            planned(["a cat"]),
-            identity=replace(IDENTITY, dag_id=dag_id),
-            rules=Rules(),
-            output_uri="/out/",
-            apimart_conn_id="apimart_default",
-            median_seconds=75.0,
-        )
-        names.add(manifest_target(local(tmp_path), plan, "jsonl").path)
-    assert len(names) == 2
-
-
-def test_a_retry_writes_no_row_of_its_plan_again(emulator: Emulator, tries: Tries, tmp_path: Path) -> None:
-    operator = batch(tmp_path, prompts(3))
-    run(operator, tries)
-    rows = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("rows-*/*")}
-    run(operator, tries)
-    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("rows-*/*")} == rows
-    assert len(list(tmp_path.rglob("plan-*"))) == 2, "the tries differ in their rules"
-
-
-def test_a_reused_video_that_is_fetched_again_is_still_not_this_runs_to_pay(
-    emulator: Emulator, tries: Tries, tmp_path: Path
-) -> None:
-    def make(task_id: str) -> VeoGenerateBatchOperator:
-        with DAG(dag_id="a_dag", schedule=None):
-            return VeoGenerateBatchOperator(
-                task_id=task_id,
-                requests=prompts(2),
-                output_path=str(tmp_path / "out"),
-                reuse="always",
-                defaults={"duration": 4},
-                deferrable=False,
-                retries=3,
-            )
-
-    first, second = make("first"), make("second")
-    run(first, tries)
-    assert run(second, tries)["reused"] == 2
-    Path(lines(run(second, tries))[0]["path"]).unlink()
-    result = run(second, tries)
-    assert (result["reused"], result["cost_usd"]) == (2, 0.0)
-    assert paid(emulator).total() == 2
-
-
-def test_a_share_is_met_by_as_many_rows_as_it_says(tmp_path: Path) -> None:
-    # 0.29 * 100 is 28.999999999999996.
-    totals = Totals(rows=100, outcomes=Counter({Outcome.LANDED: 71, Outcome.FAILED: 29}))
-    refuse(totals, None, "manifest", 0.29, None)
-    with pytest.raises(BatchIncompleteError):
-        refuse(totals, None, "manifest", 0.28, None)
