@@ -14,10 +14,9 @@ import contextvars
 import heapq
 import itertools
 import logging
-import math
 import time
 import weakref
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -43,9 +42,6 @@ PROCESS_PER_SECOND = 125.0
 OF_CAPACITY = 0.9
 #: A wait that could not be asked about at its deadline, because the account is paused, ends so much later without.
 DEADLINE_GRACE_SECONDS = 60.0
-#: So many answers tell how long an answer takes: the quicker quarter of them does, which a loop that was blocked for a
-#: moment, and a host that stumbled once, do not move.
-ANSWERS = 64
 MAX_REMEMBERED = 32
 #: What may come from a connection that was edited meanwhile.
 LOOK_AGAIN_AFTER = (errors.AuthenticationError, errors.PermissionDeniedError, errors.ConfigurationError)
@@ -83,8 +79,6 @@ class Poller:
         self._order = itertools.count()
         self._over = 0
         self._wanted = 0.0
-        self._answers: deque[float] = deque(maxlen=ANSWERS)
-        self._per_second = math.inf
         self._requests: set[asyncio.Task[None]] = set()
         self._wake = asyncio.Event()
         wire.on_break = self._say_break
@@ -101,14 +95,7 @@ class Poller:
     @property
     def stretch(self) -> float:
         """By how much longer everybody waits than would be best, so that all questions fit."""
-        return max(1.0, self._wanted / (OF_CAPACITY * min(self._wire.per_second, self._per_second)))
-
-    def _answered(self, seconds: float) -> None:
-        self._answers.append(seconds)
-        if len(self._answers) == ANSWERS:
-            # No more than so many are under way at once, and each takes its time. Reckoned anew with fresh ones only.
-            self._per_second = MAX_REQUESTS / max(0.001, sorted(self._answers)[ANSWERS // 4])
-            self._answers.clear()
+        return max(1.0, self._wanted / (OF_CAPACITY * self._wire.per_second))
 
     async def follow(self, watch: Watch, say: Say) -> Generation | None:
         """Wait for a generation. Returns APIMart's final word; ``None`` when the deadline has passed.
@@ -221,7 +208,6 @@ class Poller:
     async def _ask(self, entry: _Entry, watch: Watch) -> None:
         generation_id = watch.generation_id
         watch.stretch = self.stretch
-        sent_at = self._loop.time()
         try:
             view = await self._wire.send(lambda settings: protocol.generation(generation_id))
         except Exception as error:
@@ -234,7 +220,6 @@ class Poller:
                 # The account pauses as a whole; each keeps its place.
                 wait = min(wait, schedule.MIN_INTERVAL_SECONDS)
         else:
-            self._answered(self._loop.time() - sent_at)
             step = watch.saw(view, self._wall())
             wait = step.wait_seconds
         if entry.watch is None:

@@ -8,7 +8,6 @@ import gc
 import weakref
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -137,45 +136,6 @@ def test_what_does_not_fit_the_account_waits_longer_and_is_served_in_turn(per_mi
     # None is forgotten while others are asked about over and over.
     most = max(len(times) for times in asked.times.values())
     assert most <= 4 * min(len(times) for times in asked.times.values()) + 4
-
-
-def test_answers_that_take_long_stretch_the_pace_instead_of_making_a_queue() -> None:
-    # A second for each answer: no more than MAX_REQUESTS questions a second, whatever the account would allow.
-    asked = Asked(latency=1.0, ends={f"task_{number}": 1e9 for number in range(400)} | {"task_new": 1e9})
-
-    async def work(mine: Pollers) -> None:
-        many = [asyncio.create_task(follow(mine, asked, f"task_{number}")) for number in range(400)]
-        await asyncio.sleep(60)
-        new = asyncio.create_task(follow(mine, asked, "task_new", poll_interval=20.0))
-        await asyncio.sleep(90)
-        for each in (*many, new):
-            each.cancel()
-        await asyncio.gather(*many, new, return_exceptions=True)
-
-    run(work)
-    # Due 20 s after the beginning, and 20 s after each answer.
-    times = asked.times["task_new"]
-    gaps = [after - before for before, after in pairwise([60.0, *times])]
-    assert len(gaps) >= 3 and max(gaps) < 26, "it is asked about at its time, not behind a queue"
-
-
-def test_a_loop_that_was_blocked_puts_nobody_off_for_minutes() -> None:
-    asked = Asked(latency=0.2, ends={f"task_{number}": 1e9 for number in range(400)})
-
-    async def work(mine: Pollers) -> None:
-        many = [asyncio.create_task(follow(mine, asked, f"task_{number}")) for number in range(400)]
-        await asyncio.sleep(40)
-        asked.latency = 30.0
-        await asyncio.sleep(2)
-        asked.latency = 0.2
-        await asyncio.sleep(120)
-        for each in many:
-            each.cancel()
-        await asyncio.gather(*many, return_exceptions=True)
-
-    run(work)
-    late = [times for times in asked.times.values() if max(after - one for one, after in pairwise(times)) > 75]
-    assert not late
 
 
 def test_a_process_takes_no_more_than_its_share_of_the_event_loop() -> None:
