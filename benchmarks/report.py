@@ -100,7 +100,7 @@ def scale(found: dict[str, Any]) -> str:
         "contestant's triggers never began, it is too low.",
         "*Ours* leaves polls out on purpose: a process has at most 16 requests under way and sends at most 125 a "
         "second, so that the loop stays everybody's. With answers of 200 ms that is 80 a second. What is due beyond it "
-        "is neither dropped nor queued: everybody is asked less often, in turn ([docs/polling.md](polling.md)).",
+        "is not dropped: everybody is asked less often, in turn ([docs/polling.md](polling.md)).",
         method(found),
     ]
     for size in dict.fromkeys(line["triggers"] for line in found["lines"]):
