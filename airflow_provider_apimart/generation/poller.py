@@ -1,8 +1,8 @@
 """One poller for all waits of a connection in one event loop, and the registry that hands it out.
 
-It holds one heap of questions by when they are due, one task that sends them and a few requests at once; a wait costs
-an entry in the heap and a future. Due questions are served in the order of their time and none is dropped: where the
-account or the event loop cannot serve all, everybody waits longer (``stretch``) instead.
+It holds one agenda of questions by when they are due, one task that sends them and a few requests at once; a wait costs
+a place in the agenda and a future. Due questions are served in the order of their time and none is dropped: where the
+account, the connections or the event loop cannot serve all, everybody waits longer (``stretch``) instead.
 
 The last one out closes the client. What was learnt of durations and of the account's limit stays.
 """
@@ -11,9 +11,8 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-import heapq
-import itertools
 import logging
+import math
 import time
 import weakref
 from collections import OrderedDict
@@ -27,6 +26,7 @@ from airflow_provider_apimart.client.errors import ApimartError
 from airflow_provider_apimart.client.models import Generation
 from airflow_provider_apimart.generation import schedule
 from airflow_provider_apimart.generation.account import Account, OpenClient, Wire
+from airflow_provider_apimart.generation.agenda import Agenda, Slot
 from airflow_provider_apimart.generation.gate import Gate
 from airflow_provider_apimart.generation.polling import Step, Watch
 from airflow_provider_apimart.generation.schedule import Kinds
@@ -34,12 +34,12 @@ from airflow_provider_apimart.generation.schedule import Kinds
 log = logging.getLogger(__name__)
 
 #: Requests that are under way at once; the client has more connections than that.
-MAX_REQUESTS = 16
-#: A request costs about a millisecond of the event loop, which belongs to everybody in the process: no more than an
-#: eighth of it is taken.
-PROCESS_PER_SECOND = 125.0
-#: Of what the account and the process allow, so that a queue that has formed goes down again.
-OF_CAPACITY = 0.9
+MAX_REQUESTS = 18
+#: A request costs about a millisecond of the event loop, which belongs to everybody in the process: no more than a
+#: fifth of it is taken. It is enough to ask about ten thousand once a minute.
+PROCESS_PER_SECOND = 200.0
+#: How long an answer takes, and with it how many a second the requests at once can be, is a mean over about so many.
+ANSWERS = 16
 #: A wait that could not be asked about at its deadline, because the account is paused, ends so much later without.
 DEADLINE_GRACE_SECONDS = 60.0
 MAX_REMEMBERED = 32
@@ -51,15 +51,15 @@ Say = Callable[[Step], None]
 
 @dataclass(slots=True, eq=False)
 class _Entry:
-    """One wait. ``watch`` is ``None`` once it is over: a heap may hold it a little longer."""
+    """One wait. ``watch`` is ``None`` once it is over."""
 
     watch: Watch | None
     say: Say | None
     context: contextvars.Context | None
     over: asyncio.Future[Step]
-    #: Questions a second that it would ask if there were no limit.
+    #: Questions a second that it wants.
     rate: float = 0.0
-    queued: bool = False
+    slot: Slot[_Entry] | None = None
     request: asyncio.Task[None] | None = None
     timer: asyncio.TimerHandle | None = None
 
@@ -75,12 +75,12 @@ class Poller:
         self._wire = wire
         self._wall = wall or (lambda: time.time())
         self._loop = asyncio.get_running_loop()
-        self._heap: list[tuple[float, int, _Entry]] = []
-        self._order = itertools.count()
-        self._over = 0
+        self._agenda: Agenda[_Entry] = Agenda(self._loop.time())
         self._wanted = 0.0
+        self._answer_seconds: float | None = None
         self._requests: set[asyncio.Task[None]] = set()
         self._wake = asyncio.Event()
+        self._sleeps = math.inf
         wire.on_break = self._say_break
         wire.on_pause = self._say_pause
         self._dispatcher = self._spawn(self._dispatch())
@@ -90,12 +90,15 @@ class Poller:
         return self._loop.create_task(work, context=contextvars.Context())
 
     def __len__(self) -> int:
-        return len(self._heap) - self._over + len(self._requests)
+        return len(self._agenda) + len(self._requests)
 
     @property
     def stretch(self) -> float:
         """By how much longer everybody waits than would be best, so that all questions fit."""
-        return max(1.0, self._wanted / (OF_CAPACITY * self._wire.per_second))
+        per_second = self._wire.per_second
+        if self._answer_seconds:
+            per_second = min(per_second, MAX_REQUESTS / self._answer_seconds)
+        return max(1.0, self._wanted / per_second)
 
     async def follow(self, watch: Watch, say: Say) -> Generation | None:
         """Wait for a generation. Returns APIMart's final word; ``None`` when the deadline has passed.
@@ -113,20 +116,17 @@ class Poller:
         finally:
             self._drop(entry)
 
-    # --- the heap ------------------------------------------------------------------------------------------------
+    # --- the agenda ----------------------------------------------------------------------------------------------
 
     def _plan(self, entry: _Entry, wait: float) -> None:
         watch = entry.watch
         if watch is None:
             return
         self._wanted -= entry.rate
-        entry.rate = 1 / max(watch.unstretched, schedule.MIN_INTERVAL_SECONDS)
+        entry.rate = 1 / max(wait, schedule.MIN_INTERVAL_SECONDS)
         self._wanted += entry.rate
-        due = self._loop.time() + wait
-        soonest = not self._heap or due < self._heap[0][0]
-        heapq.heappush(self._heap, (due, next(self._order), entry))
-        entry.queued = True
-        if soonest:
+        entry.slot = self._agenda.put(entry, wait, self._loop.time(), least=watch.least)
+        if wait < self._sleeps:
             self._wake.set()
 
     def _drop(self, entry: _Entry) -> None:
@@ -138,14 +138,10 @@ class Poller:
         if entry.request is not None:
             entry.request.cancel()
             entry.request = None
-        if entry.queued:
-            entry.queued = False
-            self._over += 1
+        if entry.slot is not None:
+            self._agenda.cancel(entry.slot)
+            entry.slot = None
         entry.watch = entry.say = entry.context = None
-        if self._over > 64 and self._over > len(self._heap) / 2:
-            self._heap = [item for item in self._heap if item[2].watch is not None]
-            heapq.heapify(self._heap)
-            self._over = 0
 
     def _expire(self, entry: _Entry, last: float) -> None:
         watch = entry.watch
@@ -167,6 +163,7 @@ class Poller:
                 # A bug here must not leave thousands of triggers waiting for ever.
                 log.exception("The poller stumbled; it goes on in a second.")
                 wait = 1.0
+            self._sleeps = math.inf if wait is None else wait
             timer = None if wait is None else self._loop.call_later(wait, self._wake.set)
             try:
                 await self._wake.wait()
@@ -177,13 +174,7 @@ class Poller:
 
     def _launch(self) -> float | None:
         """Send what is due. Returns the seconds until there may be more; ``None`` when something else will tell."""
-        while self._heap:
-            due, _, entry = self._heap[0]
-            if entry.watch is None:
-                heapq.heappop(self._heap)
-                self._over -= 1
-                continue
-            wait = due - self._loop.time()
+        while (wait := self._agenda.wait(self._loop.time())) is not None:
             if wait > 0:
                 return wait
             if len(self._requests) >= (MAX_REQUESTS if self._wire.account.is_open else 1):
@@ -191,8 +182,10 @@ class Poller:
                 return None
             if (wait := self._wire.wait()) > 0:
                 return wait
-            heapq.heappop(self._heap)
-            entry.queued = False
+            entry = self._agenda.pop()
+            entry.slot = None
+            if entry.watch is None:
+                raise AssertionError("what is over was taken off the agenda")
             self._wire.take()
             entry.request = self._spawn(self._ask(entry, entry.watch))
             self._requests.add(entry.request)
@@ -208,6 +201,7 @@ class Poller:
     async def _ask(self, entry: _Entry, watch: Watch) -> None:
         generation_id = watch.generation_id
         watch.stretch = self.stretch
+        began = self._loop.time() if self._wire.account.is_open else None
         try:
             view = await self._wire.send(lambda settings: protocol.generation(generation_id))
         except Exception as error:
@@ -218,10 +212,14 @@ class Poller:
             wait = step.wait_seconds
             if wait is not None and isinstance(error, errors.RateLimitError):
                 # The account pauses as a whole; each keeps its place.
-                wait = min(wait, schedule.MIN_INTERVAL_SECONDS)
+                wait = watch.least = min(wait, schedule.MIN_INTERVAL_SECONDS)
         else:
             step = watch.saw(view, self._wall())
             wait = step.wait_seconds
+        if began is not None:
+            took = self._loop.time() - began
+            mean = took if self._answer_seconds is None else self._answer_seconds
+            self._answer_seconds = mean + (took - mean) / ANSWERS
         if entry.watch is None:
             return
         entry.request = None
@@ -263,9 +261,8 @@ class Poller:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        for _, _, entry in self._heap:
+        for entry in self._agenda.drain():
             entry.over.cancel()
-        self._heap.clear()
         await self._wire.aclose()
 
 

@@ -49,7 +49,7 @@ def error_interval(failures: int, error: Exception) -> float:
 class Step:
     """What to do after one poll.
 
-    :param wait_seconds: until the next poll; ``None`` when the wait has ended.
+    :param wait_seconds: until the next poll, if there is room for all; ``None`` when the wait has ended.
     :param final: APIMart's final word. ``None`` with ``wait_seconds=None`` means that the deadline passed.
     :param say: a line for the log.
     :param warn: the line is about trouble.
@@ -71,7 +71,8 @@ class Watch:
     :param poll_interval: fixes the seconds between polls; ``None`` adapts.
     :param jitter: 0 to 1, this watch's own: spreads the polls of many.
     :param durations: what is known of its kind, which it adds to; ``None`` knows the median alone.
-    :param stretch: by how much longer everybody waits than would be best, so that the polls of all fit the account.
+    :param stretch: by how much longer all waits will turn out than is said here, because not everybody's polls fit. Who
+        knows that asks sooner before the usual end and later after it.
     """
 
     generation_id: str
@@ -82,8 +83,8 @@ class Watch:
     jitter: float = 0.5
     durations: Durations | None = None
     stretch: float = 1.0
-    #: The wait that would be best if there were no limit.
-    unstretched: float = schedule.FIRST_POLL_SECONDS
+    #: The next poll comes no sooner than after so many seconds, even if there turns out to be room.
+    least: float = 0.0
     polls: int = 0
     failures: int = 0
     _at_work: float = field(default=0.0, repr=False)
@@ -100,7 +101,7 @@ class Watch:
         # A clock that is behind the worker's must not make it wait longer than for one submitted just now.
         elapsed = max(0.0, now - self.submitted_at)
         if self.poll_interval is not None:
-            wait = self.unstretched = max(0.0, self.poll_interval - elapsed)
+            wait = self.least = max(0.0, self.poll_interval - elapsed)
         else:
             wait = self._adapted(self._known.belief, elapsed, asked=False)
         return self._clip(wait, now)
@@ -117,7 +118,7 @@ class Watch:
             return Step(None, None, self._line(view, now))
         self._at_work, self._asked, self._progress = elapsed, True, view.progress
         if self.poll_interval is not None:
-            interval = self.unstretched = self.poll_interval
+            interval = self.least = self.poll_interval
         else:
             interval = self._adapted(self._belief(view, elapsed), elapsed, asked=True)
         return Step(self._clip(interval, now), None, self._worth_saying(view, now))
@@ -131,8 +132,8 @@ class Watch:
             return Step(None, None, text, True)
         seconds = error_interval(self.failures, error)
         # Spread upwards only: a Retry-After is a floor.
-        self.unstretched = seconds * (1 + 0.1 * self.jitter)
-        seconds = self._clip(self.unstretched, now)
+        self.least = seconds * (1 + 0.1 * self.jitter)
+        seconds = self._clip(self.least, now)
         # The 1st, 2nd, 4th, 8th… in a row: told, but not over and over.
         say = self.failures & (self.failures - 1) == 0
         text = (
@@ -167,14 +168,17 @@ class Watch:
         return belief
 
     def _adapted(self, belief: Belief, elapsed: float, *, asked: bool) -> float:
-        wait = self.unstretched = schedule.next_wait(belief, elapsed, asked=asked, spread=self.jitter)
+        wait = self.least = schedule.next_wait(belief, elapsed, asked=asked, spread=self.jitter)
         if self.stretch > 1:
-            wait = schedule.next_wait(belief, elapsed, asked=asked, spread=self.jitter, stretch=self.stretch)
+            stretched = schedule.next_wait(belief, elapsed, asked=asked, spread=self.jitter, stretch=self.stretch)
+            wait = stretched / self.stretch
         return wait
 
     def _clip(self, seconds: float, now: float) -> float:
         # The last poll comes at the deadline, not before it and not long after it.
-        return max(0.0, min(seconds, self.deadline - now))
+        left = max(0.0, self.deadline - now)
+        self.least = min(self.least, left)
+        return min(seconds, left)
 
     def _worth_saying(self, view: Generation, now: float) -> str | None:
         status, progress = self._said

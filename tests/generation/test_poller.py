@@ -8,6 +8,7 @@ import gc
 import weakref
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -136,6 +137,49 @@ def test_what_does_not_fit_the_account_waits_longer_and_is_served_in_turn(per_mi
     # None is forgotten while others are asked about over and over.
     most = max(len(times) for times in asked.times.values())
     assert most <= 4 * min(len(times) for times in asked.times.values()) + 4
+
+
+def test_answers_that_take_long_make_everybody_wait_longer_and_leave_no_room_unused() -> None:
+    # A second for each answer: no more than MAX_REQUESTS questions a second, whatever the account would allow.
+    count = 400
+    asked = Asked(latency=1.0, ends={f"task_{number}": 1e9 for number in range(count)} | {"task_new": 1e9})
+
+    async def work(mine: Pollers) -> None:
+        many = [asyncio.create_task(follow(mine, asked, f"task_{number}")) for number in range(count)]
+        await asyncio.sleep(60)
+        new = asyncio.create_task(follow(mine, asked, "task_new", poll_interval=5.0))
+        await asyncio.sleep(120)
+        for each in (*many, new):
+            each.cancel()
+        await asyncio.gather(*many, new, return_exceptions=True)
+
+    run(work)
+    assert len([when for when in asked.questions if when > 60]) > 0.9 * poller_module.MAX_REQUESTS * 120
+    fair = count / poller_module.MAX_REQUESTS
+    gaps = [after - before for times in asked.times.values() for before, after in pairwise(times)]
+    assert max(gaps) < 3 * fair
+    # Who wants to know sooner knows sooner, and stands in no queue.
+    gaps = [after - before for before, after in pairwise([60.0, *asked.times["task_new"]])]
+    assert len(gaps) >= 4 and max(gaps) < 1.5 * fair
+
+
+def test_a_loop_that_was_blocked_puts_nobody_off_for_minutes() -> None:
+    asked = Asked(latency=0.2, ends={f"task_{number}": 1e9 for number in range(400)})
+
+    async def work(mine: Pollers) -> None:
+        many = [asyncio.create_task(follow(mine, asked, f"task_{number}")) for number in range(400)]
+        await asyncio.sleep(40)
+        asked.latency = 30.0
+        await asyncio.sleep(2)
+        asked.latency = 0.2
+        await asyncio.sleep(120)
+        for each in many:
+            each.cancel()
+        await asyncio.gather(*many, return_exceptions=True)
+
+    run(work)
+    # (The answers that were under way took half a minute; then all go on.)
+    assert max(after - one for times in asked.times.values() for one, after in pairwise(times)) < 75
 
 
 def test_a_process_takes_no_more_than_its_share_of_the_event_loop() -> None:
@@ -383,7 +427,7 @@ def test_a_heap_forgets_those_who_left() -> None:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         assert len(poller) == 1
-        assert len(poller._heap) < 200
+        assert len(poller._agenda._heap) < 200
         assert poller._wanted < 1
         await stays
 

@@ -1,0 +1,111 @@
+"""Who is asked about next: order, like shares of what fits, and no herd after a stand-still."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from airflow_provider_apimart.generation.agenda import AHEAD_SECONDS, Agenda
+
+
+def due(agenda: Agenda[str], now: float) -> list[str]:
+    """Take off what is due."""
+    found = []
+    while agenda.wait(now) == 0:
+        found.append(agenda.pop())
+    return found
+
+
+def test_what_is_due_comes_in_the_order_of_its_time() -> None:
+    agenda: Agenda[str] = Agenda(100.0)
+    for name, wait in (("c", 3.0), ("a", 1.0), ("b", 2.0)):
+        agenda.put(name, wait, 100.0)
+    assert agenda.wait(100.0) == pytest.approx(1.0)
+    assert due(agenda, 102.0) == ["a", "b"]
+    assert agenda.wait(102.0) == pytest.approx(1.0)
+    assert due(agenda, 103.0) == ["c"]
+    assert agenda.wait(103.0) is None
+
+
+def test_those_due_at_once_come_in_the_order_they_were_put_in() -> None:
+    agenda: Agenda[str] = Agenda(0.0)
+    for name in "abcdef":
+        agenda.put(name, 1.0, 0.0)
+    assert "".join(due(agenda, 1.0)) == "abcdef"
+
+
+def test_nothing_comes_sooner_than_it_may() -> None:
+    agenda: Agenda[str] = Agenda(0.0)
+    agenda.put("fixed", 2.0, 0.0, least=20.0)
+    agenda.put("other", 3.0, 0.0)
+    assert agenda.wait(2.5) == pytest.approx(0.5)
+    assert due(agenda, 3.0) == ["other"]
+    assert agenda.wait(3.0) == pytest.approx(17.0)
+    assert due(agenda, 19.9) == []
+    assert due(agenda, 20.0) == ["fixed"]
+
+
+def test_after_a_stand_still_all_go_on_at_their_distances() -> None:
+    agenda: Agenda[str] = Agenda(0.0)
+    for number in range(100):
+        agenda.put(str(number), 1.0 + number, 0.0)
+    # The first is due after a second, and cannot be sent for a minute.
+    assert agenda.wait(1.0) == 0
+    assert agenda.wait(61.0) == 0
+    assert len(due(agenda, 61.0)) == 1 + AHEAD_SECONDS
+    for second in range(50):
+        assert len(due(agenda, 62.0 + second)) == 1
+
+
+def test_a_clock_that_nobody_looked_at_brings_no_herd() -> None:
+    agenda: Agenda[str] = Agenda(0.0)
+    for number in range(1000):
+        agenda.put(str(number), 10.0 + number / 100, 0.0)
+    assert len(due(agenda, 300.0)) <= 100 * AHEAD_SECONDS + 1
+
+
+def test_what_is_cancelled_does_not_come_up_and_takes_no_room() -> None:
+    agenda: Agenda[int] = Agenda(0.0)
+    slots = [agenda.put(number, 1.0 + number, 0.0) for number in range(1000)]
+    for slot in slots[:990]:
+        agenda.cancel(slot)
+    assert len(agenda) == 10
+    assert len(agenda._heap) <= 10 + 64
+    # What was cancelled holds nobody back either.
+    assert agenda.wait(991.0) == 0
+    assert agenda.pop() == 990
+    assert sorted(agenda.drain()) == list(range(991, 1000))
+    assert len(agenda) == 0 and agenda.wait(992.0) is None
+
+
+@settings(deadline=None, max_examples=60)
+@given(seed=st.integers(0, 10**6), per_second=st.floats(0.5, 50), count=st.integers(1, 300))
+def test_everybody_has_a_like_share_of_what_can_be_sent(seed: int, per_second: float, count: int) -> None:
+    # One is sent whenever there is room; how much room there is, the agenda is not told.
+    dice = random.Random(seed)
+    agenda: Agenda[int] = Agenda(0.0)
+    own = [dice.choice((5.0, 10.0, 20.0)) for _ in range(count)]
+    for number in range(count):
+        agenda.put(number, dice.uniform(0, own[number]), 0.0)
+    sent = [0] * count
+    now, end = 0.0, 3000.0
+    while now < end:
+        wait = agenda.wait(now)
+        assert wait is not None
+        if wait > 0:
+            now += wait
+            continue
+        number = agenda.pop()
+        sent[number] += 1
+        agenda.put(number, own[number], now)
+        now += 1 / per_second
+    wanted = sum(1 / each for each in own)
+    stretch = max(1.0, wanted / per_second)
+    for number in range(count):
+        fair = end / (own[number] * stretch)
+        assert 0.75 * fair - 3 <= sent[number] <= 1.3 * fair + 3
+    # And no room is left unused.
+    assert sum(sent) >= 0.85 * min(wanted, per_second) * end - count
