@@ -47,7 +47,7 @@ def test_the_warning_that_is_looked_for_is_airflows() -> None:
 
 def test_page_tells_each_phase_and_what_was_left_behind() -> None:
     about: dict[str, Any] = {
-        **{"command": "python -m benchmarks", "date": "2026-01-01", "load_before": 0.1},
+        **{"command": "python -m benchmarks", "date": "2026-01-01", "load_before": 0.1, "took_seconds": 9.0},
         "machine": {"cpus": 2, "model": "a CPU", "memory_gb": 4, "system": "Linux", "python": "3.11", "airflow": "3.3"},
     }
     lines = [{"row": "ours", "tasks": 1000, "phases": [PHASE, END]}, {"row": "base", "tasks": 1000, "phases": [PHASE]}]
