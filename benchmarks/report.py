@@ -12,6 +12,7 @@ from benchmarks.cells import about, figure, milliseconds, table
 from benchmarks.contestants import CONTESTANTS
 from benchmarks.landings import pace
 from benchmarks.report_scale import scale, turns
+from benchmarks.report_triggerer import triggerer
 
 INTRO = """\
 # Benchmarks
@@ -159,61 +160,6 @@ def imports(found: dict[str, Any]) -> str:
             table(head, rows),
         ]
     )
-
-
-def triggerer(found: dict[str, Any]) -> str:
-    """Return Airflow's own triggerer."""
-    parts = [
-        "## Airflow's own triggerer",
-        about(found),
-        "Airflow's triggerer process with so many deferred tasks in its database (SQLite), its capacity raised. It is "
-        "started, ended by SIGTERM and started again, killed by SIGKILL and started again; then all jobs are completed "
-        f"at once. The triggers of a killed triggerer are free for the next one after {found['dead_after']} s (by "
-        f"default 30 s). The server answers after {found['answer_seconds'] * 1000:g} ms. *Owned*: every trigger "
-        "belongs to the new process. *Asked*: every generation was asked about. *Blocked*: Airflow's own warnings of a "
-        "loop that was held up for more than 0.2 s, and the longest. *Asked twice*: questions about a generation while "
-        "another one about it was under way, across restarts. *Sleeping*: the same with as many of Airflow's own "
-        "`DateTimeTrigger`, which do nothing. Where a SIGTERM takes 10 s longer, Airflow waited for a process that had "
-        "ended.",
-    ]
-    head = ["", "ended in", "owned", "asked", "blocked", "asked twice", "polls a second", "connections", "CPUs: loop",
-            "CPUs: database", "memory: loop", "memory: database"]  # fmt: skip
-    for tasks in dict.fromkeys(line["tasks"] for line in found["lines"]):
-        rows = [
-            triggerer_row(line["row"], phase)
-            for line in found["lines"]
-            if line["tasks"] == tasks
-            for phase in line["phases"]
-        ]
-        parts += [f"### {tasks:,} deferred tasks", table(head, rows)]
-        for line in found["lines"]:
-            for phase in line["phases"]:
-                if line["tasks"] == tasks and "all_left_seconds" in phase:
-                    parts.append(
-                        f"All completed: the last answer after {phase['all_told_seconds']:.0f} s, the last task left "
-                        f"`deferred` after {phase['all_left_seconds']:.0f} s, no trigger left after "
-                        f"{phase['seconds']:.0f} s; {phase['deferred']} tasks were left behind."
-                    )
-    return "\n\n".join(parts)
-
-
-def triggerer_row(row: str, phase: dict[str, Any]) -> list[str]:
-    """Return one row: one phase of one kind."""
-
-    def seconds(name: str) -> str:
-        return f"{phase[name]:.1f} s" if name in phase else "-"
-
-    polls, share, resident = phase.get("polls"), phase.get("cpu_share", {}), phase["peak_mb"]
-    return [
-        f"{'ours' if row == 'ours' else '*sleeping*'}: {phase['phase']}",
-        *[seconds(f"{each}_seconds") for each in ("end", "all_assigned", "all_asked")],
-        f"{phase['warnings']} ({phase['longest']:.1f} s)" if phase["warnings"] else "0",
-        "-" if row != "ours" else f"{phase['overlaps']}",
-        "-" if row != "ours" or polls is None else figure(polls / phase["seconds"]),
-        "-" if row != "ours" else f"{phase.get('peak_open', 0)}",
-        *[figure(share.get(name)) for name in ("runner", "supervisor")],
-        *[f"{resident[name]:.0f} MB" for name in ("runner", "supervisor")],
-    ]
 
 
 SECTIONS: dict[str, Callable[[dict[str, Any]], str]] = {
