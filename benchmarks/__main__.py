@@ -35,7 +35,7 @@ PARTS = {
 }
 #: Takes as long as all the others, and has no peers to be beside: only if it is named.
 ON_REQUEST = ("triggerer",)
-TURNS = ["10000@0.2", "10000@0.02", "5000@0.2"]
+TURNS = ["5000@0.2", "10000@0.2", "5000@0.02", "10000@0.02"]
 #: What a part's figures depend on, and its command on the page shows where it is not the default.
 LOOPS = ("contestants", "interval", "answer_seconds")
 JOBS = ("answer_seconds", "job_seconds", "sigma", "ramp")
@@ -69,7 +69,7 @@ def parser() -> argparse.ArgumentParser:
         metavar="TRIGGERS@SECONDS",
         help="turns: triggers, and how long an answer takes",
     )
-    parse.add_argument("--turn-seconds", type=float, default=150.0, help="turns")
+    parse.add_argument("--turn-seconds", type=float, default=180.0, help="turns")
     parse.add_argument("--intervals", nargs="+", type=float, default=[5.0, 10.0, 30.0, 60.0], help="pacing, delay")
     parse.add_argument("--simulated-jobs", type=int, default=5000, help="pacing")
     parse.add_argument("--jobs", type=int, default=200, help="delay: of each interval")

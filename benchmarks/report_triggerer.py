@@ -20,12 +20,11 @@ def triggerer(found: dict[str, Any]) -> str:
         "loop that was held up for more than 0.2 s, and the longest. *Asked twice*: questions about a generation while "
         "another one about it was under way, across restarts. *Asked again*: the shortest and the longest time from an "
         "answer about a generation to the next question about it, in phases in which the triggerer ran all along. "
-        "*Sleeping*: the same with as many of Airflow's own "
-        "`DateTimeTrigger`, which do nothing. Where a SIGTERM takes 10 s longer, Airflow waited for a process that had "
-        "ended.",
+        "*Sleeping*: the same with as many of Airflow's own `DateTimeTrigger`, which do nothing. Where a SIGTERM takes "
+        "10 s longer, Airflow waited for a process that had ended.",
     ]
-    head = ["", "ended in", "owned", "asked", "blocked", "asked twice", "asked again", "polls a second", "connections", "CPUs: loop",
-            "CPUs: database", "memory: loop", "memory: database"]  # fmt: skip
+    head = ["", "ended in", "owned", "asked", "blocked", "asked twice", "asked again", "polls a second", "connections",
+            "CPUs: loop", "CPUs: database", "memory: loop", "memory: database"]  # fmt: skip
     for tasks in dict.fromkeys(line["tasks"] for line in found["lines"]):
         rows = [
             triggerer_row(line["row"], phase)
@@ -51,9 +50,10 @@ def ended(tasks: int, phase: dict[str, Any]) -> str:
 
     return (
         f"All completed: the last answer {after('all_told_seconds')}, the last task left `deferred` "
-        f"{after('all_left_seconds')}; watched for {phase['seconds']:.0f} s. Of {tasks:,} generations {phase['told']:,} "
-        f"were told as completed and {phase['finished']:,} tasks got that as their event; {phase['failed']} triggers "
-        f"failed, {phase['deferred']} tasks and {phase['triggers_left']} triggers were left behind."
+        f"{after('all_left_seconds')}; watched for {phase['seconds']:.0f} s. Of {tasks:,} generations "
+        f"{phase['told']:,} were told as completed, and {phase['finished']:,} tasks got that as their event; "
+        f"{phase['failed']} triggers failed, {phase['deferred']} tasks and {phase['triggers_left']} triggers were left "
+        "behind."
     )
 
 
