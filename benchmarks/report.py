@@ -93,7 +93,8 @@ def limit(found: dict[str, Any]) -> str:
             about(found),
             f"What comes above the limit gets a 429 with `Retry-After`. At most {found['seconds']:g} s; the last end "
             f"cannot be known before {found['least_seconds']:.0f} s. *Lost*: the trigger ended in an error while the "
-            "job went on. Contestants ran beside each other, each in a process of its own, with an account and a limit "
+            "job went on. Delays are those of the ends that came to be known: where few did, they say little. "
+            "Contestants ran beside each other, each in a process of its own, with an account and a limit "
             f"of its own on the one server{alone()}.",
             table(["", "ends known", "lost", "answered", "refused", "mean delay", "p95"], rows),
         ]
