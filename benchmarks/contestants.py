@@ -32,6 +32,7 @@ class Contestant:
     :param conn_id: its id.
     :param replaced: what was replaced, for the docs.
     :param prepare: replaces it, given the server's URL.
+    :param storms: asks again at once when it is refused, and so leaves nothing of the machine to others beside it.
     """
 
     distribution: str
@@ -43,6 +44,7 @@ class Contestant:
     connection: Callable[[str], dict[str, Any]] = lambda url: {}
     replaced: str = "nothing"
     prepare: Callable[[str], None] = lambda url: None
+    storms: bool = False
 
     @property
     def version(self) -> str:
@@ -214,5 +216,6 @@ CONTESTANTS: dict[str, Contestant] = {
         bool,
         "bench_http",
         lambda url: {"conn_type": "http", "host": url},
+        storms=True,
     ),
 }

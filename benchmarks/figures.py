@@ -108,3 +108,47 @@ def served(polls: int, triggers: int, window: float, cycle: float) -> float:
     :param cycle: the interval and the time of an answer.
     """
     return polls / (triggers * window / cycle)
+
+
+@dataclass(frozen=True)
+class Turns:
+    """How evenly many triggers were asked about. Shares are of all triggers; times are seconds.
+
+    :param asked: had a question at all.
+    :param first: from a trigger's start to its first question: the median and the longest.
+    :param between: between two questions about one: the median, the 99th percentile and the longest.
+    :param longest: nobody went without a question for longer: from start to end, the open spans at both included.
+    :param last_minute: had a question in the last 60 s.
+    """
+
+    asked: float
+    first: tuple[float, float]
+    between: tuple[float, float, float]
+    longest: float
+    last_minute: float
+
+
+def turns(starts: Sequence[float], asked: Iterable[tuple[float, int]], until: float) -> Turns:
+    """Sum up who was asked about when.
+
+    :param starts: when each trigger began; its place is its index.
+    :param asked: when which one was asked about, ascending.
+    :param until: the end of the measurement.
+    """
+    last: dict[int, float] = {}
+    first: list[float] = []
+    between: list[float] = []
+    for when, index in asked:
+        if index in last:
+            between.append(when - last[index])
+        else:
+            first.append(when - starts[index])
+        last[index] = when
+    still = [until - last.get(index, start) for index, start in enumerate(starts)]
+    return Turns(
+        len(first) / len(starts),
+        (quantile(first, 0.5), max(first, default=math.nan)),
+        (quantile(between, 0.5), quantile(between, 0.99), max(between, default=math.nan)),
+        max([*first, *between, *still]),
+        sum(1 for when in last.values() if when >= until - 60) / len(starts),
+    )

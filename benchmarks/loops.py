@@ -6,14 +6,17 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import httpx
 
 from benchmarks.contestants import CONTESTANTS
 from benchmarks.status_server import WARM_UP_INDEX
+
+T = TypeVar("T")
 
 #: What a child may take on top of its window to start and to tell.
 GRACE_SECONDS = 120.0
@@ -25,25 +28,23 @@ class Server:
     def __init__(self, url: str) -> None:
         self.url = url
         self._http = httpx.Client(base_url=url, trust_env=False, timeout=60.0)
-        self.reset()
 
-    def reset(self, per_minute: int = 0) -> None:
-        """Forget, and set the limit (0: none)."""
-        self._get("reset", per_minute=per_minute)
+    def open(self, account: str, **settings: float) -> str:
+        """Make an account anew, with its limit or its answers' time; return the URL that it asks under."""
+        self._get("open", account, **settings)
+        return f"{self.url}/{account}"
 
-    def count(self, since: float, until: float) -> dict[str, Any]:
-        """Return the polls, refusals and connections of a span of time."""
-        counts: dict[str, Any] = self._get("count", since=since, until=until)
+    def count(self, account: str, since: float, until: float) -> dict[str, int]:
+        """Return the polls and refusals of an account in a span of time, and the connections of all."""
+        counts: dict[str, int] = self._get("count", account, since=since, until=until)
         return counts
 
-    def jobs(self) -> dict[int, int]:
-        """Return the answered polls of each job, by its index."""
-        found = {int(index): polls for index, polls in self._get("jobs").items()}
-        found.pop(WARM_UP_INDEX, None)
-        return found
+    def asked(self, account: str, since: float, until: float) -> list[tuple[float, int]]:
+        """Return when which job was asked about, and answered."""
+        return [(when, index) for when, index in self._get("asked", account, since=since, until=until)]
 
-    def _get(self, what: str, **query: float) -> Any:
-        return self._http.get(f"/control/{what}", params=query).raise_for_status().json()
+    def _get(self, what: str, account: str, **query: float) -> Any:
+        return self._http.get(f"/control/{what}/{account}", params=query).raise_for_status().json()
 
 
 @contextmanager
@@ -63,19 +64,23 @@ def status_server(answer_seconds: float) -> Iterator[Server]:
             child.stdout.close()
 
 
-def run_child(server: Server, order: dict[str, Any], per_minute: int = 0) -> dict[str, Any]:
-    """Run one contestant and return its figures; ``{"error": ...}`` where it gave none."""
-    server.reset(per_minute)
+def run_child(server: Server, order: dict[str, Any], account: str = "bench", **settings: float) -> dict[str, Any]:
+    """Run one contestant and return its figures; ``{"error": ...}`` where it gave none.
+
+    :param account: what it asks under; others may run beside it under other names.
+    :param settings: of the account: ``per_minute``, ``answer_seconds``.
+    """
+    url = server.open(account, **settings)
     contestant = CONTESTANTS[order["contestant"]]
     # Proxies and credentials of the environment are nobody's business here.
     env = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
-    env |= contestant.environment(server.url)
+    env |= contestant.environment(url)
     env["PYTHONWARNINGS"] = "ignore"
     limit = order["warm"] + order["seconds"] + GRACE_SECONDS
     try:
         done = subprocess.run(
             [sys.executable, "-m", "benchmarks.loop_child"],
-            input=json.dumps(order | {"url": server.url}) + "\n",
+            input=json.dumps(order | {"url": url}) + "\n",
             capture_output=True,
             text=True,
             env=env,
@@ -88,14 +93,22 @@ def run_child(server: Server, order: dict[str, Any], per_minute: int = 0) -> dic
         return {"error": f"ended with {done.returncode}: {done.stderr[-500:]}"}
     found: dict[str, Any] = json.loads(lines[-1])
     found["delays"] = {int(index): delay for index, delay in found["delays"].items()}
-    counts = server.count(found["begin"], found["end"])
-    ever = server.count(found["origin"], found["end"])
-    # Since its start: a connection that is opened once and kept is one.
-    connections = server.count(found["first"], found["end"])["connections"]
     return found | {
-        "polls": counts["polls"],
-        "throttled": ever["throttled"],
-        "connections": connections,
+        "polls": server.count(account, found["begin"], found["end"])["polls"],
+        "throttled": server.count(account, found["origin"], found["end"])["throttled"],
+        # Since its start: a connection that is opened once and kept is one.
+        "connections": server.count(account, found["first"], found["end"])["connections"],
         "window": found["end"] - found["begin"],
-        "jobs": server.jobs(),
+        # All questions of its life, but for the trial's.
+        "asked": [
+            (when, index)
+            for when, index in server.asked(account, found["origin"], found["end"])
+            if index != WARM_UP_INDEX
+        ],
     }
+
+
+def beside(jobs: Sequence[Callable[[], T]]) -> list[T]:
+    """Run contestants beside each other; return their figures in the order that they were given in."""
+    with ThreadPoolExecutor(max(1, len(jobs))) as pool:
+        return [each.result() for each in [pool.submit(job) for job in jobs]]

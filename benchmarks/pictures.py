@@ -1,21 +1,29 @@
-"""The pictures of the docs page, as small SVGs that can be read on a light and on a dark page."""
+"""The pictures of the docs page, as small SVGs that bring their own background: light, and dark where the reader's
+system is. (An image on a page cannot know the page's own theme.) Renderers without CSS show the light one.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
-#: Seen on white and on black.
-INK = "#808080"
-COLOURS = {
-    "ours": "#e8590c",
-    "ours, adaptive": "#f59f00",
-    "openai": "#1c7ed6",
-    "airbyte": "#7048e8",
-    "dbt-cloud": "#0ca678",
-    "fivetran": "#d6336c",
-    "http": "#74b816",
-    "base": INK,
+INK, PAPER = "#3d444d", "#fffffe"
+#: On light -> on dark.
+DARK = {
+    **{INK: "#d1d7e0", PAPER: "#151b23"},
+    **{"#d9480f": "#ff922b", "#b8860b": "#ffe066", "#1864ab": "#74c0fc", "#6741d9": "#b197fc", "#087f5b": "#38d9a9"},
+    **{"#c2255c": "#faa2c1", "#5c940d": "#a9e34b", "#868e96": "#adb5bd"},
+}
+#: Row -> colour and mark.
+LOOKS = {
+    "ours": ("#d9480f", "o"),
+    "ours, adaptive": ("#b8860b", "*"),
+    "openai": ("#1864ab", "s"),
+    "airbyte": ("#6741d9", "D"),
+    "dbt-cloud": ("#087f5b", "^"),
+    "fivetran": ("#c2255c", "v"),
+    "http": ("#5c940d", "P"),
+    "base": ("#868e96", "x"),
 }
 
 
@@ -38,9 +46,8 @@ def draw(found: dict[str, Any], folder: Path) -> None:
 def _axes(xlabel: str, ylabel: str) -> tuple[Any, Any]:
     from matplotlib.figure import Figure
 
-    picture = Figure(figsize=(7.5, 4.2))
-    axes = picture.add_subplot()
-    axes.patch.set_alpha(0)
+    picture = Figure(figsize=(7.5, 4.2), facecolor=PAPER)
+    axes = picture.add_subplot(facecolor="none")
     axes.set_xlabel(xlabel)
     axes.set_ylabel(ylabel)
     axes.spines[["top", "right"]].set_visible(False)
@@ -50,7 +57,20 @@ def _axes(xlabel: str, ylabel: str) -> tuple[Any, Any]:
 
 def _save(picture: Any, axes: Any, path: Path) -> None:
     axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
-    picture.savefig(path, format="svg", transparent=True, bbox_inches="tight", metadata={"Date": None, "Creator": None})
+    picture.savefig(path, format="svg", bbox_inches="tight", metadata={"Date": None, "Creator": None})
+    path.write_text(with_dark(path.read_text()))
+
+
+def with_dark(svg: str) -> str:
+    """Give a picture its colours on a dark page. Rules that are important win over the elements' own style."""
+    rules = [
+        f'[style*="{what}: {light}"] {{ {what}: {dark} !important }}'
+        for light, dark in DARK.items()
+        for what in ("fill", "stroke")
+        if f"{what}: {light}" in svg
+    ]
+    style = "@media (prefers-color-scheme: dark) { " + " ".join(rules) + " }"
+    return svg.replace("</style>", f'</style>\n  <style type="text/css">{style}</style>', 1)
 
 
 def _lag(found: dict[str, Any], path: Path) -> None:
@@ -62,9 +82,14 @@ def _lag(found: dict[str, Any], path: Path) -> None:
         if points:
             wide = 2.5 if row.startswith("ours") else 1.2
             name = "sleeping only" if row == "base" else row
-            axes.plot(*zip(*points, strict=True), marker="o", color=COLOURS[row], linewidth=wide, label=name)
+            colour, mark = LOOKS[row]
+            size = 10 if mark == "*" else 6
+            axes.plot(
+                *zip(*points, strict=True), marker=mark, markersize=size, color=colour, linewidth=wide, label=name
+            )
     axes.set_xscale("log")
     axes.set_yscale("log")
+    axes.yaxis.set_major_formatter("{x:,g}")
     axes.set_xticks(sizes, [f"{size:,}" for size in sizes])
     axes.minorticks_off()
     _save(picture, axes, path)
@@ -72,7 +97,7 @@ def _lag(found: dict[str, Any], path: Path) -> None:
 
 def _pacing(found: dict[str, Any], path: Path) -> None:
     picture, axes = _axes("polls a job", "mean delay, s")
-    colours = ["#e8590c", "#1c7ed6", "#0ca678", "#7048e8"]
+    colours = [LOOKS[row][0] for row in ("ours", "openai", "dbt-cloud", "airbyte")]
     for each, colour in zip(found["scenarios"], colours, strict=False):
         rows = dict(each["rows"])
         ours = rows.pop("adaptive")

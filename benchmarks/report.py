@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from benchmarks import pictures
+from benchmarks.cells import about, figure, milliseconds, table
 from benchmarks.contestants import CONTESTANTS
 from benchmarks.landings import pace
+from benchmarks.report_scale import scale, turns
+from benchmarks.report_triggerer import triggerer
 
 INTRO = """\
 # Benchmarks
@@ -25,109 +27,6 @@ nothing but the package index and loopback:
 make bench
 ```
 """
-
-METHOD = """\
-Peers are installed by `benchmarks/peers.txt` into an environment of their own (`.bench/venv`), with the same Airflow,
-and driven through their own trigger classes. A server in a process of its own speaks the status endpoints of all of
-their APIs and answers each question after {answer:g} ms; polls and TCP connections are counted there. What was
-replaced:
-
-| | trigger | version | polls by default every | replaced |
-|---|---|---|---|---|
-{rows}
-
-Every connection lookup is answered from the environment, by each one's own hook in its own way; in a triggerer it is a
-question to the supervisor. Logging is off for all. TLS is off for all.
-"""
-
-
-def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Return a Markdown table; the first column is text, the others are figures."""
-    lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
-
-
-def figure(value: float | None, unit: str = "", digits: int = 2) -> str:
-    """Return a number with so many significant digits, and never in powers of ten."""
-    if value is None or math.isnan(value):
-        return "-"
-    if value == 0:
-        return f"0{unit}"
-    places = max(0, digits - 1 - math.floor(math.log10(abs(value))))
-    return f"{round(value, digits - 1 - math.floor(math.log10(abs(value)))):,.{places}f}{unit}"
-
-
-def milliseconds(value: float | None) -> str:
-    """Return a time that may be far below or far above a second."""
-    if value is None or math.isnan(value):
-        return "-"
-    return figure(value / 1000, " s") if value >= 1000 else figure(value, " ms")
-
-
-def about(found: dict[str, Any]) -> str:
-    """Return the line that says where and how a part was measured."""
-    it = found["about"]
-    on = it["machine"]
-    return (
-        f"`{it['command']}`, {it['date']}: {on['cpus']} CPUs ({on['model']}), {on['memory_gb']} GB, {on['system']}, "
-        f"Python {on['python']}, Airflow {on['airflow']}; load before: {it['load_before']:.1f}."
-    )
-
-
-def method(found: dict[str, Any]) -> str:
-    """Return how the loops were measured, and what was replaced."""
-    rows = []
-    for name, each in CONTESTANTS.items():
-        if name == "base":
-            continue
-        default = "adaptive" if each.default_seconds is None else f"{each.default_seconds:g} s"
-        version = found["about"]["machine"]["versions"].get(each.distribution, "")
-        rows.append(f"| {name} | `{each.trigger}` | {version} | {default} | {each.replaced} |")
-    return METHOD.format(answer=found["answer_seconds"] * 1000, rows="\n".join(rows))
-
-
-def scale(found: dict[str, Any]) -> str:
-    """Return (a)."""
-    interval = f"every {found['interval']:g} s" if found["interval"] else "at each one's default interval"
-    head = ["", "polls due served", "loop lag p50", "p99", "max", "connections", "polls a trigger", "CPU a poll",
-            "CPUs", "memory a trigger"]  # fmt: skip
-    parts = [
-        "## Triggers in one event loop",
-        about(found),
-        f"All poll {interval}; *ours, adaptive* is ours as it comes. The loop's lag is how late a 10 ms ticker is "
-        "served. A stall that was not over at the end counts until the end, so the lags of a stalled loop are lower "
-        "bounds. Memory is the growth of the process for each trigger beyond triggers that only sleep; where most of a "
-        "contestant's triggers never began, it is too low.",
-        "*Ours* leaves polls out on purpose: a process has at most 16 requests under way and sends at most 125 a "
-        "second, so that the loop stays everybody's. With answers of 200 ms that is 80 a second. What is due beyond it "
-        "is not dropped: everybody is asked less often, in turn ([docs/polling.md](polling.md)).",
-        method(found),
-    ]
-    for size in dict.fromkeys(line["triggers"] for line in found["lines"]):
-        rows = [scale_row(line) for line in found["lines"] if line["triggers"] == size]
-        parts += [f"### {size:,} triggers", table(head, rows)]
-    parts += ["![Loop lag p99 by the number of triggers](benchmarks/lag.svg)"]
-    return "\n\n".join(parts)
-
-
-def scale_row(line: dict[str, Any]) -> list[str]:
-    """Return one row; a contestant that gave no figures says why."""
-    name = {"base": "*triggers that only sleep*"}.get(line["row"], line["row"])
-    if "lag" not in line:
-        return [name, f"did not finish: {line['error'][:80]}", *[""] * 8]
-    lag = line["lag"]
-    stalled = " (stalled)" if line["started"] < line["triggers"] else ""
-    lost = f" ({line['lost']} ended in an error)" if line["lost"] else ""
-    return [
-        name + stalled + lost,
-        "-" if line["served"] is None else f"{min(1.0, line['served']) * 100:.0f} %",
-        *[milliseconds(lag[key]) for key in ("p50", "p99", "max")],
-        f"{line['connections']:,}",
-        figure(line["polls_per_trigger"]),
-        milliseconds(line["cpu_ms_per_poll"]),
-        figure(line["cpu_share"]),
-        "-" if line["row"] == "base" else figure(line.get("kb_beyond_base"), " KB"),
-    ]
 
 
 def pacing(found: dict[str, Any]) -> str:
@@ -165,8 +64,10 @@ def delay(found: dict[str, Any]) -> str:
         [
             "## Polls and delay, real clock",
             about(found),
-            f"{found['jobs']} jobs a row, log-normal around {found['median']:g} s, all rows in one event loop; to the "
-            "trigger's event, which comes no sooner than 12 s after the deferral.",
+            f"{found['jobs']} jobs a row, log-normal around {found['median']:g} s, the same for every row; the "
+            "rows ran beside each other, each in a process of its own. The delay is from a job's end to the trigger's "
+            "event, which "
+            "comes no sooner than 12 s after the deferral.",
             table(["", "polls a job", "mean delay", "p95", "polls times mean delay"], rows),
         ]
     )
@@ -190,12 +91,20 @@ def limit(found: dict[str, Any]) -> str:
         [
             f"## {found['jobs']:,} jobs behind {found['per_minute']} requests a minute",
             about(found),
-            f"What comes above the limit gets a 429 with `Retry-After`. At most {found['seconds']:g} s each; the last "
-            f"end cannot be known before {found['least_seconds']:.0f} s. *Lost*: the trigger ended in an error while "
-            "the job went on.",
+            f"What comes above the limit gets a 429 with `Retry-After`. At most {found['seconds']:g} s; the last end "
+            f"cannot be known before {found['least_seconds']:.0f} s. *Lost*: the trigger ended in an error while the "
+            "job went on. Delays are those of the ends that came to be known: where few did, they say little. "
+            "Contestants ran beside each other, each in a process of its own, with an account and a limit "
+            f"of its own on the one server{alone()}.",
             table(["", "ends known", "lost", "answered", "refused", "mean delay", "p95"], rows),
         ]
     )
+
+
+def alone() -> str:
+    """Return who ran alone in (c), and why."""
+    names = ", ".join(f"*{name}*" for name, each in CONTESTANTS.items() if each.storms)
+    return f"; {names} ran alone, because it asks again at once when it is refused" if names else ""
 
 
 def landing(found: dict[str, Any]) -> str:
@@ -254,63 +163,9 @@ def imports(found: dict[str, Any]) -> str:
     )
 
 
-def triggerer(found: dict[str, Any]) -> str:
-    """Return Airflow's own triggerer."""
-    parts = [
-        "## Airflow's own triggerer",
-        about(found),
-        "Airflow's triggerer process with so many deferred tasks in its database (SQLite), its capacity raised. It is "
-        "started, ended by SIGTERM and started again, killed by SIGKILL and started again; then all jobs are completed "
-        f"at once. The triggers of a killed triggerer are free for the next one after {found['dead_after']} s (by "
-        f"default 30 s). The server answers after {found['answer_seconds'] * 1000:g} ms. *Owned*: every trigger "
-        "belongs to the new process. *Asked*: every generation was asked about. *Blocked*: Airflow's own warnings of a "
-        "loop that was held up for more than 0.2 s, and the longest. *Asked twice*: questions about a generation while "
-        "another one about it was under way, across restarts. *Sleeping*: the same with as many of Airflow's own "
-        "`DateTimeTrigger`, which do nothing. Where a SIGTERM takes 10 s longer, Airflow waited for a process that had "
-        "ended.",
-    ]
-    head = ["", "ended in", "owned", "asked", "blocked", "asked twice", "polls a second", "connections", "CPUs: loop",
-            "CPUs: database", "memory: loop", "memory: database"]  # fmt: skip
-    for tasks in dict.fromkeys(line["tasks"] for line in found["lines"]):
-        rows = [
-            triggerer_row(line["row"], phase)
-            for line in found["lines"]
-            if line["tasks"] == tasks
-            for phase in line["phases"]
-        ]
-        parts += [f"### {tasks:,} deferred tasks", table(head, rows)]
-        for line in found["lines"]:
-            for phase in line["phases"]:
-                if line["tasks"] == tasks and "all_left_seconds" in phase:
-                    parts.append(
-                        f"All completed: the last answer after {phase['all_told_seconds']:.0f} s, the last task left "
-                        f"`deferred` after {phase['all_left_seconds']:.0f} s, no trigger left after "
-                        f"{phase['seconds']:.0f} s; {phase['deferred']} tasks were left behind."
-                    )
-    return "\n\n".join(parts)
-
-
-def triggerer_row(row: str, phase: dict[str, Any]) -> list[str]:
-    """Return one row: one phase of one kind."""
-
-    def seconds(name: str) -> str:
-        return f"{phase[name]:.1f} s" if name in phase else "-"
-
-    polls, share, resident = phase.get("polls"), phase.get("cpu_share", {}), phase["peak_mb"]
-    return [
-        f"{'ours' if row == 'ours' else '*sleeping*'}: {phase['phase']}",
-        *[seconds(f"{each}_seconds") for each in ("end", "all_assigned", "all_asked")],
-        f"{phase['warnings']} ({phase['longest']:.1f} s)" if phase["warnings"] else "0",
-        "-" if row != "ours" else f"{phase['overlaps']}",
-        "-" if row != "ours" or polls is None else figure(polls / phase["seconds"]),
-        "-" if row != "ours" else f"{phase.get('peak_open', 0)}",
-        *[figure(share.get(name)) for name in ("runner", "supervisor")],
-        *[f"{resident[name]:.0f} MB" for name in ("runner", "supervisor")],
-    ]
-
-
 SECTIONS: dict[str, Callable[[dict[str, Any]], str]] = {
     "scale": scale,
+    "turns": turns,
     "delay": delay,
     "pacing": pacing,
     "limit": limit,
@@ -320,10 +175,17 @@ SECTIONS: dict[str, Callable[[dict[str, Any]], str]] = {
 }
 
 
+def section(name: str, found: dict[str, Any]) -> str:
+    """Return one part; one that failed says so."""
+    if "error" in found:
+        return f"## {name}: failed\n\n{about(found)}\n\nGave no figures: `{found['error'][:200]}`"
+    return SECTIONS[name](found)
+
+
 def write(results: Path, docs: Path) -> None:
     """Write the page and the pictures from whatever results there are."""
     found = {name: json.loads(path.read_text()) for name in SECTIONS if (path := results / f"{name}.json").exists()}
     (docs / "benchmarks").mkdir(parents=True, exist_ok=True)
-    pictures.draw(found, docs / "benchmarks")
-    page = "\n\n".join([INTRO.strip(), *[SECTIONS[name](each) for name, each in found.items()]])
+    pictures.draw({name: each for name, each in found.items() if "error" not in each}, docs / "benchmarks")
+    page = "\n\n".join([INTRO.strip(), *[section(name, each) for name, each in found.items()]])
     (docs / "benchmarks.md").write_text(page + "\n")

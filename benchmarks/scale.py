@@ -12,6 +12,10 @@ from benchmarks.pacing import polls_between
 
 #: A job that nobody sees the end of.
 LONG_SECONDS = 1_000_000.0
+#: Ours asks about a job that was just submitted no sooner.
+FIRST_POLL_SECONDS = 10.0
+#: After the last trigger's start, until the window begins.
+SETTLE_SECONDS = 2.0
 #: Ours without a fixed interval: jobs of this length, of which none ends in the window.
 ADAPTIVE_JOB_SECONDS = 240.0
 
@@ -36,7 +40,7 @@ def order_of(row: str, size: int, options: argparse.Namespace) -> dict[str, Any]
         "contestant": name,
         "interval": interval,
         "jobs": [(number, start, takes, interval) for number, start in enumerate(starts)],
-        "warm": 2 * ramp,
+        "warm": max(ramp, FIRST_POLL_SECONDS) + SETTLE_SECONDS,
         "seconds": options.seconds,
         "until_done": False,
     }
@@ -53,14 +57,16 @@ def row_of(row: str, size: int, order: dict[str, Any], found: dict[str, Any], an
         share = None
     elif order["interval"] is None:
         due = sum(polls_between(start, takes, warm, warm + window, answer) for _, start, takes, _ in order["jobs"])
-        share = found["polls"] / due
+        share = found["polls"] / due if due else None
     else:
         share = served(found["polls"], size, window, order["interval"] + answer)
     return line | {
         **{"started": found["started"], "window": window, "error": found["error"], "lost": found["lost"]},
         **{"lag": found["lag"], "connections": found["connections"], "polls": found["polls"]},
         "polls_per_trigger": found["polls"] / size,
-        "served": share,
+        "pace_kept": share,
+        "asked": len({index for when, index in found["asked"] if when >= found["begin"]}) / size,
+        "polls_per_second": found["polls"] / window,
         "cpu_ms_per_trigger": found["cpu_seconds"] * 1000 / size,
         "cpu_share": found["cpu_seconds"] / window,
         "cpu_ms_per_poll": found["cpu_seconds"] * 1000 / found["polls"] if found["polls"] else None,
@@ -79,11 +85,12 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
                 line = row_of(row, size, order, run_child(server, order), options.answer_seconds)
                 print(f"  {row} x {size}: {summary(line)}", flush=True)
                 lines.append(line)
-    base = {line["triggers"]: line.get("kb_per_trigger") for line in lines if line["row"] == "base"}
-    for line in lines:
-        if "kb_per_trigger" in line and base.get(line["triggers"]) is not None:
-            line["kb_beyond_base"] = line["kb_per_trigger"] - base[line["triggers"]]
-    return {"lines": lines, "answer_seconds": options.answer_seconds, "interval": options.interval}
+    return {
+        "lines": lines,
+        "answer_seconds": options.answer_seconds,
+        "interval": options.interval,
+        "seconds": options.seconds,
+    }
 
 
 def summary(line: dict[str, Any]) -> str:

@@ -4,8 +4,9 @@ Stateless about jobs: a job's number says when it was made and when it ends (:cl
 about the same jobs and none has to be submitted. It keeps the times of all polls and of all TCP connections, which the
 parent reads for a span of time; what a contestant says about itself is not believed.
 
-Every answer takes the same time, 200 ms if not told otherwise. With a limit, what comes above it in any minute (a
-sliding window) gets a 429 with ``Retry-After``.
+The first part of a path is the account that is asked with: each has books and a limit of its own, so that several
+contestants can be served beside each other. Every answer takes the same time, 200 ms if not told otherwise. With a
+limit, what comes above it in any minute (a sliding window) gets a 429 with ``Retry-After``.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import math
 import resource
 import socket
 import time
@@ -108,31 +110,49 @@ def http(job: Job, done: bool, now: float) -> Answer:
     return (200, {"done": True}) if done else (404, {"done": False})
 
 
-#: The first part of the path says who is asked.
+#: The second part of the path says who is asked.
 APIS = {each.__name__: each for each in (apimart, openai, airbyte, dbt, fivetran, http)}
 
 
-class Books:
-    """What happened, and when."""
+class Account:
+    """One account: its limit, and what happened when.
 
-    def __init__(self) -> None:
-        self.polls, self.throttled, self.connections = array("d"), array("d"), array("d")
-        self.jobs: dict[int, int] = {}
+    :param answer_seconds: how long each answer takes.
+    :param per_minute: its limit; 0: none.
+    """
 
-    def between(self, since: float, until: float) -> dict[str, int]:
-        """Count over a span of time."""
-        kinds = {"polls": self.polls, "throttled": self.throttled, "connections": self.connections}
-        return {name: bisect_left(times, until) - bisect_left(times, since) for name, times in kinds.items()}
+    def __init__(self, answer_seconds: float, per_minute: int = 0) -> None:
+        self.answer_seconds, self.per_minute = answer_seconds, per_minute
+        self.polls, self.throttled, self.indices = array("d"), array("d"), array("l")
+        self.window: deque[float] = deque()
+
+    def limit(self, now: float) -> float:
+        """Return the seconds until a request may come, 0 where it may come now."""
+        if not self.per_minute:
+            return 0.0
+        while self.window and self.window[0] <= now - 60:
+            self.window.popleft()
+        if len(self.window) >= self.per_minute:
+            return self.window[0] + 60 - now
+        self.window.append(now)
+        return 0.0
+
+    def answered(self, now: float, index: int) -> None:
+        """Note a poll that is answered."""
+        self.polls.append(now)
+        self.indices.append(index)
 
 
 class StatusServer:
-    """The ASGI app."""
+    """The ASGI app.
+
+    :param answer_seconds: how long an answer takes where an account is not told otherwise.
+    """
 
     def __init__(self, answer_seconds: float) -> None:
         self.answer_seconds = answer_seconds
-        self.per_minute = 0
-        self.books = Books()
-        self.window: deque[float] = deque()
+        self.accounts: dict[str, Account] = {}
+        self.connections = array("d")
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Answer one request."""
@@ -141,7 +161,8 @@ class StatusServer:
         path: str = scope["path"]
         more: list[tuple[bytes, bytes]] = []
         if path.startswith("/control/"):
-            status, value = 200, self.control(path, parse_qs(scope["query_string"].decode()))
+            query = {name: float(values[0]) for name, values in parse_qs(scope["query_string"].decode()).items()}
+            status, value = 200, self.control(*path.split("/")[2:4], **query)
         else:
             status, value = await self.poll(path)
             if status == 429:
@@ -155,50 +176,46 @@ class StatusServer:
         """Answer a question about a job, after the time that an answer takes."""
         now = time.time()
         parts = path.strip("/").split("/")
-        job = Job.of(int(parts[-1]))
-        if (wait := self.limit(now)) > 0:
-            self.books.throttled.append(now)
-            await asyncio.sleep(self.answer_seconds)
+        account, job = self.accounts[parts[0]], Job.of(int(parts[-1]))
+        if (wait := account.limit(now)) > 0:
+            account.throttled.append(now)
+            await asyncio.sleep(account.answer_seconds)
             return 429, {"error": {"message": "slow down"}, "retry_after": int(wait) + 1}
-        self.books.polls.append(now)
-        self.books.jobs[job.index] = self.books.jobs.get(job.index, 0) + 1
-        await asyncio.sleep(self.answer_seconds)
+        account.answered(now, job.index)
+        await asyncio.sleep(account.answer_seconds)
         # As things stand when the answer is sent.
         now = time.time()
-        done = now >= job.ends
-        return APIS[parts[0]](job, done, now)
+        return APIS[parts[1]](job, now >= job.ends, now)
 
-    def limit(self, now: float) -> float:
-        """Return the seconds until a request may come, 0 where it may come now."""
-        if not self.per_minute:
-            return 0.0
-        while self.window and self.window[0] <= now - 60:
-            self.window.popleft()
-        if len(self.window) >= self.per_minute:
-            return self.window[0] + 60 - now
-        self.window.append(now)
-        return 0.0
-
-    def control(self, path: str, query: dict[str, list[str]]) -> Any:
-        """``reset`` forgets and sets the limit, ``count`` counts, ``jobs`` tells the polls of each."""
-        if path == "/control/reset":
-            self.per_minute = int(query["per_minute"][0])
-            self.window.clear()
-            self.books = Books()
+    def control(
+        self,
+        what: str,
+        name: str,
+        since: float = 0.0,
+        until: float = math.inf,
+        per_minute: float = 0,
+        answer_seconds: float | None = None,
+    ) -> Any:
+        """``open`` makes an account anew, with its limit; ``count`` counts over a span of time, ``asked`` lists it."""
+        if what == "open":
+            seconds = self.answer_seconds if answer_seconds is None else answer_seconds
+            self.accounts[name] = Account(seconds, int(per_minute))
             return {}
-        if path == "/control/count":
-            used = resource.getrusage(resource.RUSAGE_SELF)
-            counts = self.books.between(float(query["since"][0]), float(query["until"][0]))
-            return {**counts, "server_cpu_seconds": used.ru_utime + used.ru_stime}
-        return self.books.jobs
+        account = self.accounts[name]
+        if what == "count":
+            # Whose a connection is shows with its first request only, so they are those of all accounts.
+            kinds = {"polls": account.polls, "throttled": account.throttled, "connections": self.connections}
+            return {kind: bisect_left(times, until) - bisect_left(times, since) for kind, times in kinds.items()}
+        span = slice(bisect_left(account.polls, since), bisect_left(account.polls, until))
+        return list(zip(account.polls[span], account.indices[span], strict=True))
 
 
 def counting(app: StatusServer) -> type[HttpToolsProtocol]:
-    """Return uvicorn's protocol, which tells the books of each connection."""
+    """Return uvicorn's protocol, which tells the app of each connection."""
 
     class Counting(HttpToolsProtocol):
         def connection_made(self, transport: Any) -> None:
-            app.books.connections.append(time.time())
+            app.connections.append(time.time())
             super().connection_made(transport)
 
     return Counting

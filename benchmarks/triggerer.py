@@ -18,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -116,8 +117,12 @@ class Triggerer:
             except psutil.NoSuchProcess:
                 continue
             name = "supervisor" if pid == leader else "runner"
-            found[name] = {"cpu": times.user + times.system, "rss": held.rss, "pss": held.pss}
-            self.peak[name] = max(self.peak[name], held.rss)
+            # Whatever else it has forked counts as the runner's.
+            sums = found.setdefault(name, {"cpu": 0.0, "rss": 0, "pss": 0})
+            for key, value in (("cpu", times.user + times.system), ("rss", held.rss), ("pss", held.pss)):
+                sums[key] += value
+        for name, sums in found.items():
+            self.peak[name] = max(self.peak[name], int(sums["rss"]))
         return found
 
     def blocked(self) -> list[float]:
@@ -144,6 +149,17 @@ class Triggerer:
         """Return how many task instances are in a state."""
         return self._one("select count(*) from task_instance where dag_id = ? and state = ?", DAG_ID, state)
 
+    def told(self, words: str) -> int:
+        """Return how many tasks were given an event that holds these words to resume with."""
+        return self._one(
+            "select count(*) from task_instance where dag_id = ? and cast(next_kwargs as text) like ?",
+            *(DAG_ID, f"%{words}%"),
+        )
+
+    def failed(self) -> int:
+        """Return how many tasks will resume only to fail, because their trigger did."""
+        return self._one("select count(*) from task_instance where dag_id = ? and next_method = '__fail__'", DAG_ID)
+
     def _newest_job(self) -> int:
         return self._one("select coalesce(max(id), 0) from job where job_type = 'TriggererJob'")
 
@@ -159,7 +175,7 @@ def parser() -> argparse.ArgumentParser:
     parse.add_argument("--tasks", type=int, default=1000)
     parse.add_argument("--kind", choices=KINDS, default="ours")
     parse.add_argument("--answer-seconds", type=float, default=0.2, help="how long the server takes to answer")
-    parse.add_argument("--seconds", type=float, default=60.0, help="the steady window")
+    parse.add_argument("--steady-seconds", type=float, default=60.0, help="the steady window")
     parse.add_argument("--json", type=Path, default=None, help="write the figures here, too")
     return parse
 
@@ -232,15 +248,16 @@ def _picked_up(name: str, triggerer: Triggerer, server: Server, tasks: int, poll
         server_seen = server.ask()
         return bool(all_assigned) and (not polls or server_seen["seen"] >= tasks)
 
-    _until(ready, triggerer, f"{name}: all picked up")
+    in_time = _until(ready, triggerer, f"{name}: all picked up")
     phase = _phase(name, triggerer, time.time() - began)
     phase |= {
-        **{"first_assigned_seconds": first_assigned - began, "all_assigned_seconds": all_assigned - began},
+        **_since(began, first_assigned=first_assigned, all_assigned=all_assigned),
+        **{"in_time": in_time, "assigned": triggerer.assigned()},
         "overlaps": server_seen["overlaps"] + before["overlaps"],
     }
     if polls:
-        phase |= {"first_asked_seconds": server_seen["first_at"] - began}
-        phase |= {"all_asked_seconds": server_seen["last_first_at"] - began, **_counts(server_seen)}
+        all_asked = server_seen["last_first_at"] if server_seen["seen"] >= tasks else 0.0
+        phase |= _since(began, first_asked=server_seen["first_at"], all_asked=all_asked) | _counts(server_seen)
     return phase
 
 
@@ -252,12 +269,12 @@ def _steady(triggerer: Triggerer, server: Server, seconds: float) -> dict[str, A
     last = first
     while time.monotonic() - began < seconds:
         time.sleep(1)
+        _alive(triggerer)
         last = triggerer.usage()
     took, seen = time.monotonic() - began, server.ask()
     phase = _phase("steady", triggerer, took) | _counts(seen) | {"overlaps": seen["overlaps"]}
-    phase["cpu_share"] = {name: (last[name]["cpu"] - first[name]["cpu"]) / took for name in last}
-    phase |= {"least_gap": seen["least_gap"], "polls_per_second": seen["polls"] / took}
-    return phase
+    phase["cpu_share"] = {name: (last[name]["cpu"] - first[name]["cpu"]) / took for name in last if name in first}
+    return phase | {"most_gap": seen["most_gap"], "polls_per_second": seen["polls"] / took}
 
 
 def _finish(triggerer: Triggerer, server: Server, tasks: int) -> dict[str, Any]:
@@ -273,24 +290,38 @@ def _finish(triggerer: Triggerer, server: Server, tasks: int) -> dict[str, Any]:
         left = left or (time.time() if triggerer.in_state("scheduled") >= tasks else 0.0)
         return bool(left) and not triggerer.triggers()
 
-    _until(ready, triggerer, "all ended")
+    in_time = _until(ready, triggerer, "all ended")
     seen = server.ask()
     phase = _phase("all completed", triggerer, time.time() - began) | _counts(seen) | {"overlaps": seen["overlaps"]}
     return phase | {
-        **{"all_told_seconds": told - began, "all_left_seconds": left - began, "most_polls": seen["most_polls"]},
+        **_since(began, all_told=told, all_left=left),
+        **{"in_time": in_time, "told": seen["told"], "triggers_left": triggerer.triggers()},
         **{"scheduled": triggerer.in_state("scheduled"), "deferred": triggerer.in_state("deferred")},
+        **{"finished": triggerer.told("finished"), "failed": triggerer.failed()},
     }
 
 
-def _until(ready: Callable[[], bool], triggerer: Triggerer, what: str, timeout: float = 900.0) -> None:
+def _since(began: float, **moments: float) -> dict[str, float]:
+    """Return how long after the beginning each moment was; what never came (0) is left out."""
+    return {f"{name}_seconds": moment - began for name, moment in moments.items() if moment}
+
+
+def _alive(triggerer: Triggerer) -> None:
+    if triggerer.airflow.processes.dead():
+        raise RuntimeError("the triggerer ended")
+
+
+def _until(ready: Callable[[], bool], triggerer: Triggerer, what: str, timeout: float = 900.0) -> bool:
+    """Wait. Says whether it came in time: what did not is a figure too, and no reason to throw the others away."""
     until = time.monotonic() + timeout
     while not ready():
         triggerer.usage()
-        if triggerer.airflow.processes.dead():
-            raise RuntimeError("the triggerer ended")
+        _alive(triggerer)
         if time.monotonic() > until:
-            raise TimeoutError(f"{what}: not after {timeout:.0f} s")
+            print(f"  {what}: not after {timeout:.0f} s", flush=True)
+            return False
         time.sleep(0.25)
+    return True
 
 
 def _phase(name: str, triggerer: Triggerer, seconds: float) -> dict[str, Any]:
@@ -305,7 +336,7 @@ def _phase(name: str, triggerer: Triggerer, seconds: float) -> dict[str, Any]:
 
 
 def _counts(seen: dict[str, Any]) -> dict[str, Any]:
-    return {name: seen[name] for name in ("polls", "connections", "open", "peak_open")}
+    return {name: seen[name] for name in ("polls", "seen", "connections", "open", "peak_open", "least_gap")}
 
 
 def summary(phase: dict[str, Any]) -> str:
@@ -319,7 +350,11 @@ def summary(phase: dict[str, Any]) -> str:
     words += [f"{name} {share:.2f} CPU" for name, share in phase.get("cpu_share", {}).items()]
     words += [f"{phase['warnings']} warnings, longest {phase['longest']:.2f} s", f"{phase['overlaps']} asked twice"]
     if "polls" in phase:
-        words += [f"{phase['polls']:,} polls", f"{phase['peak_open']} connections at once"]
+        words += [f"{phase['polls']:,} polls of {phase['seen']:,}", f"{phase['peak_open']} connections at once"]
+    words += [f"{key} {phase[key]:.1f}" for key in ("least_gap", "most_gap") if phase.get(key) is not None]
+    words += [
+        f"{key} {phase[key]}" for key in ("told", "finished", "failed", "deferred", "triggers_left") if key in phase
+    ]
     return ", ".join(words)
 
 
@@ -328,14 +363,19 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     lines = []
     for tasks in options.tasks:
         for kind in KINDS:
-            lines.append(measure(kind, tasks, options.answer_seconds, options.seconds))
+            try:
+                lines.append(measure(kind, tasks, options.answer_seconds, options.steady_seconds))
+            except Exception as error:
+                # The others' figures are worth as much without it.
+                traceback.print_exc()
+                lines.append({"row": kind, "tasks": tasks, "phases": [], "error": f"{type(error).__name__}: {error}"})
     return {"lines": lines, "answer_seconds": options.answer_seconds, "dead_after": DEAD_AFTER_SECONDS}
 
 
 def main() -> None:
     """Measure one kind with one number of tasks."""
     options = parser().parse_args()
-    line = measure(options.kind, options.tasks, options.answer_seconds, options.seconds)
+    line = measure(options.kind, options.tasks, options.answer_seconds, options.steady_seconds)
     if options.json is not None:
         options.json.parent.mkdir(parents=True, exist_ok=True)
         options.json.write_text(json.dumps(line, indent=1))

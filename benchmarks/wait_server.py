@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import math
 import resource
 import socket
 import time
@@ -40,6 +41,7 @@ class WaitServer:
         self.overlaps = self.polls = self.connections = 0
         self.told: set[str] = set()
         self.least_gap: float | None = None
+        self.most_gap, self.marked_at = 0.0, time.time()
         self.peak_open = self.open
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
@@ -60,9 +62,9 @@ class WaitServer:
         if name not in self.seen:
             self.last_first_at = now
             self.first_at = self.first_at or now
-        elif name in self.answered_at:
-            gap = now - self.answered_at[name]
-            self.least_gap = gap if self.least_gap is None else min(gap, self.least_gap)
+        if (answered := self.answered_at.get(name)) is not None:
+            self.least_gap = min(now - answered, math.inf if self.least_gap is None else self.least_gap)
+            self.most_gap = max(now - max(answered, self.marked_at), self.most_gap)
         self.seen[name] = self.seen.get(name, 0) + 1
         self.under_way[name] = self.under_way.get(name, 0) + 1
         self.overlaps += self.under_way[name] > 1
@@ -85,10 +87,14 @@ class WaitServer:
             self.mark()
         if path == "/control/done":
             self.done = True
+        # Who has not been asked about again yet waits, too.
+        now = time.time()
+        still = max((now - max(answered, self.marked_at) for answered in self.answered_at.values()), default=0.0)
         return {
             **{"seen": len(self.seen), "polls": self.polls, "overlaps": self.overlaps, "told": len(self.told)},
             **{"first_at": self.first_at, "last_first_at": self.last_first_at, "least_gap": self.least_gap},
             **{"connections": self.connections, "open": self.open, "peak_open": self.peak_open},
+            "most_gap": max(self.most_gap, still),
             "most_polls": max(self.seen.values(), default=0),
         }
 

@@ -5,7 +5,7 @@ import math
 import pytest
 
 from airflow_provider_apimart.generation.schedule import Durations
-from benchmarks.figures import Pace, durations, fixed_at_equal_polls, lag, quantile, served
+from benchmarks.figures import Pace, durations, fixed_at_equal_polls, lag, quantile, served, turns
 from benchmarks.pacing import Adaptive, fixed, polls_between, polls_of, simulate
 from benchmarks.status_server import Job
 
@@ -81,3 +81,11 @@ def test_due_polls_of_ours() -> None:
 
 def test_served_is_a_share_of_what_is_due() -> None:
     assert served(50, 10, 51.0, 10.2) == pytest.approx(1.0)
+
+
+def test_turns_count_the_spans_before_the_first_and_after_the_last_poll() -> None:
+    found = turns([0.0, 1.0, 2.0, 3.0], [(4.0, 0), (5.0, 1), (9.0, 0), (11.0, 0), (95.0, 1)], 100.0)
+    assert (found.asked, found.first, found.last_minute) == (0.5, (4.0, 4.0), 0.25)
+    assert found.between == (5.0, 90.0, 90.0)
+    # The third one was never asked about.
+    assert found.longest == 98.0
