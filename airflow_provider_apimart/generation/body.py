@@ -16,7 +16,7 @@ import httpx
 from airflow_provider_apimart.generation.partial import announced_length
 
 #: Larger ones are no faster, and several are held at once.
-PIECE_BYTES = 512 * 1024
+PIECE_BYTES = 256 * 1024
 
 
 def pieces(response: httpx.Response) -> Iterator[bytes]:

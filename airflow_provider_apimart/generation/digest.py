@@ -8,39 +8,52 @@ constant.
 from __future__ import annotations
 
 import hashlib
-from collections import deque
-from concurrent.futures import Future, ThreadPoolExecutor
+from queue import SimpleQueue
+from threading import Semaphore, Thread
 from typing import Self
 
-PIECES_BEHIND = 4
+PIECES_BEHIND = 6
 
 
 class Sha256:
-    """The SHA-256 of what :meth:`update` was given since the last :meth:`restart`. Leaving it ends its thread."""
+    """The SHA-256 of what :meth:`update` was given since the last :meth:`restart`, inside its context."""
 
     def __init__(self) -> None:
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="sha256")
-        self.restart()
+        self._digest = hashlib.sha256()
+        self._pieces: SimpleQueue[bytes | None] = SimpleQueue()
+        self._room = Semaphore(PIECES_BEHIND)
+        self._thread = Thread(target=self._work, name="sha256", daemon=True)
 
     def __enter__(self) -> Self:
+        self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._thread.shutdown(cancel_futures=True)
+        self._pieces.put(None)
+        self._thread.join()
 
     def restart(self) -> None:
-        """Forget everything. What is still being hashed goes into the digest that is dropped here."""
+        """Forget everything."""
+        self._settle()
         self._digest = hashlib.sha256()
-        self._pending: deque[Future[None]] = deque()
 
     def update(self, piece: bytes) -> None:
-        """Take the next bytes."""
-        if len(self._pending) >= PIECES_BEHIND:
-            self._pending.popleft().result()
-        self._pending.append(self._thread.submit(self._digest.update, piece))
+        """Take the next bytes, which must not change any more."""
+        self._room.acquire()
+        self._pieces.put(piece)
 
     def hexdigest(self) -> str:
         """Wait for what is pending, and return the digest in hex."""
-        while self._pending:
-            self._pending.popleft().result()
+        self._settle()
         return self._digest.hexdigest()
+
+    def _settle(self) -> None:
+        for _ in range(PIECES_BEHIND):
+            self._room.acquire()
+        self._room.release(PIECES_BEHIND)
+
+    def _work(self) -> None:
+        while (piece := self._pieces.get()) is not None:
+            self._digest.update(piece)
+            del piece  # Not held while waiting for the next one.
+            self._room.release()

@@ -117,6 +117,7 @@ class Downloader:
         with Sha256() as digest:
             partial = Partial(sink, max_bytes, digest)
             self._fetch_whole(url, refresh, partial, on_progress)
+            sink.flush()
             return partial.received, partial.sha256
 
     def _fetch_whole(
@@ -221,7 +222,7 @@ class Downloader:
             # kept: the pool tells them apart by address, and two hosts may share one.
             try:
                 self._clients[proxy, encrypted] = httpx.Client(
-                    verify=_tls() if encrypted else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT),
+                    verify=_tls() if encrypted else _no_tls(),
                     proxy=proxy,
                     trust_env=False,
                     limits=httpx.Limits(max_keepalive_connections=0),
@@ -233,8 +234,14 @@ class Downloader:
 
 @functools.cache
 def _tls() -> ssl.SSLContext:
-    """Reading the certificates takes longer than many a download. Plain HTTP gets a context that trusts nobody."""
+    """Reading the certificates takes longer than many a download."""
     return httpx.create_ssl_context()
+
+
+@functools.cache
+def _no_tls() -> ssl.SSLContext:
+    """Plain HTTP needs no certificates, but httpx a context: this one trusts nobody."""
+    return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
 def _admit(response: httpx.Response) -> None:

@@ -47,12 +47,17 @@ class _SteadyFile(io.FileIO):
         written = super().write(data)
         self._pending += written
         if self._pending >= WRITE_BACK_BYTES:
+            self.flush()
+        return written
+
+    def flush(self) -> None:
+        """Let what was written since the last time begin its way to the disk, and do not wait for it."""
+        if self._pending and hasattr(os, "posix_fadvise"):
             with contextlib.suppress(OSError):
-                # For pages that are not written yet Linux takes this as: begin to. It does not wait. Only the last ones
-                # are named: it goes through all that are, and those that are written by now it would forget.
+                # For pages that are not written yet Linux takes this as: begin to. Only the last ones are named: it
+                # goes through all that are, and those that are written by now it would forget.
                 os.posix_fadvise(self.fileno(), self.tell() - self._pending, self._pending, os.POSIX_FADV_DONTNEED)
             self._pending = 0
-        return written
 
 
 class Part:

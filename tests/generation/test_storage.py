@@ -242,6 +242,13 @@ def test_file_system_without_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert sorted(os.listdir(tmp_path)) == [".clip.mp4.0123456789ab.part", "clip.mp4"]
 
 
+def test_system_without_advice_on_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """macOS has none."""
+    monkeypatch.delattr(os, "posix_fadvise")
+    commit_bytes(local(tmp_path / "clip.mp4"), bytes(localfs.WRITE_BACK_BYTES + 1))
+    assert (tmp_path / "clip.mp4").stat().st_size == localfs.WRITE_BACK_BYTES + 1
+
+
 def test_full_disk_is_a_landing_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: Any) -> None:
         raise OSError(28, "No space left on device")
