@@ -46,7 +46,8 @@ def _put(fs: Any, path: str, file: BinaryIO, size: int) -> bool:
     if "s3" not in protocols(fs) or not 0 < size <= PUT_BYTES:
         return False
     try:
-        sending = asyncio.run_coroutine_threadsafe(_put_object(fs, path, file), fs.loop)
+        loop = fs.loop
+        sending = asyncio.run_coroutine_threadsafe(_put_object(fs, path, file), loop)
         try:
             sending.result()
         finally:

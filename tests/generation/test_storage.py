@@ -451,6 +451,13 @@ def test_s3_request_that_breaks_on_the_way_is_made_up_for_in_parts(store: Store,
     assert store.get("clip.mp4") == LARGE and store.uploads() == []
 
 
+def test_another_file_system_for_s3_is_written_to_as_any(memory: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(type(memory), "protocol", ("s3", "s3a"))
+    target = Target(memory, "/videos/clip.mp4", "s3://videos/clip.mp4")
+    commit_bytes(target, LARGE)
+    assert memory.cat_file(target.path) == LARGE
+
+
 def test_s3_gets_what_the_user_set_for_every_upload(store: Store) -> None:
     store.fs.s3_additional_kwargs = {"ServerSideEncryption": "AES256", "CacheControl": "no-store"}
     commit_bytes(store.target("clip.mp4"), b"x")
