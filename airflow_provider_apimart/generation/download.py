@@ -22,6 +22,8 @@ from airflow_provider_apimart import __version__
 from airflow_provider_apimart.client.envelope import retry_after
 from airflow_provider_apimart.client.errors import LandingError, VideoExpiredError
 from airflow_provider_apimart.generation.addresses import Resolver, Route, parse_url, resolve_host, route, shown
+from airflow_provider_apimart.generation.body import pieces
+from airflow_provider_apimart.generation.digest import Sha256
 from airflow_provider_apimart.generation.partial import MismatchError, Partial
 
 log = logging.getLogger(__name__)
@@ -82,7 +84,7 @@ class Downloader:
         self._timeout = timeout
         self._sleep = sleep
         self._resolver = resolver
-        self._clients: dict[str | None, httpx.Client] = {}
+        self._clients: dict[tuple[str | None, bool], httpx.Client] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -112,13 +114,21 @@ class Downloader:
         :param on_progress: called with the bytes received and, where known, the total.
         :raises LandingError: and its subclasses, see there.
         """
-        partial = Partial(sink, max_bytes)
+        with Sha256() as digest:
+            partial = Partial(sink, max_bytes, digest)
+            self._fetch_whole(url, refresh, partial, on_progress)
+            sink.flush()
+            return partial.received, partial.sha256
+
+    def _fetch_whole(
+        self, url: str, refresh: Callable[[], str | None], partial: Partial, on_progress: Progress | None
+    ) -> None:
         failures = refusals = best = 0
         started = time.monotonic()
         while True:
             try:
                 self._attempt(url, partial, on_progress, started)
-                return partial.received, partial.sha256
+                return
             except _Refused as refusal:
                 refusals += 1
                 url = self._renewed(url, refresh, refusal, refusals)
@@ -162,7 +172,7 @@ class Downloader:
                 _admit(response)
                 partial.begin(response.status_code, response.headers)
                 if response.status_code != 416:
-                    for chunk in response.iter_raw():
+                    for chunk in pieces(response):
                         partial.write(chunk)
                         self._check_deadline(started, partial)
                         if on_progress is not None:
@@ -196,7 +206,7 @@ class Downloader:
             raise _Broken(f"{type(error).__name__}: {error}" if str(error) else type(error).__name__) from error
 
     def _send(self, way: Route, headers: dict[str, str]) -> httpx.Response:
-        client = self._client(way.proxy)
+        client = self._client(way.proxy, encrypted="https" in (way.url.scheme, httpx.URL(way.proxy or "").scheme))
         addresses: tuple[str | None, ...] = way.addresses or (None,)
         for address in addresses[:-1]:
             try:
@@ -205,24 +215,33 @@ class Downloader:
                 log.debug("No connection to %s of %s: %s", address, way.url.host, error)
         return client.send(way.request(addresses[-1], headers, self._timeout), stream=True)
 
-    def _client(self, proxy: str | None) -> httpx.Client:
-        if proxy not in self._clients:
+    def _client(self, proxy: str | None, *, encrypted: bool) -> httpx.Client:
+        if (proxy, encrypted) not in self._clients:
             # The environment is read for its proxies in addresses.py; reading it here too would bring .netrc's
             # passwords along, and would send to a proxy what the pinned address hides from NO_PROXY. No connection is
             # kept: the pool tells them apart by address, and two hosts may share one.
             try:
-                self._clients[proxy] = httpx.Client(
-                    verify=_tls(), proxy=proxy, trust_env=False, limits=httpx.Limits(max_keepalive_connections=0)
+                self._clients[proxy, encrypted] = httpx.Client(
+                    verify=_tls() if encrypted else _no_tls(),
+                    proxy=proxy,
+                    trust_env=False,
+                    limits=httpx.Limits(max_keepalive_connections=0),
                 )
             except (ImportError, ValueError, httpx.InvalidURL) as error:
                 raise LandingError(f"The proxy of the environment cannot be used: {error}") from error
-        return self._clients[proxy]
+        return self._clients[proxy, encrypted]
 
 
 @functools.cache
 def _tls() -> ssl.SSLContext:
     """Reading the certificates takes longer than many a download."""
     return httpx.create_ssl_context()
+
+
+@functools.cache
+def _no_tls() -> ssl.SSLContext:
+    """Plain HTTP needs no certificates, but httpx a context: this one trusts nobody."""
+    return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
 def _admit(response: httpx.Response) -> None:

@@ -69,7 +69,7 @@ def land(
     :param provenance: how the video was made, for the sidecar: plain JSON without secrets. ``generation_id`` says what
         it is; ``airflow`` (``dag_id``, ``run_id``, ``task_id``, ``map_index``, in a batch ``row``) whose it is.
     :param sample: which of the generation's videos, counted from 1.
-    :param own_name: the name is made of the generation's id, so no other writer has to be waited for.
+    :param own_name: the name is made of the generation's id, so no other writer has to be waited or looked for.
     :param level: of the line in the log: one of ten thousand videos is no news.
     :raises LandingError: and its subclasses.
     """
@@ -86,7 +86,7 @@ def land(
             return LandedVideo(path=place.uri, bytes=size, sha256=sha256, **asdict(info))
 
         with nullcontext() if own_name else exclusive(target):
-            place = _commit(staged, target, describe, provenance, sample, writer)
+            place = _commit(staged, target, describe, provenance, sample, writer, own_name=own_name)
     video = describe(place)
     log.log(level, "Landed %s: %d bytes, sha256 %s", video.path, video.bytes, video.sha256)
     return video
@@ -115,6 +115,8 @@ def _commit(
     provenance: Mapping[str, Any],
     sample: int,
     writer: str,
+    *,
+    own_name: bool,
 ) -> Target:
     """Commit the video and its sidecar as ``target``, or beside it where that is another task's of the same run.
 
@@ -127,8 +129,16 @@ def _commit(
         data = json.dumps(sidecar, indent=2, ensure_ascii=False, default=str).encode() + b"\n"
         commit_bytes(sidecar_of(place), data, writer=writer)
 
-    # A sidecar without its video (somebody took the file away) claims nothing, also once ours is there.
-    stale = _sidecar(target) if stored_size(target) is None else None
+    if own_name:
+        staged.commit(target)
+        write_sidecar(target)
+        return target
+
+    # A sidecar without its video (somebody took the file away) claims nothing, also once ours is there. The sidecar is
+    # read first: whoever lands between the two questions has written his video before it.
+    stale = _sidecar(target)
+    if stale is not None and stored_size(target) is not None:
+        stale = None
 
     def rival() -> dict[str, Any] | None:
         found = _sidecar(target)
@@ -137,7 +147,7 @@ def _commit(
     def taken() -> bool:
         return rival() is not None
 
-    if not taken() and staged.commit(target, taken):
+    if staged.commit(target, taken):
         version = stored_version(target)
         if not taken():
             write_sidecar(target)

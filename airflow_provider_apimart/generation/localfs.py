@@ -24,7 +24,7 @@ from typing import Any, BinaryIO, cast
 
 log = logging.getLogger(__name__)
 
-WRITE_BACK_BYTES = 16 * 1024 * 1024
+WRITE_BACK_BYTES = 2 * 1024 * 1024
 LOCK_WAIT_SECONDS = 30.0
 LOCK_POLL_SECONDS = 0.02
 #: A folder with so many names is listed once in a while only: to list it for each video would take longer than to land.
@@ -47,11 +47,17 @@ class _SteadyFile(io.FileIO):
         written = super().write(data)
         self._pending += written
         if self._pending >= WRITE_BACK_BYTES:
-            self._pending = 0
-            with contextlib.suppress(OSError):
-                # For pages that are not written yet Linux takes this as: begin to. It does not wait.
-                os.posix_fadvise(self.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+            self.flush()
         return written
+
+    def flush(self) -> None:
+        """Let what was written since the last time begin its way to the disk, and do not wait for it."""
+        if self._pending and hasattr(os, "posix_fadvise"):
+            with contextlib.suppress(OSError):
+                # For pages that are not written yet Linux takes this as: begin to. Only the last ones are named: it
+                # goes through all that are, and those that are written by now it would forget.
+                os.posix_fadvise(self.fileno(), self.tell() - self._pending, self._pending, os.POSIX_FADV_DONTNEED)
+            self._pending = 0
 
 
 class Part:

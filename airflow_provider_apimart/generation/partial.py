@@ -7,12 +7,12 @@ Last-Modified), the total length or, where the server gives no validator, an ove
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Mapping
 from typing import BinaryIO, NoReturn
 
 from airflow_provider_apimart.client.errors import VideoTooLargeError
+from airflow_provider_apimart.generation.digest import Sha256
 
 #: How much is asked for twice, to compare, when the server names no version of the file.
 OVERLAP_BYTES = 64 * 1024
@@ -28,11 +28,13 @@ class Partial:
 
     :param sink: where the bytes go; readable too, it is compared with what a server sends again.
     :param max_bytes: more than this is refused, by what the server says and by what it sends.
+    :param digest: gets the bytes in their order.
     """
 
-    def __init__(self, sink: BinaryIO, max_bytes: int) -> None:
+    def __init__(self, sink: BinaryIO, max_bytes: int, digest: Sha256) -> None:
         self._sink = sink
         self._max_bytes = max_bytes
+        self._digest = digest
         self.finished = False
         self._drop()
 
@@ -41,7 +43,7 @@ class Partial:
         self._sink.truncate(0)
         self.received = 0
         self.total: int | None = None
-        self._digest = hashlib.sha256()
+        self._digest.restart()
         self._etag: str | None = None
         self._modified: str | None = None
         self._overlap = b""
@@ -76,7 +78,7 @@ class Partial:
             self._begin_nothing(headers)
         else:
             self._drop()
-            self.total = _length(headers)
+            self.total = announced_length(headers)
         self._etag = headers.get("etag") or self._etag
         self._modified = headers.get("last-modified") or self._modified
         if self.total is not None and self.total > self._max_bytes:
@@ -135,6 +137,9 @@ class Partial:
         raise MismatchError(f"the server sent {what}")
 
 
-def _length(headers: Mapping[str, str]) -> int | None:
+def announced_length(headers: Mapping[str, str]) -> int | None:
+    """Return how many bytes of body are announced; ``None`` where the body says itself where it ends."""
+    if "transfer-encoding" in headers:
+        return None
     text = headers.get("content-length", "")
     return int(text) if text.isascii() and text.isdigit() else None

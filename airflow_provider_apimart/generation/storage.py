@@ -25,12 +25,10 @@ from typing import Any, BinaryIO, cast
 
 from airflow_provider_apimart.client.errors import ApimartError, ConfigurationError, LandingError
 from airflow_provider_apimart.generation import localfs
+from airflow_provider_apimart.generation.uploads import BLOCK_BYTES, move, protocols, remove, upload
 
 log = logging.getLogger(__name__)
 
-#: How much is sent or read back in one request: the smallest part that S3 takes.
-BLOCK_BYTES = 5 * 1024 * 1024
-REST_BYTES = 64 * 1024
 #: Here a file appears when its upload is complete and not before; a move would be a copy.
 OBJECT_STORES = frozenset({"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "adl", "wasb", "wasbs", "oss", "cos", "r2"})
 #: How the storages call what changes with a file's content.
@@ -215,17 +213,17 @@ class _RemoteStaged(Staged):
         size = self.file.seek(0, os.SEEK_END)
         with storage_errors(target, "written"):
             if is_object_store(target.fs):
-                return _upload(target.fs, target.path, self.file, size, taken)
+                return upload(target.fs, target.path, self.file, size, taken)
             hidden = target.sibling(f".{target.name}.{self._writer}.part")
             target.fs.makedirs(posixpath.dirname(target.path), exist_ok=True)
             try:
-                if _upload(target.fs, hidden.path, self.file, size, taken):
-                    _move(target.fs, hidden.path, target.path)
+                if upload(target.fs, hidden.path, self.file, size, taken):
+                    move(target.fs, hidden.path, target.path)
                     return True
             except BaseException:
-                _remove(target.fs, hidden.path)
+                remove(target.fs, hidden.path)
                 raise
-            _remove(target.fs, hidden.path)
+            remove(target.fs, hidden.path)
             return False
 
 
@@ -264,66 +262,19 @@ def exclusive(target: Target) -> Iterator[None]:
         yield
 
 
-def _upload(fs: Any, path: str, file: BinaryIO, size: int, taken: Callable[[], bool]) -> bool:
-    file.seek(0)
-    sink = fs.open(path, "wb", block_size=BLOCK_BYTES)
-    try:
-        # Most of a block at once, and the rest, which makes fsspec send it, when the most of it is not held here any
-        # more. In equal pieces fsspec's buffer grows step by step and leaves holes in the heap: 22 MB, not 16.
-        while most := file.read(BLOCK_BYTES - REST_BYTES):
-            sink.write(most)
-            del most
-            sink.write(file.read(REST_BYTES))
-        if taken():
-            _abandon(sink)
-            return False
-        sink.close()
-    except BaseException:
-        _abandon(sink)
-        raise
-    fs.invalidate_cache(posixpath.dirname(path))
-    stored = fs.info(path)["size"]
-    if stored != size:
-        _remove(fs, path)
-        raise OSError(f"{stored} bytes arrived of {size}")
-    return True
-
-
-def _abandon(sink: Any) -> None:
-    """Drop an upload. A file of fsspec commits when it is closed, and so does its finaliser: mark it closed first."""
-    with contextlib.suppress(Exception):
-        if isinstance(getattr(type(sink), "closed", None), property) and not sink.closed:
-            sink.closed = True
-    try:
-        sink.discard()
-    except Exception as error:
-        log.debug("Could not discard the upload of %s: %s", getattr(sink, "path", "a file"), error)
-
-
-def _move(fs: Any, source: str, destination: str) -> None:
-    try:
-        fs.mv(source, destination)
-    except Exception:
-        # Some storages (HDFS, FTP) do not move onto a name that is taken.
-        if not fs.exists(destination) or not fs.exists(source):
-            raise
-        fs.rm_file(destination)
-        fs.mv(source, destination)
-
-
-def _remove(fs: Any, path: str) -> None:
-    try:
-        if fs.exists(path):
-            fs.rm_file(path)
-    except Exception as error:
-        log.debug("Could not remove %s: %s", path, error)
-
-
 # --- reading back ------------------------------------------------------------------------------------------------
 
 
 def read_small(target: Target, limit: int) -> bytes | None:
     """Return what is stored under a name, or ``None`` when nothing is or it is larger than ``limit`` bytes."""
+    if is_object_store(target.fs):
+        try:
+            data = target.fs.cat_file(target.path, start=0, end=limit + 1)
+            return cast(bytes, data) if len(data) <= limit else None
+        except FileNotFoundError:
+            return None
+        except Exception as error:  # An empty object has no range. Whatever else it is shows below.
+            log.debug("%s is not to be had in one request: %s", target.uri, _text(error))
     size = stored_size(target)
     if size is None or size > limit:
         return None
@@ -391,19 +342,14 @@ def _text(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
 
 
-def _protocols(fs: Any) -> set[str]:
-    protocol = fs.protocol
-    return {protocol} if isinstance(protocol, str) else set(protocol)
-
-
 def is_local(fs: Any) -> bool:
     """Whether a file system is this machine's own."""
-    return bool(_protocols(fs) & {"file", "local"})
+    return bool(protocols(fs) & {"file", "local"})
 
 
 def is_object_store(fs: Any) -> bool:
     """Whether an upload to a file system shows only when it is complete."""
-    return bool(_protocols(fs) & OBJECT_STORES)
+    return bool(protocols(fs) & OBJECT_STORES)
 
 
 def local_path(target: Target) -> str:

@@ -6,13 +6,14 @@ import hashlib
 import os
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import fsspec
 import pytest
 import s3fs
+from aiobotocore.client import AioBaseClient
 from fsspec.implementations.dirfs import DirFileSystem
 from fsspec.implementations.memory import MemoryFile, MemoryFileSystem
 from hypothesis import given
@@ -34,7 +35,7 @@ from airflow_provider_apimart.generation.storage import (
     video_targets,
 )
 from tests.generation.media_server import free_port
-from tests.generation.object_store import Store, store
+from tests.generation.object_store import BUCKET, Store, store
 
 __all__ = ["store"]
 
@@ -242,6 +243,13 @@ def test_file_system_without_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert sorted(os.listdir(tmp_path)) == [".clip.mp4.0123456789ab.part", "clip.mp4"]
 
 
+def test_system_without_advice_on_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """macOS has none."""
+    monkeypatch.delattr(os, "posix_fadvise")
+    commit_bytes(local(tmp_path / "clip.mp4"), bytes(localfs.WRITE_BACK_BYTES + 1))
+    assert (tmp_path / "clip.mp4").stat().st_size == localfs.WRITE_BACK_BYTES + 1
+
+
 def test_full_disk_is_a_landing_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: Any) -> None:
         raise OSError(28, "No space left on device")
@@ -376,31 +384,105 @@ def test_s3_small_and_large(store: Store) -> None:
     assert store.uploads() == [] and store.names() == ["exact", "large", "small"]
 
 
+Call = Callable[[str, dict[str, Any]], None]
+
+
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch) -> list[Call]:
+    """What is asked before each call of S3's API, with its name and its parameters."""
+    asked: list[Call] = []
+    original = AioBaseClient._make_api_call
+
+    async def asking(self: Any, name: str, parameters: dict[str, Any]) -> Any:
+        for each in asked:
+            each(name, parameters)
+        return await original(self, name, parameters)
+
+    monkeypatch.setattr(AioBaseClient, "_make_api_call", asking)
+    return asked
+
+
 @pytest.mark.parametrize(
     ("data", "call", "nth"),
-    [(b"small", "put_object", 1), (LARGE, "upload_part", 2), (LARGE, "complete_multipart_upload", 1)],
+    [(b"small", "PutObject", 2), (LARGE, "UploadPart", 2), (LARGE, "CompleteMultipartUpload", 1)],
     ids=["put", "part", "complete"],
 )
 def test_s3_upload_that_fails_leaves_the_old_object(
-    store: Store, data: bytes, call: str, nth: int, monkeypatch: pytest.MonkeyPatch
+    store: Store, data: bytes, call: str, nth: int, calls: list[Call]
 ) -> None:
     commit_bytes(store.target("clip.mp4"), b"old")
     made: list[str] = []
 
-    def failing(method: str, *args: Any, **kwargs: Any) -> Any:
-        made.append(method)
-        if method == call and made.count(method) == nth:
-            raise OSError(f"{method} failed")
-        return original(method, *args, **kwargs)
+    def failing(name: str, _: dict[str, Any]) -> None:
+        made.append(name)
+        if name == "PutObject" or (name == call and made.count(name) == nth):
+            raise OSError(f"{name} failed")
 
-    original = store.fs.call_s3
-    monkeypatch.setattr(store.fs, "call_s3", failing)
+    calls.append(failing)
     with pytest.raises(LandingError, match=rf"s3://.*clip\.mp4 could not be written: OSError: {call} failed"):
         commit_bytes(store.target("clip.mp4"), data)
-    monkeypatch.undo()
+    calls.clear()
+    assert made.count(call) == nth
     gc.collect()  # A file that was dropped without care commits itself here.
     assert store.get("clip.mp4") == b"old"
     assert store.names() == ["clip.mp4"] and store.uploads() == []
+
+
+def test_s3_takes_a_file_in_one_request_and_its_length_is_checked(store: Store, calls: list[Call]) -> None:
+    made: list[str] = []
+    calls.append(lambda name, _: made.append(name))
+    commit_bytes(store.target("clip.mp4"), LARGE)
+    assert made == ["PutObject", "HeadObject"]
+    assert store.get("clip.mp4") == LARGE
+
+
+def test_s3_request_that_breaks_on_the_way_is_made_up_for_in_parts(store: Store, calls: list[Call]) -> None:
+    made: list[str] = []
+
+    def breaking(name: str, parameters: dict[str, Any]) -> None:
+        made.append(name)
+        if name == "PutObject":
+            parameters["Body"].read(1000)
+            raise ConnectionResetError
+
+    calls.append(breaking)
+    commit_bytes(store.target("clip.mp4"), LARGE)
+    assert made[:2] == ["PutObject", "CreateMultipartUpload"] and made.count("UploadPart") == 3
+    assert store.get("clip.mp4") == LARGE and store.uploads() == []
+
+
+def test_another_file_system_for_s3_is_written_to_as_any(memory: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(type(memory), "protocol", ("s3", "s3a"))
+    target = Target(memory, "/videos/clip.mp4", "s3://videos/clip.mp4")
+    commit_bytes(target, LARGE)
+    assert memory.cat_file(target.path) == LARGE
+
+
+def test_s3_gets_what_the_user_set_for_every_upload(store: Store) -> None:
+    store.fs.s3_additional_kwargs = {"ServerSideEncryption": "AES256", "CacheControl": "no-store"}
+    commit_bytes(store.target("clip.mp4"), b"x")
+    head = store.client.head_object(Bucket=BUCKET, Key="clip.mp4")
+    assert (head["ServerSideEncryption"], head["CacheControl"]) == ("AES256", "no-store")
+
+
+def test_s3_name_that_is_taken_is_not_sent_to(store: Store, calls: list[Call]) -> None:
+    target, made = store.target("clip.mp4"), []
+    with staging(target) as staged:
+        staged.file.write(LARGE)
+        calls.append(lambda name, _: made.append(name))
+        assert not staged.commit(target, lambda: True)
+    assert made == []
+
+
+def test_s3_small_files_are_read_in_one_request(store: Store, calls: list[Call]) -> None:
+    made: list[str] = []
+    for name, data in (("five", b"12345"), ("empty", b"")):
+        store.client.put_object(Bucket=BUCKET, Key=name, Body=data)
+    calls.append(lambda name, _: made.append(name))
+    assert read_small(store.target("five"), 5) == b"12345" and read_small(store.target("five"), 4) is None
+    assert read_small(store.target("absent"), 5) is None
+    assert made == ["GetObject"] * 3
+    assert read_small(store.target("empty"), 5) == b""
 
 
 def test_s3_source_that_breaks_commits_nothing(store: Store) -> None:
