@@ -26,7 +26,10 @@ MAX_PAUSE_SECONDS = 300.0
 CUT, DEEP_CUT, SOON_SECONDS = 0.9, 0.7, 15.0
 #: But no deeper than to a little under what was let through.
 LEAST_OF_MEASURED = 0.9
-LEAST_PER_SECOND, UNMEASURED_PER_SECOND = 0.1, 1.0
+LEAST_PER_SECOND = 0.1
+#: What is supposed to be let through in the time that nothing was measured in, as a share of the ceiling: who comes late
+#: to a full account begins with that, and not with the crumbs that those before it leave.
+UNMEASURED_SHARE = 0.5
 #: The pace is held for a while after a cut, then it grows: by this share of the ceiling a second, the same in every
 #: process; where no ceiling is known, as if it were this many requests a minute.
 HOLD_SECONDS, GROWTH_SHARE, UNKNOWN_PER_MINUTE = 20.0, 0.0006, 500.0
@@ -50,7 +53,9 @@ class Gate:
         self.limit = math.inf
         self._after_cut = math.inf
         self._cut_at = -math.inf
-        self._next = -math.inf
+        # When the next may be sent: evenly spaced, and each late by a part of the distance. Without that one process
+        # takes every place the moment that it is free again, and another finds none for ever.
+        self._next, self._late = -math.inf, 0.0
         self._paused_until = -math.inf
         self._passed: deque[float] = deque()
         self._refusals = 0
@@ -74,7 +79,7 @@ class Gate:
     @property
     def free_at(self) -> float:
         """When the next request may be sent."""
-        return max(self._next, self._paused_until)
+        return max(self._next + self._late, self._paused_until)
 
     @property
     def broken(self) -> bool:
@@ -95,8 +100,11 @@ class Gate:
         since = now - self._cut_at - HOLD_SECONDS
         if since <= 0 or math.isinf(self._after_cut):
             return self._after_cut
-        ceiling = UNKNOWN_PER_MINUTE / 60 if math.isinf(self.limit) else self.limit
-        return self._after_cut + since * GROWTH_SHARE * ceiling + self._after_cut * (since / GROWTH_SECONDS) ** 2
+        return self._after_cut + since * GROWTH_SHARE * self._ceiling + self._after_cut * (since / GROWTH_SECONDS) ** 2
+
+    @property
+    def _ceiling(self) -> float:
+        return UNKNOWN_PER_MINUTE / 60 if math.isinf(self.limit) else self.limit
 
     def wait(self, now: float) -> float:
         """Return the seconds until the next request may be sent."""
@@ -114,6 +122,11 @@ class Gate:
         rate = self.rate(now)
         if not math.isinf(rate):
             self._next = max(self._next, now - min(CATCH_UP_SECONDS, 1 / rate)) + 1 / rate
+            self._late = self._dice.random() * self._room(rate) / rate
+
+    def _room(self, rate: float) -> float:
+        """Return by how many requests this pace may be uneven, at most one, with no minute over the ceiling."""
+        return min(1.0, max(0.0, (self.limit / OF_LIMIT - rate) * WINDOW_SECONDS - 1))
 
     def passed(self, now: float) -> None:
         """A request was answered, and not with a 429."""
@@ -176,13 +189,16 @@ class Gate:
     def _measured(self, now: float, pause: float) -> float:
         """Return how many requests a second were let through lately.
 
-        The pause counts: so many were let through until the next may follow.
+        The pause counts: so many were let through until the next may follow. Of the rest of the minute nothing is
+        known, and others may have filled the account before the first request here.
         """
         self._forget(now)
-        if not self._passed:
-            # Others have filled the account before the first request here.
-            return min(self.rate(now), UNMEASURED_PER_SECOND)
-        return len(self._passed) / min(WINDOW_SECONDS, max(1.0, now - self._passed[0] + pause))
+        count, supposed = len(self._passed), UNMEASURED_SHARE * self._ceiling
+        if not count:
+            return min(self.rate(now), supposed)
+        measured = min(WINDOW_SECONDS, max(1.0, now - self._passed[0] + pause))
+        with_rest = (count + supposed * (WINDOW_SECONDS - measured)) / WINDOW_SECONDS
+        return min(self.rate(now), max(count / measured, with_rest))
 
     def _forget(self, now: float) -> None:
         while self._passed and self._passed[0] <= now - WINDOW_SECONDS:
