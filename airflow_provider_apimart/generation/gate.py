@@ -27,8 +27,8 @@ CUT, DEEP_CUT, SOON_SECONDS = 0.9, 0.7, 15.0
 #: But no deeper than to a little under what was let through.
 LEAST_OF_MEASURED = 0.9
 LEAST_PER_SECOND = 0.1
-#: What is supposed to be let through in the time that nothing was measured in, as a share of the ceiling: who comes late
-#: to a full account begins with that, and not with the crumbs that those before it leave.
+#: What is supposed to be let through in the time that nothing was measured in, as a share of the ceiling: who comes
+#: late to a full account begins with that, and not with the crumbs that those before it leave.
 UNMEASURED_SHARE = 0.5
 #: The pace is held for a while after a cut, then it grows: by this share of the ceiling a second, the same in every
 #: process; where no ceiling is known, as if it were this many requests a minute.

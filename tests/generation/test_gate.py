@@ -115,7 +115,7 @@ def test_three_processes_share_a_limit_that_nobody_knows() -> None:
     assert shares.refused < 0.02
 
 
-@pytest.mark.parametrize("ceiling", [600.0, 1200.0, None], ids=["each knows the limit", "each states twice", "nobody does"])
+@pytest.mark.parametrize("ceiling", [600.0, 1200.0, None], ids=["each knows it", "each states 1200", "nobody does"])
 @pytest.mark.parametrize("late", [30.0, 240.0])
 @pytest.mark.parametrize("seed", [1, 2])
 def test_who_comes_late_to_a_full_account_has_a_share_within_minutes(
