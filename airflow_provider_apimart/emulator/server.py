@@ -63,7 +63,8 @@ def make_server(settings: EmulatorSettings, host: str, port: int) -> uvicorn.Ser
 def open_socket(host: str, port: int) -> socket.socket:
     """Bind a socket, so that the port is known before the server runs."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    sock = socket.socket(family, socket.SOCK_STREAM)
+    # asyncio sends at once only where the protocol is named; else each answer waits 40 ms for an acknowledgement.
+    sock = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         sock.bind((host, port))

@@ -4,7 +4,8 @@ What is due when is kept in *agenda time*. It runs as the world's does, but neve
 was not sent, whatever held that one up: an account's limit or pause, slow answers, an event loop that was blocked. So
 where more is wanted than can be sent everybody waits longer by the same factor, what is planned already included; when
 there is room again all come sooner again; and what could not be sent for a while is no herd afterwards, for all go on
-at the distances that they had. Nobody has to know how much can be sent.
+at the distances that they had. Nobody has to know how much can be sent. Who knows that more is wanted than fits may
+have it leap over an idle time.
 """
 
 from __future__ import annotations
@@ -69,14 +70,22 @@ class Agenda(Generic[T]):
             heapq.heapify(self._heap)
             self._cancelled = 0
 
-    def wait(self, now: float) -> float | None:
-        """Return the seconds until the first is due, 0 when it is; ``None`` when there is nothing."""
+    def wait(self, now: float, *, full: bool = False) -> float | None:
+        """Return the seconds until the first is due, 0 when it is; ``None`` when there is nothing.
+
+        :param full: more is wanted than can be sent, so that nothing should be idle: the clock leaps to the first as
+            soon as that one may come.
+        """
         self._advance(now)
         while self._heap:
             due, order, slot = self._heap[0]
-            if due > self._time + TICK_SECONDS:
-                return due - self._time
-            if slot.soonest <= now + TICK_SECONDS:
+            ahead, left = due - self._time, slot.soonest - now
+            if full and left <= TICK_SECONDS:
+                self._time = max(self._time, due)
+                return 0.0
+            if ahead > TICK_SECONDS:
+                return min(ahead, left) if full else ahead
+            if left <= TICK_SECONDS:
                 return 0.0
             heapq.heapreplace(self._heap, (self._time + slot.soonest - now, order, slot))
             self._sweep_head()

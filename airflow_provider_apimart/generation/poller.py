@@ -174,7 +174,7 @@ class Poller:
 
     def _launch(self) -> float | None:
         """Send what is due. Returns the seconds until there may be more; ``None`` when something else will tell."""
-        while (wait := self._agenda.wait(self._loop.time())) is not None:
+        while (wait := self._agenda.wait(self._loop.time(), full=self.stretch > 1)) is not None:
             if wait > 0:
                 return wait
             if len(self._requests) >= (MAX_REQUESTS if self._wire.account.is_open else 1):

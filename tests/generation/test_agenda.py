@@ -67,6 +67,19 @@ def test_a_clock_that_nobody_looked_at_brings_no_herd() -> None:
     assert len(due(agenda, 300.0)) <= 100 * AHEAD_SECONDS + 1
 
 
+def test_where_more_is_wanted_than_fits_nothing_is_idle() -> None:
+    agenda: Agenda[str] = Agenda(0.0)
+    agenda.put("may come", 30.0, 0.0, least=5.0)
+    agenda.put("may not", 40.0, 0.0, least=20.0)
+    assert agenda.wait(10.0) == pytest.approx(20.0)
+    assert agenda.wait(10.0, full=True) == 0
+    assert agenda.pop() == "may come"
+    # The clock has leapt to 30, and the others' distances are what they were.
+    assert agenda.wait(10.0) == pytest.approx(10.0)
+    assert agenda.wait(10.0, full=True) == pytest.approx(10.0)
+    assert due(agenda, 20.0) == ["may not"]
+
+
 def test_what_is_cancelled_does_not_come_up_and_takes_no_room() -> None:
     agenda: Agenda[int] = Agenda(0.0)
     slots = [agenda.put(number, 1.0 + number, 0.0) for number in range(1000)]

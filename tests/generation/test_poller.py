@@ -163,6 +163,27 @@ def test_answers_that_take_long_make_everybody_wait_longer_and_leave_no_room_unu
     assert len(gaps) >= 4 and max(gaps) < 1.5 * fair
 
 
+def test_no_room_is_unused_when_all_of_a_herd_have_been_asked() -> None:
+    # A triggerer that starts late finds thousands that have been running for long: all are due, and due again at once.
+    count, latency = 1500, 0.5
+    asked = Asked(latency=latency, ends={f"task_{number}": 1e9 for number in range(count)})
+
+    async def work(mine: Pollers) -> None:
+        many = [
+            asyncio.create_task(follow(mine, asked, f"task_{number}", submitted_at=START - 300))
+            for number in range(count)
+        ]
+        await asyncio.sleep(180)
+        for each in many:
+            each.cancel()
+        await asyncio.gather(*many, return_exceptions=True)
+
+    run(work)
+    fits = poller_module.MAX_REQUESTS / latency
+    by_5_s = [sum(begin <= when < begin + 5 for when in asked.questions) for begin in range(10, 170, 5)]
+    assert min(by_5_s) > 0.95 * fits * 5
+
+
 def test_a_loop_that_was_blocked_puts_nobody_off_for_minutes() -> None:
     asked = Asked(latency=0.2, ends={f"task_{number}": 1e9 for number in range(400)})
 
