@@ -257,24 +257,11 @@ class Batch:
     def run(self, *, kill_at: float | None = None, kill_when: Callable[[Engine], bool] | None = None) -> Ending | None:
         """Run one process of the engine; ``None`` where it was killed."""
         plan = self.plan()
-        log = logging.getLogger(f"simulated.{id(self)}")
-        log.setLevel(logging.INFO)
-        log.propagate = False
-        log.handlers = [_Keep(self.said)]
 
         async def work() -> Ending | None:
             loop = asyncio.get_running_loop()
             writer = DyingWriter(plan.journal, "test")
-
-            def now() -> float:
-                return EPOCH + loop.time()
-
-            async def open_client() -> Api:
-                return self.api
-
-            limit = self.rules.requests_per_minute
-            wire = Wire.alone(open_client, None if limit is None else Gate(limit), loop.time)
-            engine = Engine(plan, hands=self.hands, wire=wire, writer=writer, log=log, now=now)
+            engine = self._engine(plan, writer)
             task = asyncio.create_task(engine.run())
             try:
                 while not task.done():
@@ -293,6 +280,40 @@ class Batch:
 
         ending: Ending | None = virtually(work, self.clock)
         return ending
+
+    def run_beside(self, *delays: float) -> list[Ending]:
+        """Run several processes that know nothing of each other, each so many seconds after now, to their ends."""
+        plan = self.plan()
+
+        async def one(name: str, delay: float) -> Ending:
+            await asyncio.sleep(delay)
+            return await self._engine(plan, DyingWriter(plan.journal, name)).run()
+
+        async def work() -> list[Ending]:
+            try:
+                return list(await asyncio.gather(*(one(f"test{place}", delay) for place, delay in enumerate(delays))))
+            finally:
+                self.clock = asyncio.get_running_loop().time()
+
+        endings: list[Ending] = virtually(work, self.clock)
+        return endings
+
+    def _engine(self, plan: Plan, writer: DyingWriter) -> Engine:
+        log = logging.getLogger(f"simulated.{id(self)}")
+        log.setLevel(logging.INFO)
+        log.propagate = False
+        log.handlers = [_Keep(self.said)]
+        loop = asyncio.get_running_loop()
+
+        def now() -> float:
+            return EPOCH + loop.time()
+
+        async def open_client() -> Api:
+            return self.api
+
+        limit = self.rules.requests_per_minute
+        wire = Wire.alone(open_client, None if limit is None else Gate(limit), loop.time)
+        return Engine(plan, hands=self.hands, wire=wire, writer=writer, log=log, now=now)
 
     def again(self, **changes: Any) -> None:
         """Change the rules for the next try."""

@@ -102,6 +102,18 @@ def test_killed_at_random_moments_and_run_again(batch: Callable[..., Batch], see
     check_paid_once(one, 150)
 
 
+@pytest.mark.parametrize("late", [0.0, 0.4, 7.0, 40.0])
+@pytest.mark.parametrize("seed", [1, 2])
+def test_a_triggerer_that_was_taken_for_dead_and_the_one_in_its_place_pay_once(
+    batch: Callable[..., Batch], late: float, seed: int
+) -> None:
+    rules = Rules(max_in_flight=15, max_generations=4)
+    one = batch(100, rules, dropped=0.05, seed=seed, outcome_of=failing(10), latency=0.3, spread=0.5)
+    endings = one.run_beside(0.0, late)
+    assert len(endings) == 2
+    check_paid_once(one, 100)
+
+
 @pytest.mark.parametrize("share", [1 / 3, 2 / 3])
 def test_killed_at_a_third_and_at_two_thirds(batch: Callable[..., Batch], share: float) -> None:
     one = batch(600, Rules(max_in_flight=50), dropped=0.01, outcome_of=failing(50))
