@@ -157,8 +157,6 @@ def next_wait(
     :param stretch: by how much longer everybody waits, so that the questions of all fit the account.
     """
     least = min(MIN_INTERVAL_SECONDS, max(LEAST_SECONDS, LEAST_SHARE * belief.median))
-    if not asked and not belief.known:
-        return max(0.0, FIRST_POLL_SECONDS - elapsed)
     if belief.median <= 0 or belief.sigma <= 0:
         raise ValueError(f"no belief about durations: {belief}")
     curve, z = curve_of(belief.sigma), belief.deviations(elapsed)
@@ -172,6 +170,11 @@ def next_wait(
     if z > USUAL:
         # Taking longer than usual: what is believed has been wrong, and will be wrong for a while.
         wait = max(wait, BEYOND * elapsed)
+    if not belief.known and not asked:
+        # Where not everybody's questions fit, those of the first jobs tell how long the kind takes, and others need not
+        # ask as early for that.
+        first, stretched = FIRST_POLL_SECONDS - elapsed, FIRST_POLL_SECONDS * stretch - elapsed
+        return max(0.0, first, min(wait, stretched))
     if not belief.known and elapsed < belief.median:
         wait = min(wait, MAX_EARLY_INTERVAL_SECONDS * stretch, max(least, EARLY_SHARE * elapsed) * stretch)
     return min(MAX_INTERVAL_SECONDS * stretch, max(least * stretch if asked else 0.0, wait))

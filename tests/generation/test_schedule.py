@@ -210,6 +210,18 @@ def test_a_new_kind_is_asked_about_after_ten_seconds() -> None:
 # --- learning -------------------------------------------------------------------------------------------------------
 
 
+def test_where_not_all_questions_fit_a_new_kind_is_not_asked_about_early_by_everybody() -> None:
+    belief = Durations(75.0).belief
+    waits = [next_wait(belief, 5.0, asked=False, stretch=stretch) for stretch in (1, 2, 4, 30)]
+    assert waits[:3] == [5.0, 15.0, 35.0]
+    # By the prior most of them have ended then; so late it would be if the kind were known.
+    known = Belief(belief.median, belief.sigma, known=True)
+    assert waits[3] == pytest.approx(next_wait(known, 5.0, asked=False, stretch=30)) and waits[3] < 295
+    # And never sooner than usual.
+    short = Durations(3.0).belief
+    assert next_wait(short, 0.0, asked=False, stretch=2) == next_wait(short, 0.0, asked=False) == 10.0
+
+
 def test_nothing_is_learnt_from_one_that_was_found_long_after_its_end() -> None:
     durations = Durations(75.0)
     before = durations.belief
