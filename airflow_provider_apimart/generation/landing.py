@@ -147,12 +147,11 @@ def _commit(
     def taken() -> bool:
         return rival() is not None
 
-    if staged.commit(target, taken):
-        version = stored_version(target)
-        if not taken():
-            write_sidecar(target)
-            if not taken() and stored_version(target) == version:
-                return target
+    version = staged.commit(target, taken)
+    if version is not None and not taken():
+        write_sidecar(target)
+        if not taken() and stored_version(target) == version:
+            return target
     place = _beside(target, str(provenance["generation_id"]))
     whose = rival() or {}
     log.warning(

@@ -19,7 +19,7 @@ import os
 import posixpath
 import re
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, BinaryIO, cast
 
@@ -182,11 +182,11 @@ class Staged:
     def __init__(self, file: BinaryIO) -> None:
         self.file = file
 
-    def commit(self, target: Target, taken: Callable[[], bool] = lambda: False) -> bool:
+    def commit(self, target: Target, taken: Callable[[], bool] = lambda: False) -> dict[str, str] | None:
         """Make the whole file appear as ``target`` (in the folder it was staged for), replacing what is there.
 
         :param taken: asked at the last moment; true leaves everything as it is.
-        :return: whether it was committed.
+        :return: its version, as of :func:`stored_version`; ``None`` when it was not committed.
         """
         raise NotImplementedError
 
@@ -196,12 +196,12 @@ class _LocalStaged(Staged):
         super().__init__(part.file)
         self._part = part
 
-    def commit(self, target: Target, taken: Callable[[], bool] = lambda: False) -> bool:
+    def commit(self, target: Target, taken: Callable[[], bool] = lambda: False) -> dict[str, str] | None:
         with storage_errors(target, "written"):
             if taken():
-                return False
+                return None
             self._part.commit(local_path(target))
-            return True
+            return stored_version(target)
 
 
 class _RemoteStaged(Staged):
@@ -209,22 +209,23 @@ class _RemoteStaged(Staged):
         super().__init__(file)
         self._writer = writer
 
-    def commit(self, target: Target, taken: Callable[[], bool] = lambda: False) -> bool:
+    def commit(self, target: Target, taken: Callable[[], bool] = lambda: False) -> dict[str, str] | None:
         size = self.file.seek(0, os.SEEK_END)
         with storage_errors(target, "written"):
             if is_object_store(target.fs):
-                return upload(target.fs, target.path, self.file, size, taken)
+                info = upload(target.fs, target.path, self.file, size, taken)
+                return None if info is None else _version(info)
             hidden = target.sibling(f".{target.name}.{self._writer}.part")
             target.fs.makedirs(posixpath.dirname(target.path), exist_ok=True)
             try:
-                if upload(target.fs, hidden.path, self.file, size, taken):
+                if upload(target.fs, hidden.path, self.file, size, taken) is not None:
                     move(target.fs, hidden.path, target.path)
-                    return True
+                    return stored_version(target)
             except BaseException:
                 remove(target.fs, hidden.path)
                 raise
             remove(target.fs, hidden.path)
-            return False
+            return None
 
 
 @contextlib.contextmanager
@@ -313,6 +314,10 @@ def stored_version(target: Target) -> dict[str, str]:
             info = target.fs.info(target.path)
         except FileNotFoundError:
             return {}
+    return _version(info)
+
+
+def _version(info: Mapping[str, Any]) -> dict[str, str]:
     return {name: str(info[name]) for name in VERSION_FIELDS if name in info}
 
 

@@ -23,22 +23,22 @@ REST_BYTES = 64 * 1024
 PUT_BYTES = 1024 * 1024 * 1024
 
 
-def upload(fs: Any, path: str, file: BinaryIO, size: int, taken: Callable[[], bool]) -> bool:
+def upload(fs: Any, path: str, file: BinaryIO, size: int, taken: Callable[[], bool]) -> dict[str, Any] | None:
     """Send a whole file.
 
     :param taken: asked at the beginning, and at the last moment before it appears; true leaves everything as it is.
-    :return: whether it was sent.
+    :return: what the storage says of it now; ``None`` when it was not sent.
     """
     if taken():
-        return False
+        return None
     if not _put(fs, path, file, size) and not _write(fs, path, file, taken):
-        return False
+        return None
     fs.invalidate_cache(posixpath.dirname(path))
-    stored = fs.info(path)["size"]
-    if stored != size:
+    info: dict[str, Any] = fs.info(path)
+    if info["size"] != size:
         remove(fs, path)
-        raise OSError(f"{stored} bytes arrived of {size}")
-    return True
+        raise OSError(f"{info['size']} bytes arrived of {size}")
+    return info
 
 
 def _put(fs: Any, path: str, file: BinaryIO, size: int) -> bool:
