@@ -88,10 +88,9 @@ def run_child(server: Server, order: dict[str, Any], account: str = "bench", **s
         )
     except subprocess.TimeoutExpired:
         return {"error": f"gave no figures in {limit:.0f} s"}
-    lines = [line for line in done.stdout.splitlines() if line.startswith("{")]
-    if not lines:
+    if not done.stdout:
         return {"error": f"ended with {done.returncode}: {done.stderr[-500:]}"}
-    found: dict[str, Any] = json.loads(lines[-1])
+    found: dict[str, Any] = json.loads(done.stdout)
     found["delays"] = {int(index): delay for index, delay in found["delays"].items()}
     return found | {
         "polls": server.count(account, found["begin"], found["end"])["polls"],
