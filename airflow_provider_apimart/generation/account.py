@@ -8,6 +8,7 @@ turns, so none starves another.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
 from typing import Protocol, TypeVar
 
@@ -296,6 +297,10 @@ class Wire:
 
     async def admit(self) -> None:
         """Wait until one more request may be sent."""
+        if not self.account.is_open:
+            # What the account allows is not known before its connection is. Whatever the lookup raises, sending will.
+            with contextlib.suppress(Exception):
+                await self.account.lease()
         while (wait := self.wait()) > 0:  # noqa: ASYNC110 - it is a time, not an event, that is waited for
             await asyncio.sleep(wait)
         self.take()

@@ -40,8 +40,9 @@ MAX_REQUESTS = 18
 PROCESS_PER_SECOND = 200.0
 #: How long an answer takes, and with it how many a second the requests at once can be, is a mean over about so many.
 ANSWERS = 16
-#: A wait that could not be asked about at its deadline, because the account is paused, ends so much later without.
-DEADLINE_GRACE_SECONDS = 60.0
+#: A wait that could not be asked about at its deadline, because the account is paused, ends so much later without; one
+#: that only stands in the queue has longer. (Airflow ends the trigger 15 minutes after the deadline.)
+DEADLINE_GRACE_SECONDS, LONGEST_GRACE_SECONDS = 60.0, 600.0
 MAX_REMEMBERED = 32
 #: What may come from a connection that was edited meanwhile.
 LOOK_AGAIN_AFTER = (errors.AuthenticationError, errors.PermissionDeniedError, errors.ConfigurationError)
@@ -109,8 +110,7 @@ class Poller:
         watch.stretch = self.stretch
         self._plan(entry, watch.first_wait(self._wall()))
         # One that begins after its deadline (a triggerer was down) has its question, too.
-        last = max(watch.deadline, self._wall()) + DEADLINE_GRACE_SECONDS
-        entry.timer = self._loop.call_later(last - self._wall(), self._expire, entry, last)
+        entry.timer = self._loop.call_later(max(0.0, watch.deadline - self._wall()), self._last_call, entry)
         try:
             return (await entry.over).final
         finally:
@@ -126,7 +126,7 @@ class Poller:
         entry.rate = 1 / max(wait, schedule.MIN_INTERVAL_SECONDS)
         self._wanted += entry.rate
         entry.slot = self._agenda.put(entry, wait, self._loop.time(), least=watch.least)
-        if wait < self._sleeps:
+        if min(wait, watch.least) < self._sleeps:
             self._wake.set()
 
     def _drop(self, entry: _Entry) -> None:
@@ -143,13 +143,29 @@ class Poller:
             entry.slot = None
         entry.watch = entry.say = entry.context = None
 
-    def _expire(self, entry: _Entry, last: float) -> None:
+    def _last_call(self, entry: _Entry) -> None:
+        """At the deadline there is a last question, however long the waits are just then."""
         watch = entry.watch
         if watch is None or entry.over.done():
             return
-        if (left := last - self._wall()) > 1:
+        if (left := watch.deadline - self._wall()) > 1:
             # The clock was set back.
-            entry.timer = self._loop.call_later(left, self._expire, entry, last)
+            entry.timer = self._loop.call_later(left, self._last_call, entry)
+            return
+        if entry.slot is not None:
+            self._agenda.cancel(entry.slot)
+            watch.least = 0.0
+            self._plan(entry, 0.0)
+        until = self._loop.time() + LONGEST_GRACE_SECONDS
+        entry.timer = self._loop.call_later(DEADLINE_GRACE_SECONDS, self._expire, entry, until)
+
+    def _expire(self, entry: _Entry, until: float) -> None:
+        watch = entry.watch
+        if watch is None or entry.over.done():
+            return
+        account = self._wire.account
+        if self._loop.time() < until and not account.gate.paused(account.now()):
+            entry.timer = self._loop.call_later(DEADLINE_GRACE_SECONDS, self._expire, entry, until)
             return
         self._end(entry, watch.failed(ApimartError("no question could be asked in time"), self._wall()))
 

@@ -291,6 +291,27 @@ def test_the_deadline_ends_it_with_a_last_question() -> None:
     assert asked.questions[-1] == pytest.approx(333, abs=1)
 
 
+@pytest.mark.parametrize("deadline", [START + 400, START - 100], ids=["while they wait", "before they wait"])
+def test_at_the_deadline_everybody_has_a_last_question_though_not_all_fit(deadline: float) -> None:
+    names = [f"task_{number}" for number in range(1000)]
+    asked = Asked(per_minute=500, settings=replace(SETTINGS, requests_per_minute=500.0))
+    asked.ends = dict.fromkeys(names, 1e9)
+    said: list[Step] = []
+
+    async def one(mine: Pollers, name: str) -> Any:
+        async with mine.join("apimart_default", asked.open) as shared:
+            found = watch(name, deadline=deadline, submitted_at=START - 200)
+            return await shared.poller.follow(found, said.append)
+
+    async def work(mine: Pollers) -> Any:
+        return await asyncio.gather(*(one(mine, name) for name in names))
+
+    assert run(work) == [None] * len(names)
+    assert all(asked.times[name][-1] >= deadline - START - 1 for name in names)
+    assert max(asked.questions) < max(0, deadline - START) + 60 * len(names) / 500 + 10
+    assert not [step.say for step in said if "no question" in (step.say or "")]
+
+
 def test_the_deadline_ends_it_though_nothing_may_be_asked() -> None:
     async def work(mine: Pollers) -> float:
         found = await follow(mine, asked, deadline=START + 100)
