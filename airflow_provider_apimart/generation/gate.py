@@ -22,6 +22,8 @@ OF_LIMIT = 0.99
 CATCH_UP_SECONDS = 0.25
 WINDOW_SECONDS = 60.0
 MAX_PAUSE_SECONDS = 300.0
+#: Who sends nothing for longer than this, though it may, does not measure what would have been let through.
+IDLE_SECONDS = 1.0
 #: After a 429, and after one that follows so soon that the last cut was plainly too small.
 CUT, DEEP_CUT, SOON_SECONDS = 0.9, 0.7, 15.0
 #: But no deeper than to a little under what was let through.
@@ -58,6 +60,9 @@ class Gate:
         self._next, self._late = -math.inf, 0.0
         self._paused_until = -math.inf
         self._passed: deque[float] = deque()
+        #: When nothing was sent that might have been: the end and the length.
+        self._idle: deque[tuple[float, float]] = deque()
+        self._taken = -math.inf
         self._refusals = 0
         self.cuts = 0
         # When the last pause ended; before the first there is none to have come too soon after.
@@ -116,12 +121,17 @@ class Gate:
 
     def take(self, now: float) -> None:
         """A request is sent."""
+        idle = now - max(self._taken, self.free_at)
+        if IDLE_SECONDS < idle < math.inf:
+            self._idle.append((now, idle))
+        self._taken = now
         if self._breaks:
             # One at a time tries whether the host is back; the next follows when this one has had its time.
             self._paused_until = now + self._break()
         rate = self.rate(now)
         if not math.isinf(rate):
-            self._next = max(self._next, now - min(CATCH_UP_SECONDS, 1 / rate)) + 1 / rate
+            # Who was late on purpose has missed nothing.
+            self._next = max(self._next, now - self._late - min(CATCH_UP_SECONDS, 1 / rate)) + 1 / rate
             self._late = self._dice.random() * self._room(rate) / rate
 
     def _room(self, rate: float) -> float:
@@ -189,17 +199,20 @@ class Gate:
     def _measured(self, now: float, pause: float) -> float:
         """Return how many requests a second were let through lately.
 
-        The pause counts: so many were let through until the next may follow. Of the rest of the minute nothing is
-        known, and others may have filled the account before the first request here.
+        The pause counts: so many were let through until the next may follow. Of the rest of the minute, and of the time
+        in which there was nothing to send, nothing is known: others may have filled the account.
         """
         self._forget(now)
         count, supposed = len(self._passed), UNMEASURED_SHARE * self._ceiling
         if not count:
             return min(self.rate(now), supposed)
-        measured = min(WINDOW_SECONDS, max(1.0, now - self._passed[0] + pause))
+        idle = sum(min(length, max(0.0, end - self._passed[0])) for end, length in self._idle)
+        measured = max(1.0, min(WINDOW_SECONDS, now - self._passed[0] + pause) - idle)
         with_rest = (count + supposed * (WINDOW_SECONDS - measured)) / WINDOW_SECONDS
         return min(self.rate(now), max(count / measured, with_rest))
 
     def _forget(self, now: float) -> None:
         while self._passed and self._passed[0] <= now - WINDOW_SECONDS:
             self._passed.popleft()
+        while self._idle and self._idle[0][0] <= now - WINDOW_SECONDS:
+            self._idle.popleft()
