@@ -148,7 +148,7 @@ def _commit(
         return rival() is not None
 
     version = staged.commit(target, taken)
-    if version is not None and not taken():
+    if version and not taken():
         write_sidecar(target)
         if not taken() and stored_version(target) == version:
             return target

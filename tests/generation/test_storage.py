@@ -465,6 +465,20 @@ def test_s3_gets_what_the_user_set_for_every_upload(store: Store) -> None:
     assert (head["ServerSideEncryption"], head["CacheControl"]) == ("AES256", "no-store")
 
 
+def test_s3_upload_that_another_has_replaced_is_an_error_and_the_other_stays(store: Store, calls: list[Call]) -> None:
+    target, rivals = store.target("clip.mp4"), [b"another task's video"]
+
+    def replace(name: str, _: Any) -> None:
+        if name == "HeadObject" and rivals:
+            store.client.put_object(Bucket=BUCKET, Key="clip.mp4", Body=rivals.pop())
+
+    calls.append(replace)
+    with pytest.raises(LandingError, match="20 bytes arrived of"), staging(target) as staged:
+        staged.file.write(LARGE)
+        staged.commit(target)
+    assert store.client.get_object(Bucket=BUCKET, Key="clip.mp4")["Body"].read() == b"another task's video"
+
+
 def test_s3_name_that_is_taken_is_not_sent_to(store: Store, calls: list[Call]) -> None:
     target, made = store.target("clip.mp4"), []
     with staging(target) as staged:
