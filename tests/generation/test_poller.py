@@ -390,6 +390,23 @@ def test_an_edited_ceiling_is_kept_to_from_the_next_lookup_on() -> None:
     assert len(late) <= 300
 
 
+def test_the_ceiling_is_kept_from_the_first_request_on() -> None:
+    asked = Asked(settings=replace(SETTINGS, requests_per_minute=30.0))
+    sent: list[float] = []
+
+    async def work(mine: Pollers) -> None:
+        async with mine.join("apimart_default", asked.open) as shared:
+
+            async def one() -> None:
+                await shared.account.wire().admit()
+                sent.append(asyncio.get_running_loop().time())
+
+            await asyncio.gather(*(one() for _ in range(50)))
+
+    run(work)
+    assert len(sent) == 50 and sum(when < 60 for when in sent) <= 30
+
+
 def test_a_connection_that_cannot_be_looked_up_is_waited_for() -> None:
     asked = Asked(ends={f"task_{number}": 50.0 for number in range(100)})
     asked.lookup_fails = errors.ConfigurationError("there is no such connection")
