@@ -20,8 +20,8 @@ def triggerer(found: dict[str, Any]) -> str:
         "loop that was held up for more than 0.2 s, and the longest. *Asked twice*: questions about a generation while "
         "another one about it was under way, across restarts. *Asked again*: the shortest and the longest time from an "
         "answer about a generation to the next question about it, in phases in which the triggerer ran all along. "
-        "*Sleeping*: the same with as many of Airflow's own `DateTimeTrigger`, which do nothing; its starts end when all "
-        "are owned, so what holds the loop up after that (for each trigger Airflow writes a line into a pipe that its "
+        "*Sleeping*: the same with as many of Airflow's own `DateTimeTrigger`, which do nothing; its starts end when "
+        "all are owned, so what holds the loop up after that (for each trigger Airflow writes a line into a pipe that its "
         "other process has to read) shows in its *steady*, and in ours in *start*. Where a SIGTERM takes "
         "10 s longer, Airflow waited for a process that had ended.",
     ]
