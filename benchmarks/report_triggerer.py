@@ -21,8 +21,8 @@ def triggerer(found: dict[str, Any]) -> str:
         "another one about it was under way, across restarts. *Asked again*: the shortest and the longest time from an "
         "answer about a generation to the next question about it, in phases in which the triggerer ran all along. "
         "*Sleeping*: the same with as many of Airflow's own `DateTimeTrigger`, which do nothing; its starts end when "
-        "all are owned, so what holds the loop up after that (for each trigger Airflow writes a line into a pipe that its "
-        "other process has to read) shows in its *steady*, and in ours in *start*. Where a SIGTERM takes "
+        "all are owned, so what holds the loop up after that (for each trigger Airflow writes a line into a pipe that "
+        "its other process has to read) shows in its *steady*, and in ours in *start*. Where a SIGTERM takes "
         "10 s longer, Airflow waited for a process that had ended.",
     ]
     head = ["", "ended in", "owned", "asked", "blocked", "asked twice", "asked again", "polls a second", "connections",
