@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import socket
 import tempfile
 import time
 from collections import Counter, deque
@@ -19,6 +18,7 @@ from typing import Any
 import uvicorn
 
 from airflow_provider_apimart.emulator.media import VideoSpec, make_video
+from airflow_provider_apimart.emulator.server import open_socket
 
 PRICE = 0.256
 
@@ -175,10 +175,7 @@ def main() -> None:
         path = Path(folder) / "video.mp4"
         make_video(VideoSpec(320, 180, 4, False, "a benchmark", ("a benchmark",)), path)
         video = path.read_bytes()
-    # asyncio sends at once only where the protocol is named; else each answer waits 40 ms for an acknowledgement.
-    sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    sock.bind(("127.0.0.1", options.port))
+    sock = open_socket("127.0.0.1", options.port)
     print(f"http://127.0.0.1:{sock.getsockname()[1]}", flush=True)
     config = uvicorn.Config(Server(options, video), log_level="critical", access_log=False, lifespan="off")
     asyncio.run(uvicorn.Server(config).serve([sock]))

@@ -16,7 +16,6 @@ import asyncio
 import json
 import math
 import resource
-import socket
 import time
 from array import array
 from bisect import bisect_left
@@ -28,6 +27,8 @@ from urllib.parse import parse_qs
 
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from airflow_provider_apimart.emulator.server import open_socket
 
 #: The job of a child's trial poll, which is in no table.
 WARM_UP_INDEX = 99_999
@@ -227,10 +228,7 @@ def main() -> None:
     parse.add_argument("--answer-seconds", type=float, default=0.2)
     options = parse.parse_args()
     resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
-    # asyncio sends at once only where the protocol is named; else each answer waits 40 ms for an acknowledgement.
-    sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    sock.bind(("127.0.0.1", 0))
-    sock.listen(8192)
+    sock = open_socket("127.0.0.1", 0)
     print(f"http://127.0.0.1:{sock.getsockname()[1]}", flush=True)
     app = StatusServer(options.answer_seconds)
     config = uvicorn.Config(
