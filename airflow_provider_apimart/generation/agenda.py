@@ -87,7 +87,7 @@ class Agenda(Generic[T]):
                 return min(ahead, left) if full else ahead
             if left <= TICK_SECONDS:
                 return 0.0
-            heapq.heapreplace(self._heap, (self._time + slot.soonest - now, order, slot))
+            heapq.heapreplace(self._heap, (self._time + left, order, slot))
             self._sweep_head()
         return None
 
