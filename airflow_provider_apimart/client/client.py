@@ -44,7 +44,7 @@ ENCODINGS = ("", "identity", "gzip", "deflate")
 
 @functools.cache
 def load_tls() -> ssl.SSLContext:
-    """Return what checks the API's certificate.
+    """Return what checks a server's certificate, the API's and those that videos come from.
 
     The first time takes tens of milliseconds, which an event loop must not wait for: call it in a thread before.
     """

@@ -19,6 +19,7 @@ from typing import Any, BinaryIO, Self
 import httpx
 
 from airflow_provider_apimart import __version__
+from airflow_provider_apimart.client.client import load_tls
 from airflow_provider_apimart.client.envelope import retry_after
 from airflow_provider_apimart.client.errors import LandingError, VideoExpiredError
 from airflow_provider_apimart.generation.addresses import Resolver, Route, parse_url, resolve_host, route, shown
@@ -222,7 +223,7 @@ class Downloader:
             # kept: the pool tells them apart by address, and two hosts may share one.
             try:
                 self._clients[proxy, encrypted] = httpx.Client(
-                    verify=_tls() if encrypted else _no_tls(),
+                    verify=load_tls() if encrypted else _no_tls(),
                     proxy=proxy,
                     trust_env=False,
                     limits=httpx.Limits(max_keepalive_connections=0),
@@ -230,12 +231,6 @@ class Downloader:
             except (ImportError, ValueError, httpx.InvalidURL) as error:
                 raise LandingError(f"The proxy of the environment cannot be used: {error}") from error
         return self._clients[proxy, encrypted]
-
-
-@functools.cache
-def _tls() -> ssl.SSLContext:
-    """Reading the certificates takes longer than many a download."""
-    return httpx.create_ssl_context()
 
 
 @functools.cache

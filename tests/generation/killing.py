@@ -18,7 +18,8 @@ from typing import Any
 
 import fsspec
 
-from airflow_provider_apimart.generation import download, localfs, partial
+from airflow_provider_apimart.client.client import load_tls
+from airflow_provider_apimart.generation import localfs, partial
 from airflow_provider_apimart.generation.download import Downloader
 from airflow_provider_apimart.generation.landing import already_landed, land
 from airflow_provider_apimart.generation.storage import Target
@@ -91,7 +92,7 @@ def seen(path: Path) -> dict[str, Any]:
 
 def main(url: str, path: Path, old: Path) -> None:
     rounds = []
-    download._tls()  # Once here, and not in every child.
+    load_tls()  # Once here, and not in every child.
     for step in range(1000):
         shutil.rmtree(path.parent, ignore_errors=True)
         if old.exists():
