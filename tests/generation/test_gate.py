@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import math
 import random
 from collections import deque
 from dataclasses import dataclass
@@ -15,8 +16,8 @@ from airflow_provider_apimart.generation import gate as gate_module
 from airflow_provider_apimart.generation.gate import Gate
 
 
-@given(st.integers(1, 6000), st.integers(0, 10**6))
-def test_no_minute_has_more_requests_than_allowed(per_minute: int, seed: int) -> None:
+@given(st.one_of(st.integers(1, 6000), st.floats(1, 6000)), st.integers(0, 10**6))
+def test_no_minute_has_more_requests_than_allowed(per_minute: float, seed: int) -> None:
     dice, gate, now, sent = random.Random(seed), Gate(per_minute), 0.0, []
     while now < 200 and len(sent) < 3000:
         now += gate.wait(now) + dice.choice([0, 0, 0.001, 0.1, 3.0])
@@ -24,7 +25,7 @@ def test_no_minute_has_more_requests_than_allowed(per_minute: int, seed: int) ->
             gate.take(now)
             sent.append(now)
     for first, when in enumerate(sent):
-        assert sum(1 for each in sent[first : first + per_minute + 2] if each < when + 60) <= per_minute
+        assert sum(1 for each in sent[first : first + int(per_minute) + 2] if each < when + 60) <= math.ceil(per_minute)
 
 
 @pytest.mark.parametrize("per_second", [0.2, 1.5, 6.0])
@@ -113,7 +114,7 @@ def together(count: int, limit: int, ceiling: float | None, *, starts: list[floa
 def test_two_processes_share_a_limit_without_a_word(ceiling: float | None, late: float, seed: int) -> None:
     shares = together(2, 600, ceiling, starts=[0.0, late], seed=seed, until=2700.0)
     assert shares.used >= 0.93
-    assert min(shares.each) >= 0.36
+    assert min(shares.each) >= 0.4
     assert shares.refused < 0.01
 
 

@@ -8,7 +8,8 @@ import gc
 import math
 import random
 import weakref
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from itertools import pairwise
 from typing import Any
@@ -31,6 +32,18 @@ async def follow(mine: Pollers, asked: Asked, generation_id: str = "task_1", **v
         one = watch(generation_id, **values)
         one.durations = shared.kinds.of("kind", 75.0)
         return await shared.poller.follow(one, silent)
+
+
+@asynccontextmanager
+async def waiting(mine: Pollers, asked: Asked, count: int, **values: Any) -> AsyncIterator[None]:
+    """So many wait for as long as the block runs."""
+    many = [asyncio.create_task(follow(mine, asked, f"task_{number}", **values)) for number in range(count)]
+    try:
+        yield
+    finally:
+        for each in many:
+            each.cancel()
+        await asyncio.gather(*many, return_exceptions=True)
 
 
 def run(work: Callable[[Pollers], Awaitable[Any]]) -> Any:
@@ -147,13 +160,12 @@ def test_answers_that_take_long_make_everybody_wait_longer_and_leave_no_room_unu
     asked = Asked(latency=1.0, ends={f"task_{number}": 1e9 for number in range(count)} | {"task_new": 1e9})
 
     async def work(mine: Pollers) -> None:
-        many = [asyncio.create_task(follow(mine, asked, f"task_{number}")) for number in range(count)]
-        await asyncio.sleep(60)
-        new = asyncio.create_task(follow(mine, asked, "task_new", poll_interval=5.0))
-        await asyncio.sleep(120)
-        for each in (*many, new):
-            each.cancel()
-        await asyncio.gather(*many, new, return_exceptions=True)
+        async with waiting(mine, asked, count):
+            await asyncio.sleep(60)
+            new = asyncio.create_task(follow(mine, asked, "task_new", poll_interval=5.0))
+            await asyncio.sleep(120)
+            new.cancel()
+            await asyncio.gather(new, return_exceptions=True)
 
     run(work)
     assert len([when for when in asked.questions if when > 60]) > 0.9 * poller_module.MAX_REQUESTS * 120
@@ -194,14 +206,8 @@ def test_no_room_is_unused_when_all_of_a_herd_have_been_asked() -> None:
     asked = Asked(latency=latency, ends={f"task_{number}": 1e9 for number in range(count)})
 
     async def work(mine: Pollers) -> None:
-        many = [
-            asyncio.create_task(follow(mine, asked, f"task_{number}", submitted_at=START - 300))
-            for number in range(count)
-        ]
-        await asyncio.sleep(180)
-        for each in many:
-            each.cancel()
-        await asyncio.gather(*many, return_exceptions=True)
+        async with waiting(mine, asked, count, submitted_at=START - 300):
+            await asyncio.sleep(180)
 
     run(work)
     fits = poller_module.MAX_REQUESTS / latency
@@ -213,15 +219,12 @@ def test_a_loop_that_was_blocked_puts_nobody_off_for_minutes() -> None:
     asked = Asked(latency=0.2, ends={f"task_{number}": 1e9 for number in range(400)})
 
     async def work(mine: Pollers) -> None:
-        many = [asyncio.create_task(follow(mine, asked, f"task_{number}")) for number in range(400)]
-        await asyncio.sleep(40)
-        asked.latency = 30.0
-        await asyncio.sleep(2)
-        asked.latency = 0.2
-        await asyncio.sleep(120)
-        for each in many:
-            each.cancel()
-        await asyncio.gather(*many, return_exceptions=True)
+        async with waiting(mine, asked, 400):
+            await asyncio.sleep(40)
+            asked.latency = 30.0
+            await asyncio.sleep(2)
+            asked.latency = 0.2
+            await asyncio.sleep(120)
 
     run(work)
     # (The answers that were under way took half a minute; then all go on.)
