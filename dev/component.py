@@ -10,6 +10,9 @@ import importlib
 import sys
 import time
 from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Engine, event
 
 HEAVY = {
     "api-server": ("airflow.api_fastapi.core_api.app", "airflow.api_fastapi.execution_api.app"),
@@ -19,9 +22,19 @@ HEAVY = {
 }
 
 
+def do_not_wait_for_the_disk(connection: Any, _: object) -> None:
+    """Make a new connection leave it to the operating system when to write, if it is one to SQLite."""
+    # A task may connect to other databases in this process's children.
+    if "sqlite" in type(connection).__module__:
+        cursor = connection.cursor()
+        cursor.execute("PRAGMA synchronous=OFF")
+        cursor.close()
+
+
 def main(gate: Path, arguments: list[str]) -> None:
     """Import, wait for the gate, become ``airflow <arguments>``."""
-    for module in HEAVY[arguments[0]]:
+    event.listen(Engine, "connect", do_not_wait_for_the_disk)
+    for module in HEAVY.get(arguments[0], ()):
         importlib.import_module(module)
     cli = importlib.import_module("airflow.__main__")
     while not gate.exists():

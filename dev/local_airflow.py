@@ -20,17 +20,20 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import httpx
 
 from dev.airflow_api import AirflowApi
 from dev.processes import ProcessSessions
+from dev.watchdog import Watchdog
 
 _REPO = Path(__file__).resolve().parent.parent
 COMPONENTS = ("api-server", "scheduler", "dag-processor", "triggerer")
 #: What ``/api/v2/monitor/health`` must call healthy.
 HEALTH = ("metadatabase", "scheduler", "triggerer", "dag_processor")
+#: How often the components are looked after, while somebody speaks to the API.
+WATCH_SECONDS = 2.0
 
 
 class LocalAirflowError(RuntimeError):
@@ -88,6 +91,8 @@ class LocalAirflow(AirflowApi):
         self.env |= {f"AIRFLOW__{key.replace('.', '__').upper()}": value for key, value in options.items()}
         self.env |= dict(env or {})
         self.processes = ProcessSessions(self.home / "logs", self.env)
+        self._watchdog = Watchdog(COMPONENTS)
+        self._watch_at = 0.0
 
     @property
     def db_path(self) -> Path:
@@ -114,7 +119,8 @@ class LocalAirflow(AirflowApi):
             (self.home / "passwords.json").write_text(json.dumps({user: password}), "utf-8")
         try:
             self._gate.unlink(missing_ok=True)
-            migration = self.processes.spawn("migrate", [sys.executable, "-m", "airflow", "db", "migrate"])
+            migrate = [sys.executable, "-m", "dev.component", str(self.home), "db", "migrate"]
+            migration = self.processes.spawn("migrate", migrate)
             for name in COMPONENTS:
                 self._spawn(name)
             self._finish_migration(migration, timeout)
@@ -136,7 +142,7 @@ class LocalAirflow(AirflowApi):
         self.stop()
 
     def kill(self, component: str, signal: int) -> None:
-        """Send a signal to a component and all that it has forked."""
+        """Send a signal to a component and all that it has forked; the next call of the API starts it again."""
         self.processes.signal(component, signal)
 
     def restart(self, component: str, timeout: float = 90) -> None:
@@ -145,13 +151,20 @@ class LocalAirflow(AirflowApi):
         self._spawn(component)
         self._wait_healthy(timeout)
 
-    def revive(self, component: str) -> None:
-        """Start a component again if it has ended by itself, as whoever supervises it in production does.
+    def api(self, method: str, path: str, json: Any = None, params: Mapping[str, Any] | None = None) -> Any:
+        """Call the API as :meth:`AirflowApi.api` does; a component that has broken down is started again before."""
+        self.tend()
+        return super().api(method, path, json, params)
 
-        Airflow's scheduler ends on a ``StaleDataError`` when a backfill's queued runs are taken back under it.
-        """
-        if component in self.processes.dead():
-            self.restart(component)
+    def tend(self) -> None:
+        """Start again what has ended by itself or hangs, as whoever supervises it in production does."""
+        now = time.monotonic()
+        if now < self._watch_at:
+            return
+        for name, why in self._watchdog.due(self.processes.dead(), self.health(), now).items():
+            print(f"Airflow's {name} is started again: {why}; {self.processes.log_path(name)}", file=sys.stderr)
+            self.restart(name)
+        self._watch_at = time.monotonic() + WATCH_SECONDS
 
     def health(self) -> dict[str, str | None]:
         """Return the state of each component as Airflow sees it; empty while the API server does not answer."""

@@ -12,8 +12,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from dev.local_airflow import LocalAirflow, LocalAirflowError, clean_environment
+from dev.local_airflow import COMPONENTS, LocalAirflow, LocalAirflowError, clean_environment
 from dev.processes import ProcessSessions, pids_of_session
+from dev.watchdog import PATIENCE_SECONDS, Watchdog
 
 REPO = Path(__file__).parents[2]
 #: A leader that ignores SIGTERM, with a child that has left its process group, as Airflow's supervisors do.
@@ -74,6 +75,38 @@ def test_clear_runs_one_mapped_task_again(local_airflow: LocalAirflow, green_run
 
     tries = [local_airflow.task_instance("harness_trivial", run, "double", index)["try_number"] for index in range(3)]
     assert tries == [1, 2, 1]
+
+
+def test_a_scheduler_that_ended_is_started_again(
+    local_airflow: LocalAirflow, green_run: tuple[str, set[str]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    local_airflow.kill("scheduler", signal.SIGKILL)
+    run, _ = green_run
+    local_airflow.clear("harness_trivial", run, [["double", 0]])
+    assert local_airflow.wait_run("harness_trivial", run) == "success"
+    assert "Airflow's scheduler is started again: it has ended by itself" in capsys.readouterr().err
+
+
+ILL = {"scheduler": "unhealthy", "dag_processor": "healthy", "metadatabase": "healthy"}
+WELL = {**ILL, "scheduler": "healthy"}
+
+
+class TestWatchdog:
+    def test_what_has_ended_is_started_at_once(self) -> None:
+        found = Watchdog(COMPONENTS).due(["dag-processor", "migrate"], WELL, 0.0)
+        assert found == {"dag-processor": "it has ended by itself"}
+
+    def test_what_hangs_is_started_after_a_while(self) -> None:
+        dog = Watchdog(COMPONENTS)
+        assert [dog.due([], ILL, now) for now in (0.0, PATIENCE_SECONDS - 1)] == [{}, {}]
+        assert dog.due([], ILL, PATIENCE_SECONDS) == {"scheduler": "it has been unhealthy for 30 s"}
+        # The new one has as long as the old one had.
+        assert dog.due([], ILL, PATIENCE_SECONDS + 1) == {}
+
+    def test_who_was_only_late_is_left_alone(self) -> None:
+        dog = Watchdog(COMPONENTS)
+        looks = [(ILL, 0.0), (WELL, 20.0), (ILL, 40.0), ({}, 60.0), (ILL, 80.0)]
+        assert [dog.due([], health, now) for health, now in looks] == [{}] * 5
 
 
 def test_nothing_of_the_users_airflow_gets_in() -> None:

@@ -85,7 +85,6 @@ def wait_for_days(airflow: LocalAirflow, timeout: float = 240) -> dict[str, str]
             return states
         if time.monotonic() > until:
             raise TimeoutError(f"the backfill has not ended after {timeout} s: {states}")
-        airflow.revive("scheduler")
         time.sleep(1)
 
 
@@ -114,7 +113,7 @@ def test_backfill_is_cut_in_the_middle_and_run_again(
     until = time.monotonic() + 120
     while not any(by_prompt(emulator_process, prompts).values()):
         assert time.monotonic() < until, "nothing was submitted"
-        local_airflow.revive("scheduler")
+        local_airflow.tend()
         time.sleep(0.5)
     patient(local_airflow, "PUT", f"backfills/{number}/cancel")
     for run in runs_of_backfill(local_airflow).values():
