@@ -163,7 +163,9 @@ class LocalAirflow(AirflowApi):
             return
         for name, why in self._watchdog.due(self.processes.dead(), self.health(), now).items():
             print(f"Airflow's {name} is started again: {why}; {self.processes.log_path(name)}", file=sys.stderr)
-            self.restart(name)
+            # Not waited for: it may end again, and is then started again.
+            self.processes.end(name)
+            self._spawn(name)
         self._watch_at = time.monotonic() + WATCH_SECONDS
 
     def health(self) -> dict[str, str | None]:
