@@ -5,10 +5,13 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
-from airflow.sdk.definitions.retry_policy import RetryAction
 
 from airflow_provider_apimart.client import errors
 from airflow_provider_apimart.operators.veo import VeoGenerateOperator
+
+pytest.importorskip("airflow.sdk.definitions.retry_policy", reason="retry policies came with Airflow 3.3")
+from airflow.sdk.definitions.retry_policy import RetryAction
+
 from airflow_provider_apimart.retry_policy import ApimartRetryPolicy
 
 POLICY = ApimartRetryPolicy()

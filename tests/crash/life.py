@@ -15,9 +15,10 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import airflow.sdk
 import fsspec
+from airflow.providers.common.compat.sdk import AirflowFailException, TaskDeferred
 from airflow.sdk import DAG
-from airflow.sdk.exceptions import AirflowFailException, TaskDeferred
 from airflow.sdk.io import attach
 from fsspec.implementations.local import LocalFileSystem
 
@@ -58,6 +59,10 @@ def offer_kept() -> None:
     attach("kept", fs=KeptFileSystem())
 
 
+#: Where a record can be kept with the Airflow at hand: its task state store came with 3.3.
+STORES = ("task_state", "beside") if hasattr(airflow.sdk, "NEVER_EXPIRE") else ("beside",)
+
+
 @dataclass(frozen=True)
 class Plan:
     """What one task is asked to do.
@@ -68,7 +73,7 @@ class Plan:
     name: str
     folder: str
     deferrable: bool = True
-    store: str = "task_state"
+    store: str = STORES[0]
     scheme: str = "file"
     into_folder: bool = False
     samples: int = 1

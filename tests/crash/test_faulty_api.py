@@ -166,7 +166,7 @@ def here(part: str, work: Callable[[life.Cross], None]) -> bool:
     derandomize=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
-@given(faults=FAULTS, deferrable=st.booleans(), store=st.sampled_from(("task_state", "beside")))
+@given(faults=FAULTS, deferrable=st.booleans(), store=st.sampled_from(life.STORES))
 def test_any_sequence_of_faults_pays_once_ends_and_loses_nothing(
     emulator: Emulator, hurried: Hurried, faults: list[dict[str, Any]], deferrable: bool, store: str
 ) -> None:

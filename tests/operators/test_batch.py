@@ -11,8 +11,8 @@ from typing import Any
 
 import fsspec
 import pytest
+from airflow.providers.common.compat.sdk import AirflowFailException, TaskDeferred
 from airflow.sdk import DAG
-from airflow.sdk.exceptions import AirflowFailException, TaskDeferred
 from airflow.sdk.io import attach
 
 from airflow_provider_apimart.client.client import AsyncApimartClient

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from airflow.sdk.exceptions import AirflowFailException
+from airflow.providers.common.compat.sdk import AirflowFailException
 
 from airflow_provider_apimart.generation.batch.draft import write_plan
 from airflow_provider_apimart.generation.batch.manifest import Totals, manifest_target
