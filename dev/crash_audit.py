@@ -19,6 +19,7 @@ import httpx
 
 from airflow_provider_apimart.emulator.control import EmulatorControl
 from airflow_provider_apimart.generation.pricing import list_price
+from airflow_provider_apimart.hooks.record_stores import RECORD_FOLDER
 from dev.airflow_api import AirflowApi
 
 XCOM_KEYS = ["generation_id", "status", "model", "cost_usd", "submitted_at", "completed_at", "videos"]
@@ -103,7 +104,8 @@ def audit(api: AirflowApi, emulator: EmulatorControl, dag_id: str, run_ids: list
             found.problems += problems
             found.landed += not problems
             kept |= files
-    strays = {path for path in root.rglob("*") if path.is_file()} - kept
+    # Before Airflow 3.3 the records are kept beside the videos.
+    strays = {path for path in root.rglob("*") if path.is_file() and path.parent.name != RECORD_FOLDER} - kept
     found.problems += [f"{path} is nobody's" for path in sorted(strays)]
     return found
 
