@@ -134,15 +134,17 @@ def _commit(
         write_sidecar(target)
         return target
 
-    # A sidecar without its video (somebody took the file away) claims nothing, also once ours is there. The sidecar is
-    # read first: whoever lands between the two questions has written his video before it.
-    stale = _sidecar(target)
-    if stale is not None and stored_size(target) is not None:
-        stale = None
+    stale: dict[str, Any] | None = None
 
     def rival() -> dict[str, Any] | None:
+        nonlocal stale
         found = _sidecar(target)
-        return None if found is None or found == stale else _rival(found, provenance)
+        whose = None if found is None or found == stale else _rival(found, provenance)
+        # A sidecar without its video (somebody took the file away) claims nothing, also once ours is there. The
+        # sidecar is read first: whoever lands between the two questions has written his video before it.
+        if whose is not None and stored_size(target) is None:
+            stale, whose = found, None
+        return whose
 
     def taken() -> bool:
         return rival() is not None
