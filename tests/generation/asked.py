@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,6 +15,7 @@ from airflow_provider_apimart.client.settings import Settings
 from airflow_provider_apimart.generation.account import Sender
 from airflow_provider_apimart.generation.poller import Pollers
 from airflow_provider_apimart.generation.polling import Step, Watch
+from tests.virtual import virtually
 
 START = 1_790_000_000.0
 SETTINGS = Settings("sk-simulated", "http://127.0.0.1:9")
@@ -120,3 +122,33 @@ def watch(generation_id: str = "task_1", **values: Any) -> Watch:
 
 def silent(step: Step) -> None:
     """Say nothing."""
+
+
+async def follow(mine: Pollers, asked: Asked, generation_id: str = "task_1", **values: Any) -> Any:
+    async with mine.join("apimart_default", asked.open) as shared:
+        one = watch(generation_id, **values)
+        one.durations = shared.kinds.of("kind", 75.0)
+        return await shared.poller.follow(one, silent)
+
+
+@asynccontextmanager
+async def waiting(mine: Pollers, asked: Asked, count: int, **values: Any) -> AsyncIterator[None]:
+    """So many wait for as long as the block runs."""
+    many = [asyncio.create_task(follow(mine, asked, f"task_{number}", **values)) for number in range(count)]
+    try:
+        yield
+    finally:
+        for each in many:
+            each.cancel()
+        await asyncio.gather(*many, return_exceptions=True)
+
+
+def run(work: Callable[[Pollers], Awaitable[Any]]) -> Any:
+    async def all_of_it() -> Any:
+        before = asyncio.all_tasks()
+        found = await work(pollers())
+        await asyncio.sleep(0)
+        assert asyncio.all_tasks() == before, "tasks were left behind"
+        return found
+
+    return virtually(all_of_it)

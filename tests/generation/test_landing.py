@@ -12,7 +12,6 @@ import threading
 from pathlib import Path
 from typing import Any
 
-import fsspec
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
@@ -26,21 +25,17 @@ from tests.generation.fetching import fetch
 from tests.generation.media_files import HEIGHT, WIDTH, mp4
 from tests.generation.media_server import MediaServer, Serve, endless, status
 from tests.generation.object_store import Store, store
+from tests.generation.places import local
 
 __all__ = ["fetch", "store"]
 
 VIDEO = mp4(noise=True)
 OTHER = mp4(2, audio=False)
-LOCAL = fsspec.filesystem("file")
 
 
 @pytest.fixture(autouse=True)
 def _no_proxy(fetch: Any) -> None:
     """Everything here starts without proxies."""
-
-
-def local(path: Path | str) -> Target:
-    return Target(LOCAL, str(path), str(path))
 
 
 def provenance(generation_id: str = "g", **airflow: Any) -> dict[str, Any]:

@@ -1,19 +1,17 @@
+"""Where a video may go, and how a file gets there whole: onto this machine, or where it shows while it is written."""
+
 from __future__ import annotations
 
 import fcntl
-import gc
 import hashlib
 import os
 import re
 import threading
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import fsspec
 import pytest
 import s3fs
-from aiobotocore.client import AioBaseClient
 from fsspec.implementations.dirfs import DirFileSystem
 from fsspec.implementations.memory import MemoryFile, MemoryFileSystem
 from hypothesis import given
@@ -35,22 +33,10 @@ from airflow_provider_apimart.generation.storage import (
     video_targets,
 )
 from tests.generation.media_server import free_port
-from tests.generation.object_store import BUCKET, Store, store
+from tests.generation.object_store import Store, store
+from tests.generation.places import LOCAL, local
 
 __all__ = ["store"]
-
-LOCAL = fsspec.filesystem("file")
-
-
-def local(path: Path | str) -> Target:
-    return Target(LOCAL, str(path), str(path))
-
-
-@pytest.fixture
-def memory() -> Iterator[Any]:
-    fs = MemoryFileSystem(global_store=False, skip_instance_cache=True)
-    yield fs
-
 
 # --- names ---
 
@@ -368,148 +354,3 @@ def test_reading_back(tmp_path: Path) -> None:
     assert stored_size(target) == 5 and stored_sha256(target) == hashlib.sha256(b"12345").hexdigest()
     assert stored_size(local(tmp_path)) is None
     assert stored_size(local(tmp_path / "x" / "y")) is None
-
-
-# --- S3 ---
-
-LARGE = os.urandom(1024) * (BLOCK_BYTES * 5 // 2048)
-
-
-def test_s3_small_and_large(store: Store) -> None:
-    for name, data in (("small", b"x"), ("exact", LARGE[:BLOCK_BYTES]), ("large", LARGE)):
-        commit_bytes(store.target(name), data)
-        assert store.get(name) == data
-        assert stored_size(store.target(name)) == len(data)
-        assert stored_sha256(store.target(name)) == hashlib.sha256(data).hexdigest()
-    assert store.uploads() == [] and store.names() == ["exact", "large", "small"]
-
-
-Call = Callable[[str, dict[str, Any]], None]
-
-
-@pytest.fixture
-def calls(monkeypatch: pytest.MonkeyPatch) -> list[Call]:
-    """What is asked before each call of S3's API, with its name and its parameters."""
-    asked: list[Call] = []
-    original = AioBaseClient._make_api_call
-
-    async def asking(self: Any, name: str, parameters: dict[str, Any]) -> Any:
-        for each in asked:
-            each(name, parameters)
-        return await original(self, name, parameters)
-
-    monkeypatch.setattr(AioBaseClient, "_make_api_call", asking)
-    return asked
-
-
-@pytest.mark.parametrize(
-    ("data", "call", "nth"),
-    [(b"small", "PutObject", 2), (LARGE, "UploadPart", 2), (LARGE, "CompleteMultipartUpload", 1)],
-    ids=["put", "part", "complete"],
-)
-def test_s3_upload_that_fails_leaves_the_old_object(
-    store: Store, data: bytes, call: str, nth: int, calls: list[Call]
-) -> None:
-    commit_bytes(store.target("clip.mp4"), b"old")
-    made: list[str] = []
-
-    def failing(name: str, _: dict[str, Any]) -> None:
-        made.append(name)
-        if name == "PutObject" or (name == call and made.count(name) == nth):
-            raise OSError(f"{name} failed")
-
-    calls.append(failing)
-    with pytest.raises(LandingError, match=rf"s3://.*clip\.mp4 could not be written: OSError: {call} failed"):
-        commit_bytes(store.target("clip.mp4"), data)
-    calls.clear()
-    assert made.count(call) == nth
-    gc.collect()  # A file that was dropped without care commits itself here.
-    assert store.get("clip.mp4") == b"old"
-    assert store.names() == ["clip.mp4"] and store.uploads() == []
-
-
-def test_s3_takes_a_file_in_one_request_and_its_length_is_checked(store: Store, calls: list[Call]) -> None:
-    made: list[str] = []
-    calls.append(lambda name, _: made.append(name))
-    commit_bytes(store.target("clip.mp4"), LARGE)
-    assert made == ["PutObject", "HeadObject"]
-    assert store.get("clip.mp4") == LARGE
-
-
-def test_s3_request_that_breaks_on_the_way_is_made_up_for_in_parts(store: Store, calls: list[Call]) -> None:
-    made: list[str] = []
-
-    def breaking(name: str, parameters: dict[str, Any]) -> None:
-        made.append(name)
-        if name == "PutObject":
-            parameters["Body"].read(1000)
-            raise ConnectionResetError
-
-    calls.append(breaking)
-    commit_bytes(store.target("clip.mp4"), LARGE)
-    assert made[:2] == ["PutObject", "CreateMultipartUpload"] and made.count("UploadPart") == 3
-    assert store.get("clip.mp4") == LARGE and store.uploads() == []
-
-
-def test_another_file_system_for_s3_is_written_to_as_any(memory: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(type(memory), "protocol", ("s3", "s3a"))
-    target = Target(memory, "/videos/clip.mp4", "s3://videos/clip.mp4")
-    commit_bytes(target, LARGE)
-    assert memory.cat_file(target.path) == LARGE
-
-
-def test_s3_gets_what_the_user_set_for_every_upload(store: Store) -> None:
-    store.fs.s3_additional_kwargs = {"ServerSideEncryption": "AES256", "CacheControl": "no-store"}
-    commit_bytes(store.target("clip.mp4"), b"x")
-    head = store.client.head_object(Bucket=BUCKET, Key="clip.mp4")
-    assert (head["ServerSideEncryption"], head["CacheControl"]) == ("AES256", "no-store")
-
-
-def test_s3_upload_that_another_has_replaced_is_an_error_and_the_other_stays(store: Store, calls: list[Call]) -> None:
-    target, rivals = store.target("clip.mp4"), [b"another task's video"]
-
-    def replace(name: str, _: Any) -> None:
-        if name == "HeadObject" and rivals:
-            store.client.put_object(Bucket=BUCKET, Key="clip.mp4", Body=rivals.pop())
-
-    calls.append(replace)
-    with pytest.raises(LandingError, match="20 bytes arrived of"), staging(target) as staged:
-        staged.file.write(LARGE)
-        staged.commit(target)
-    assert store.client.get_object(Bucket=BUCKET, Key="clip.mp4")["Body"].read() == b"another task's video"
-
-
-def test_s3_name_that_is_taken_is_not_sent_to(store: Store, calls: list[Call]) -> None:
-    target, made = store.target("clip.mp4"), []
-    with staging(target) as staged:
-        staged.file.write(LARGE)
-        calls.append(lambda name, _: made.append(name))
-        assert not staged.commit(target, lambda: True)
-    assert made == []
-
-
-def test_s3_small_files_are_read_in_one_request(store: Store, calls: list[Call]) -> None:
-    made: list[str] = []
-    for name, data in (("five", b"12345"), ("empty", b"")):
-        store.client.put_object(Bucket=BUCKET, Key=name, Body=data)
-    calls.append(lambda name, _: made.append(name))
-    assert read_small(store.target("five"), 5) == b"12345" and read_small(store.target("five"), 4) is None
-    assert read_small(store.target("absent"), 5) is None
-    assert made == ["GetObject"] * 3
-    assert read_small(store.target("empty"), 5) == b""
-
-
-def test_s3_source_that_breaks_commits_nothing(store: Store) -> None:
-    with pytest.raises(RuntimeError), staging(store.target("clip.mp4")) as staged:
-        staged.file.write(LARGE)
-        raise RuntimeError
-    assert store.names() == []
-
-
-def test_a_folder_that_is_gone_at_the_end_is_an_error_of_the_storage(tmp_path: Path) -> None:
-    folder = tmp_path / "out"
-    target = Target(LOCAL, str(folder / "a.mp4"), str(folder / "a.mp4"))
-    with pytest.raises(LandingError), staging(target) as staged:
-        folder.rename(tmp_path / "away")
-        folder.write_text("no folder any more")
-        staged.commit(target)

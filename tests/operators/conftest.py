@@ -9,6 +9,7 @@ import pytest
 
 from airflow_provider_apimart._compat import BaseOperator
 from airflow_provider_apimart.emulator.server import Emulator
+from airflow_provider_apimart.operators import veo
 
 #: Airflow 3.3 and later; before that the operator keeps its record beside the output.
 HAS_STATE_STORE = hasattr(airflow.sdk, "NEVER_EXPIRE")
@@ -68,6 +69,14 @@ def tries() -> Tries:
 def emulator(apimart_emulator_conn: Emulator) -> Emulator:
     """An emulator behind ``apimart_default``, whose jobs take no time."""
     return apimart_emulator_conn
+
+
+@pytest.fixture
+def no_waiting(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Do not wait between polls; keep what would have been waited."""
+    waits: list[float] = []
+    monkeypatch.setattr(veo.time, "sleep", waits.append)
+    return waits
 
 
 @pytest.fixture

@@ -1,29 +1,24 @@
-"""One try after the other against the emulator, as Airflow would run them, without Airflow's processes."""
+"""One try against the emulator, as Airflow would run it, without Airflow's processes; and its errors."""
 
 from __future__ import annotations
 
-import asyncio
-import itertools
 import json
 import logging
-import time
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from airflow.providers.common.compat.sdk import TaskDeferred
 
-from airflow_provider_apimart._compat import AirflowFailException, TaskDeferralTimeout
+from airflow_provider_apimart._compat import AirflowFailException
 from airflow_provider_apimart.client import errors
 from airflow_provider_apimart.emulator.server import Emulator
-from airflow_provider_apimart.generation.localfs import part_file
-from airflow_provider_apimart.operators import veo
-from airflow_provider_apimart.operators.veo import VeoGenerateOperator
-from tests.operators.conftest import HAS_STATE_STORE, Tries
+from tests.operators.conftest import Tries
+from tests.operators.single import make, run_trigger
 
+pytestmark = pytest.mark.usefixtures("no_waiting")
 KEYS = ["generation_id", "status", "model", "cost_usd", "submitted_at", "completed_at", "videos"]
 VIDEO_KEYS = [
     "url",
@@ -36,37 +31,6 @@ VIDEO_KEYS = [
     "height",
     "has_audio",
 ]
-
-
-@pytest.fixture(autouse=True)
-def no_waiting(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """Do not wait between polls; keep what would have been waited."""
-    waits: list[float] = []
-    monkeypatch.setattr(veo.time, "sleep", waits.append)
-    return waits
-
-
-def make(tmp_path: Path | None = None, **arguments: Any) -> VeoGenerateOperator:
-    values = {"task_id": "make", "prompt": "a cat", "duration": 4, "deferrable": False, **arguments}
-    if tmp_path is not None:
-        values.setdefault("output_path", f"{tmp_path}/")
-    return VeoGenerateOperator(**values)
-
-
-def run_trigger(trigger: Any, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """Run a trigger as the triggerer does: rebuilt from what Airflow stores."""
-    monkeypatch.setattr("airflow_provider_apimart.triggers.veo.FIRST_EVENT_SECONDS", 0.0)
-    monkeypatch.setattr("airflow_provider_apimart.generation.schedule.FIRST_POLL_SECONDS", 0.0)
-    path, kwargs = trigger.serialize()
-    rebuilt = type(trigger)(**json.loads(json.dumps(kwargs)))
-    assert path == f"{type(trigger).__module__}.{type(trigger).__qualname__}"
-
-    async def first_event() -> dict[str, Any]:
-        async for event in rebuilt.run():
-            return dict(event.payload)
-        raise AssertionError("no event")
-
-    return asyncio.run(first_event())
 
 
 # --- the good path ---------------------------------------------------------------------------------------------------
@@ -187,113 +151,6 @@ def test_local_frames_are_uploaded_and_named_in_the_body(emulator: Emulator, tri
     assert body["first_frame_image"] != body["last_frame_image"]
 
 
-# --- what later tries do ---------------------------------------------------------------------------------------------
-
-
-def test_a_retry_after_success_pays_and_fetches_nothing(emulator: Emulator, tries: Tries, tmp_path: Path) -> None:
-    operator = make(tmp_path)
-    first = operator.execute(tries.next(operator))
-    fetched = len(emulator.requests("media"))
-    assert operator.execute(tries.next(operator)) == first
-    assert emulator.state()["posts"] == 1
-    assert len(emulator.requests("media")) == fetched
-
-
-def test_a_damaged_file_is_fetched_again_not_paid(emulator: Emulator, tries: Tries, tmp_path: Path) -> None:
-    operator = make(tmp_path)
-    first = operator.execute(tries.next(operator))
-    path = Path(first["videos"][0]["path"])
-    path.write_bytes(path.read_bytes()[:-10])
-    assert operator.execute(tries.next(operator)) == first
-    assert path.stat().st_size == first["videos"][0]["bytes"]
-    assert emulator.state()["posts"] == 1
-
-
-def test_gone_file_and_expired_url_are_refused_with_the_way_out(
-    emulator: Emulator, tries: Tries, tmp_path: Path
-) -> None:
-    operator = make(tmp_path)
-    first = operator.execute(tries.next(operator))
-    Path(first["videos"][0]["path"]).unlink()
-    emulator.expire()
-    with pytest.raises(AirflowFailException, match="regenerate"):
-        operator.execute(tries.next(operator))
-    assert emulator.state()["posts"] == 1
-
-
-def test_a_changed_prompt_is_a_new_generation(emulator: Emulator, tries: Tries, tmp_path: Path) -> None:
-    first = make(tmp_path)
-    second = make(tmp_path, prompt="a dog")
-    one = first.execute(tries.next(first))
-    two = second.execute(tries.next(second))
-    assert one["generation_id"] != two["generation_id"]
-    assert emulator.state()["paid"] == 2
-
-
-@pytest.mark.parametrize(("on_clear", "paid"), [("reuse", 1), ("regenerate", 2)])
-def test_clear(emulator: Emulator, tries: Tries, tmp_path: Path, on_clear: str, paid: int) -> None:
-    operator = make(tmp_path, on_clear=on_clear, retries=2)
-    operator.execute(tries.next(operator))
-    tries.clear()
-    operator.execute(tries.next(operator))
-    operator.execute(tries.next(operator))
-    assert emulator.state()["paid"] == paid
-
-
-@pytest.mark.skipif(not HAS_STATE_STORE, reason="the task state store came with Airflow 3.3")
-def test_a_change_to_regenerate_needs_a_clear_of_its_own(emulator: Emulator, tries: Tries, tmp_path: Path) -> None:
-    reuse, regenerate = (make(tmp_path, on_clear=on_clear, retries=2) for on_clear in ("reuse", "regenerate"))
-    reuse.execute(tries.next(reuse))
-    tries.clear()
-    reuse.execute(tries.next(reuse))
-    regenerate.execute(tries.next(regenerate))
-    assert emulator.state()["paid"] == 1
-    tries.clear()
-    regenerate.execute(tries.next(regenerate))
-    assert emulator.state()["paid"] == 2
-
-
-def test_an_edit_of_retries_is_no_clear(emulator: Emulator, tries: Tries, tmp_path: Path) -> None:
-    before, after = (make(tmp_path, on_clear="regenerate", retries=retries) for retries in (4, 0))
-    before.execute(tries.next(before))
-    context = tries.next(before)
-    context["task"] = after
-    after.execute(context)
-    assert emulator.state()["paid"] == 1
-
-
-def test_without_a_store_a_retry_finds_the_generation_by_its_key(
-    emulator: Emulator, tries: Tries, caplog: pytest.LogCaptureFixture
-) -> None:
-    operator = make()
-    first = operator.execute(tries.next(operator, store=False))
-    second = operator.execute(tries.next(operator, store=False))
-    assert first["generation_id"] == second["generation_id"]
-    assert emulator.state()["paid"] == 1
-    assert "no record outlives this try" in caplog.text
-
-
-def test_before_3_3_the_record_is_beside_the_output(emulator: Emulator, tries: Tries, tmp_path: Path) -> None:
-    operator = make(tmp_path)
-    operator.execute(tries.next(operator, store=False))
-    (record,) = (tmp_path / ".apimart-records").glob("*.json")
-    assert json.loads(record.read_text())["state"] == "landed"
-    operator.execute(tries.next(operator, store=False))
-    assert emulator.state()["posts"] == 1
-
-
-@pytest.mark.skipif(not HAS_STATE_STORE, reason="the task state store came with Airflow 3.3")
-def test_record_is_kept_for_the_life_of_the_run(emulator: Emulator, tries: Tries, tmp_path: Path) -> None:
-    from airflow.sdk import NEVER_EXPIRE
-
-    operator = make(tmp_path)
-    operator.execute(tries.next(operator))
-    assert tries.store.retentions and all(each is NEVER_EXPIRE for each in tries.store.retentions)
-    text = json.dumps(tries.store.values)
-    assert emulator.api_key not in text
-    assert "/media/" not in text
-
-
 # --- errors ----------------------------------------------------------------------------------------------------------
 
 
@@ -405,126 +262,3 @@ def test_unknown_model_is_passed_on_with_a_warning(
         operator.execute(tries.next(operator))
     (sent,) = emulator.requests("submit")
     assert sent["method"] == "POST"
-
-
-# --- the deadline and the end of a wait ------------------------------------------------------------------------------
-
-
-def test_deadline_parks_and_the_next_try_goes_on(
-    emulator: Emulator, tries: Tries, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    emulator.fault("task", "status", status=503, times=-1)
-    operator = make(tmp_path, timeout=60, poll_interval=1)
-    # The operator's own clock, a second further at each look; the emulator in this process keeps the real one.
-    ticks = itertools.count(time.time())
-    monkeypatch.setattr(veo, "time", SimpleNamespace(time=lambda: next(ticks), sleep=lambda seconds: None))
-    with pytest.raises(errors.GenerationParkedError, match="re-attaches"):
-        operator.execute(tries.next(operator))
-    assert 10 < len(emulator.requests("task")) < 100
-    emulator.clear_faults()
-    operator.execute(tries.next(operator))
-    assert emulator.state()["posts"] == 1
-
-
-def test_a_wait_says_where_the_money_is_before_anybody_can_end_it(
-    emulator: Emulator, tries: Tries, capsys: pytest.CaptureFixture[str]
-) -> None:
-    operator = make(deferrable=True)
-    for how in ("was submitted. Whatever", "was submitted before. Whatever"):
-        with pytest.raises(TaskDeferred):
-            operator.execute(tries.next(operator))
-        said = capsys.readouterr().out
-        assert f"generation {operator.generation_id}" in said and how in said and "no cancel" in said
-        emulator.fault("task", "task_status", value="processing")
-
-
-def test_deadline_event_parks(emulator: Emulator, tries: Tries, tmp_path: Path) -> None:
-    operator = make(tmp_path, deferrable=True)
-    with pytest.raises(TaskDeferred) as deferred:
-        operator.execute(tries.next(operator))
-    event = {"version": 1, "reason": "deadline", "generation": None, "generation_id": "x", "failures": 0}
-    with pytest.raises(errors.GenerationParkedError, match="parked"):
-        operator.execute_complete(tries.next(operator), event, **deferred.value.kwargs)
-
-
-@pytest.mark.parametrize(("timeout", "limit", "seconds"), [(600, 60, 60), (60, 600, 60), (60, None, 60)])
-def test_the_shorter_of_timeout_and_execution_timeout_ends_a_deferred_wait(
-    emulator: Emulator, tries: Tries, timeout: int, limit: int | None, seconds: int
-) -> None:
-    operator = make(
-        deferrable=True, timeout=timeout, execution_timeout=None if limit is None else timedelta(seconds=limit)
-    )
-    began = time.time()
-    with pytest.raises(TaskDeferred) as deferred:
-        operator.execute(tries.next(operator))
-    deadline = deferred.value.trigger.serialize()[1]["deadline"]
-    assert began + seconds <= deadline <= time.time() + seconds
-
-
-def test_execution_timeout_counts_from_each_try_and_timeout_from_the_submission(
-    emulator: Emulator, tries: Tries, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    emulator.fault("task", "task_status", value="processing", times=-1)
-    operator = make(deferrable=True, timeout=600, execution_timeout=timedelta(seconds=60))
-    began, passed = time.time(), [0.0]
-    monkeypatch.setattr(veo, "time", SimpleNamespace(time=lambda: time.time() + passed[-1]))
-    deadlines = []
-    for seconds in (0.0, 300.0, 570.0):
-        passed.append(seconds)
-        with pytest.raises(TaskDeferred) as deferred:
-            operator.execute(tries.next(operator))
-        deadlines.append(deferred.value.trigger.serialize()[1]["deadline"] - began)
-    assert deadlines == pytest.approx([60, 360, 600], abs=20)
-    assert len(emulator.state()["generations"]) == 1
-
-
-def test_execution_timeout_parks_and_is_named(emulator: Emulator, tries: Tries) -> None:
-    operator = make(deferrable=True, execution_timeout=timedelta(seconds=60))
-    with pytest.raises(TaskDeferred) as deferred:
-        operator.execute(tries.next(operator))
-    event = {"version": 1, "reason": "deadline", "generation": None, "generation_id": "x", "failures": 0}
-    with pytest.raises(errors.GenerationParkedError, match=r"parked.*What passed was execution_timeout=0:01:00"):
-        operator.execute_complete(tries.next(operator), event, **deferred.value.kwargs)
-
-
-@pytest.mark.parametrize(
-    "event", [None, {}, {"version": 99, "hello": "world"}, "text", {"generation": {"status": "?"}}]
-)
-def test_an_event_of_another_version_is_asked_about_not_believed(
-    emulator: Emulator, tries: Tries, tmp_path: Path, event: Any
-) -> None:
-    operator = make(tmp_path, deferrable=True)
-    with pytest.raises(TaskDeferred) as deferred:
-        operator.execute(tries.next(operator))
-    result = operator.execute_complete(tries.next(operator), event, **deferred.value.kwargs)
-    assert Path(result["videos"][0]["path"]).is_file()
-
-
-def test_airflows_own_timeout_says_where_the_money_is(tries: Tries, capsys: pytest.CaptureFixture[str]) -> None:
-    operator = make(deferrable=True)
-    with pytest.raises(TaskDeferralTimeout):
-        operator.resume_execution("__fail__", {"error": "Trigger timeout"}, tries.next(operator))
-    assert "re-attaches to it without paying again" in capsys.readouterr().out
-
-
-def test_on_kill_says_that_the_generation_goes_on(capsys: pytest.CaptureFixture[str]) -> None:
-    operator = make()
-    operator.on_kill()
-    assert capsys.readouterr().out == ""
-    operator.generation_id = "task_1"
-    operator.on_kill()
-    said = capsys.readouterr().out
-    assert "task_1" in said
-    assert "no cancel" in said
-
-
-def test_on_kill_leaves_no_part_of_a_download_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    # As on a system where a file under way has to have a name.
-    monkeypatch.setattr("airflow_provider_apimart.generation.localfs._create_anonymous", lambda folder, part: None)
-    with part_file(str(tmp_path / "clip.mp4")) as part:
-        assert [each.suffix for each in tmp_path.iterdir()] == [".part"]
-        make().on_kill()
-        assert list(tmp_path.iterdir()) == []
-        # It is still a file, until the process ends.
-        part.file.write(b"more")
-    assert list(tmp_path.iterdir()) == []
