@@ -17,7 +17,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -37,7 +37,7 @@ WATCH_SECONDS = 2.0
 
 
 class LocalAirflowError(RuntimeError):
-    """A component did not start; the message ends with the tail of its log."""
+    """A component did not start, or does not stay up; the message ends with the tail of its log."""
 
 
 def free_ports(count: int) -> list[int]:
@@ -157,11 +157,17 @@ class LocalAirflow(AirflowApi):
         return super().api(method, path, json, params)
 
     def tend(self) -> None:
-        """Start again what has ended by itself or hangs, as whoever supervises it in production does."""
+        """Start again what has ended by itself or hangs, as whoever supervises it in production does.
+
+        :raises LocalAirflowError: if one of them does not stay up.
+        """
         now = time.monotonic()
         if now < self._watch_at:
             return
-        for name, why in self._watchdog.due(self.processes.dead(), self.health(), now).items():
+        due = self._watchdog.due(self.processes.dead(), self.health(), now)
+        if hopeless := self._watchdog.hopeless(now):
+            raise LocalAirflowError(f"{', '.join(hopeless)} ended again and again\n{self._tails(hopeless)}")
+        for name, why in due.items():
             print(f"Airflow's {name} is started again: {why}; {self.processes.log_path(name)}", file=sys.stderr)
             # Not waited for: it may end again, and is then started again.
             self.processes.end(name)
@@ -203,10 +209,12 @@ class LocalAirflow(AirflowApi):
             dead = self.processes.dead()
             if dead or time.monotonic() > until:
                 blame = dead or [name for name in COMPONENTS if health.get(name.replace("-", "_")) != "healthy"]
-                tails = "\n".join(f"--- {name}\n{self.processes.log_tail(name)}" for name in blame)
                 why = f"{', '.join(dead)} ended" if dead else f"not healthy after {timeout:.0f} s: {health}"
-                raise LocalAirflowError(f"Airflow did not start: {why}\n{tails}")
+                raise LocalAirflowError(f"Airflow did not start: {why}\n{self._tails(blame)}")
             time.sleep(0.25)
+
+    def _tails(self, names: Sequence[str]) -> str:
+        return "\n".join(f"--- {name}\n{self.processes.log_tail(name)}" for name in names)
 
     def _secrets(self) -> dict[str, str]:
         # Kept, so that what the database has encrypted can be read the next time.

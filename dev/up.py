@@ -14,7 +14,7 @@ import httpx
 
 from airflow_provider_apimart.emulator.server import EmulatorProcess
 from dev.airflow_api import AirflowApiError
-from dev.local_airflow import LocalAirflow, LocalAirflowError, free_ports
+from dev.local_airflow import LocalAirflow, free_ports
 from dev.stage import (
     EXAMPLE_DAGS,
     JOB_SECONDS,
@@ -48,7 +48,7 @@ def put_connections(airflow: LocalAirflow, emulator: EmulatorProcess) -> None:
 
 
 def serve(emulator: EmulatorProcess) -> None:
-    """Run Airflow until a component ends or Ctrl-C is pressed."""
+    """Run Airflow until a component does not stay up or Ctrl-C is pressed."""
     login = ("admin", secrets.token_urlsafe(9))
     airflow = LocalAirflow(
         HOME,
@@ -69,10 +69,9 @@ def serve(emulator: EmulatorProcess) -> None:
             f"Trigger a DAG in Airflow's pages. A video takes {JOB_SECONDS:.0f} s. Ctrl-C ends everything.",
             flush=True,
         )
-        while not (dead := airflow.processes.dead()):
+        while True:
+            airflow.tend()
             time.sleep(1)
-        tails = "\n".join(f"--- {name}\n{airflow.processes.log_tail(name)}" for name in dead)
-        raise LocalAirflowError(f"{', '.join(dead)} ended by itself\n{tails}")
 
 
 def main() -> int:

@@ -11,10 +11,13 @@ from collections.abc import Iterable, Mapping
 
 #: How long Airflow may call a component unhealthy, which it does 30 s after its last heartbeat. A busy machine is late.
 PATIENCE_SECONDS = 30.0
+#: What has to be started again more often than this does not work; to start it once more would only hide it.
+MOST_STARTS = 5
+STARTS_SECONDS = 300.0
 
 
 class Watchdog:
-    """Remembers since when each component is unhealthy.
+    """Remembers since when each component is unhealthy, and when it was started again.
 
     :param names: the components that can be started again, as Airflow's command line calls them.
     """
@@ -22,6 +25,7 @@ class Watchdog:
     def __init__(self, names: Iterable[str]) -> None:
         self._names = tuple(names)
         self._since: dict[str, float] = {}
+        self._starts: dict[str, list[float]] = {}
 
     def due(self, dead: Iterable[str], health: Mapping[str, str | None], now: float) -> dict[str, str]:
         """Return what is to be started again, each with the reason.
@@ -41,4 +45,13 @@ class Watchdog:
                 found[name] = f"it has been unhealthy for {now - self._since[name]:.0f} s"
         for name in found:
             self._since.pop(name, None)
+            self._starts.setdefault(name, []).append(now)
         return found
+
+    def hopeless(self, now: float) -> list[str]:
+        """Return the components that do not stay up, however often they are started."""
+        return [
+            name
+            for name, starts in self._starts.items()
+            if sum(1 for each in starts if each > now - STARTS_SECONDS) > MOST_STARTS
+        ]

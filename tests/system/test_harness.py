@@ -14,7 +14,7 @@ import pytest
 
 from dev.local_airflow import COMPONENTS, LocalAirflow, LocalAirflowError, clean_environment
 from dev.processes import ProcessSessions, pids_of_session
-from dev.watchdog import PATIENCE_SECONDS, Watchdog
+from dev.watchdog import MOST_STARTS, PATIENCE_SECONDS, STARTS_SECONDS, Watchdog
 
 REPO = Path(__file__).parents[2]
 #: A leader that ignores SIGTERM, with a child that has left its process group, as Airflow's supervisors do.
@@ -107,6 +107,14 @@ class TestWatchdog:
         dog = Watchdog(COMPONENTS)
         looks = [(ILL, 0.0), (WELL, 20.0), (ILL, 40.0), ({}, 60.0), (ILL, 80.0)]
         assert [dog.due([], health, now) for health, now in looks] == [{}] * 5
+
+    def test_what_does_not_stay_up_is_given_up(self) -> None:
+        dog = Watchdog(COMPONENTS)
+        assert all(dog.due(["scheduler"], WELL, 10.0 * count) for count in range(MOST_STARTS))
+        assert dog.hopeless(50.0) == []
+        assert dog.due(["scheduler"], WELL, 50.0)
+        assert dog.hopeless(50.0) == ["scheduler"]
+        assert dog.hopeless(50.0 + STARTS_SECONDS) == []
 
 
 def test_nothing_of_the_users_airflow_gets_in() -> None:
