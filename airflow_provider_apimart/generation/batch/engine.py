@@ -20,7 +20,7 @@ import logging
 from collections import deque
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 
 from airflow_provider_apimart.client.errors import ApimartError
@@ -38,6 +38,7 @@ from airflow_provider_apimart.generation.batch.steps import LANDINGS_LOST, Stop,
 from airflow_provider_apimart.generation.batch.submission import prepare, submit
 from airflow_provider_apimart.generation.batch.waiting import ask, bring_home
 from airflow_provider_apimart.generation.batch.work import Active, Due, Todo
+from airflow_provider_apimart.generation.decide import KEY_LIFE
 from airflow_provider_apimart.generation.images import LocalImage
 from airflow_provider_apimart.generation.record import LandedVideo, Record, RecordState
 from airflow_provider_apimart.generation.schedule import Durations
@@ -51,7 +52,7 @@ LANDING_BACKLOG = 200
 #: Intents that are written together, and how many are written ahead of their turn.
 GROUP, AHEAD = 50, 16
 #: An intent that was written ahead and not used for so long is written again, for its key's life counts from it.
-STALE_SECONDS = 600.0
+STALE = timedelta(hours=1)
 
 
 class Hands(Protocol):
@@ -145,6 +146,7 @@ class Engine:
             while not self._finished():
                 if self._crash is not None:
                     raise self._crash
+                self._renew()
                 self._launch()
                 self._prepare()
                 self._say()
@@ -193,7 +195,7 @@ class Engine:
             self._polled_last = True
             return ask(self, active)
         self._polled_last = False
-        if (active := self._next_ready(now)) is not None:
+        if (active := self._next_ready()) is not None:
             return submit(self, active)
         active = self.polls.pop(now)
         return None if active is None else ask(self, active)
@@ -203,14 +205,20 @@ class Engine:
         # As long as the storage takes nothing and there is something to try it with, nothing more is paid for.
         return self.failed_landings >= LANDINGS_LOST and bool(len(self.landings) or self._landing)
 
-    def _next_ready(self, now: float) -> Active | None:
-        while not self._holding and self.ready and len(self.in_flight) < self.rules.max_in_flight:
-            active = self.ready.popleft()
-            if now - active.record.intent_at.timestamp() < STALE_SECONDS:
-                self.in_flight.add(active)
-                return active
-            self.begin_again(active)
-        return None
+    def _next_ready(self) -> Active | None:
+        if self._holding or not self.ready or len(self.in_flight) >= self.rules.max_in_flight:
+            return None
+        active = self.ready.popleft()
+        self.in_flight.add(active)
+        return active
+
+    def _renew(self) -> None:
+        """Take back intents that were written ahead and not used: they are written anew before their keys are old.
+
+        One whose key is too old already was this process's before it stood still: another may have used it since.
+        """
+        while self.ready and STALE <= self.utc() - self.ready[0].record.intent_at < KEY_LIFE:
+            self.begin_again(self.ready.popleft())
 
     def _prepare(self) -> None:
         """Have the next intents written, if there is room for them."""
@@ -347,6 +355,14 @@ class Engine:
             len(self.in_flight),
             len(self.landings) + len(self._landing),
         )
+
+    def put_back(self, active: Active) -> None:
+        """A row of which nothing was done waits for its turn again."""
+        if self.stop is not None:
+            self.leave(active)
+            return
+        self.in_flight.discard(active)
+        self.ready.appendleft(active)
 
     def begin_again(self, active: Active) -> None:
         """A row of which nothing was done gets a new intent: by another account, or later."""

@@ -18,6 +18,7 @@ from airflow_provider_apimart.generation.batch.states import Outcome, line_of
 from airflow_provider_apimart.generation.batch.steps import Stop, StopKind
 from airflow_provider_apimart.generation.batch.waiting import wait_for
 from airflow_provider_apimart.generation.batch.work import Active, Todo
+from airflow_provider_apimart.generation.decide import KEY_LIFE
 from airflow_provider_apimart.generation.identity import account_mark
 from airflow_provider_apimart.generation.purchase import UPLOAD_LIFE
 from airflow_provider_apimart.generation.record import (
@@ -201,6 +202,10 @@ class _OtherAccount(Exception):
     """The connection has another key or host than when the intent was written down."""
 
 
+class _KeyForgotten(Exception):
+    """APIMart may have forgotten the idempotency key by now: the call would be another one, and be paid for again."""
+
+
 async def submit(engine: Engine, active: Active) -> None:
     """Send the paid call once, and do what its answer means."""
     if engine.stop is not None and not active.doubtful:
@@ -212,6 +217,10 @@ async def submit(engine: Engine, active: Active) -> None:
     resend_unknown = engine.rules.on_unknown_submit == "resend"
 
     def paid_call(settings: Settings) -> Call[Submission]:
+        # A row can wait for a day: for an account that answers 429 all the time, or because this process stood still,
+        # and another may have taken its place meanwhile.
+        if engine.utc() - record.intent_at >= KEY_LIFE:
+            raise _KeyForgotten
         # The connection is looked up again while the batch runs. Another account would pay for what this one may have
         # paid for, and a later try could not know which of them to ask.
         if record.account not in (None, account_mark(settings.base_url, settings.api_key)):
@@ -228,6 +237,11 @@ async def submit(engine: Engine, active: Active) -> None:
         active.record = transitions.submitted(record, answer, engine.utc())
     except _OtherAccount:
         _moved(engine, active)
+        return
+    except _KeyForgotten:
+        engine.release(active)
+        text = "it may have been paid for, and APIMart has forgotten its idempotency key by now (24 hours)"
+        engine.end(active, Outcome.UNKNOWN, note=text, final=True)
         return
     except ApimartError as error:
         await _failed(engine, active, error, sent_at, seen)
@@ -273,7 +287,10 @@ async def _failed(engine: Engine, active: Active, error: ApimartError, sent_at: 
             return
     if verdict.pause:
         active.failures -= 1
-        engine.resends.push(engine.now(), active)
+        if active.doubtful:
+            engine.resends.push(engine.now(), active)
+        else:
+            engine.put_back(active)
         return
     if verdict.again_after is not None:
         engine.resends.push(engine.now() + verdict.again_after, active)

@@ -59,6 +59,7 @@ class Api:
     :param per_minute: requests a minute, counted in a sliding window; more are answered 429 with Retry-After.
     :param dropped: the share of answers that are lost after the work is done.
     :param outcome_of: how a generation of this prompt and ordinal ends.
+    :param key_hours: how long it remembers an idempotency key.
     """
 
     job_seconds: float = 5.0
@@ -70,6 +71,7 @@ class Api:
     seed: int = 1
     balance: float = float("inf")
     tells_times: bool = True
+    key_hours: float = 24.0
     outcome_of: Callable[[str, int], str] = lambda prompt, ordinal: "completed"
     refuse: Callable[[str, Any], errors.ApimartError | None] = lambda kind, call: None
     settings: Settings = field(default_factory=lambda: Settings("sk-simulated", "http://127.0.0.1:9"))
@@ -127,7 +129,8 @@ class Api:
     def _submit(self, call: Any, now: float) -> Submission:
         key = call.headers["Idempotency-Key"]
         self.posts[key] += 1
-        if (job := self.by_key.get(key)) is not None:
+        job = self.by_key.get(key)
+        if job is not None and now - job.created < self.key_hours * 3600:
             assert job.body == call.content, "another body under the same key"
             return Submission(generation_id=job.id, replayed=True)
         if self.balance < PRICE:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 import os
 import random
 from collections import Counter
@@ -13,6 +15,7 @@ import pytest
 
 from airflow_provider_apimart.client import errors
 from airflow_provider_apimart.client.settings import Settings
+from airflow_provider_apimart.generation.batch.engine import Engine
 from airflow_provider_apimart.generation.batch.plan import Rules
 from airflow_provider_apimart.generation.batch.states import Outcome
 from airflow_provider_apimart.generation.batch.steps import StopKind
@@ -364,6 +367,83 @@ def test_a_paid_call_never_goes_to_another_account_than_its_intent_names(batch: 
     one.api.settings, one.api.refuse = ours, lambda kind, call: None
     one.run()
     check_paid_once(one, 12)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        errors.RateLimitError("not today", status=429, retry_after_seconds=3600.0),
+        errors.ApimartConnectionError("nobody is there"),
+    ],
+    ids=["refuses", "is dead"],
+)
+def test_what_may_be_paid_for_is_not_sent_again_under_a_key_that_is_forgotten(
+    batch: Callable[..., Batch], error: errors.ApimartError
+) -> None:
+    """An answer is lost, and then APIMart takes nothing for longer than it remembers keys."""
+    one = batch(3, Rules(max_in_flight=1, timeout_seconds=100 * 3600.0))
+    lost: list[str] = []
+
+    def refuse(kind: str, call: Any) -> errors.ApimartError | None:
+        now = asyncio.get_running_loop().time()
+        if kind != "submit" or now > 25 * 3600:
+            return None
+        if lost:
+            return error
+        lost.append(json.loads(call.content)["prompt"])
+        one.api._submit(call, now)
+        return errors.OutcomeUnknownError("the answer was lost")
+
+    one.api.refuse = refuse
+    ending = one.run()
+    assert ending is not None
+    assert set(one.api.paid.values()) == {1}
+    assert one.outcomes() == {Outcome.LANDED: 2, Outcome.UNKNOWN: 1}
+    one.again()
+    one.run()
+    assert set(one.api.paid.values()) == {1} and len(one.api.paid) == 3
+
+
+def test_rows_that_wait_for_longer_than_a_key_lives_are_paid_for_all_the_same(batch: Callable[..., Batch]) -> None:
+    """Nothing of them was done, and that is known."""
+    one = batch(100, Rules(max_in_flight=20))
+    now = 0.0
+
+    def refuse(kind: str, call: Any) -> errors.ApimartError | None:
+        nonlocal now
+        now = asyncio.get_running_loop().time()
+        if kind == "submit" and now < 30 * 3600:
+            return errors.RateLimitError("not today", status=429, retry_after_seconds=3600.0)
+        return None
+
+    one.api.refuse = refuse
+    one.run()
+    check_paid_once(one, 100)
+    assert now > 30 * 3600
+    # Intents are written anew now and then, not all the time.
+    assert one.written < 100 * 30 * 1000
+
+
+def test_a_process_that_stood_still_for_a_day_pays_for_nothing_that_another_may_have_paid_for(
+    batch: Callable[..., Batch],
+) -> None:
+    one = batch(40, Rules(max_in_flight=8))
+    stood: list[float] = []
+
+    def stand_still(engine: Engine) -> bool:
+        # Every row that waits has its intent: as after a SIGSTOP, all of their keys are old when it goes on.
+        if len(engine.ready) > 2 and not stood:
+            stood.append(engine.now())
+            before = engine.now
+            engine.now = lambda: before() + 24 * 3600
+        return False
+
+    one.run(kill_when=stand_still)
+    assert stood
+    outcomes = one.outcomes()
+    assert outcomes[Outcome.UNKNOWN] > 2 and outcomes[Outcome.LANDED] + outcomes[Outcome.UNKNOWN] == 40
+    assert set(one.api.paid.values()) == {1}
+    assert len(one.api.paid) == outcomes[Outcome.LANDED]
 
 
 def test_a_budget_is_held_to_while_it_runs(batch: Callable[..., Batch]) -> None:
