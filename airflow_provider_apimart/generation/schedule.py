@@ -39,6 +39,8 @@ PRIOR_MEDIAN, PRIOR_SPREAD = 1.0, 3.0
 USUAL, BEYOND = 2.5, 0.08
 #: A generation that was found long after its end, without a word on how long it took, teaches nothing.
 TOO_LATE = 3.0
+#: Nor does one that took so much longer by its word than there was time: the clocks do not agree.
+CLOCKS_APART_SECONDS = 5.0
 #: How far APIMart's progress is off before it is known (standard deviation of the logarithm of the end it foretells),
 #: and the least progress that foretells anything.
 PROGRESS_SIGMA, LEAST_PROGRESS = 0.3, 10
@@ -219,6 +221,8 @@ class Durations:
         :param told: the duration by APIMart's word.
         """
         if told is None and unfinished_at <= 0 and finished_at > TOO_LATE * self.usual_seconds:
+            return
+        if finished_at <= 0 or (told is not None and told - finished_at > max(CLOCKS_APART_SECONDS, finished_at)):
             return
         # Without its word, one that was found finished at the first question may have been for long: each such takes
         # the guess down by a fifth, until a question comes too early and tells where the end is.

@@ -231,6 +231,16 @@ def test_nothing_is_learnt_from_one_that_was_found_long_after_its_end() -> None:
     assert durations.belief != before
 
 
+@pytest.mark.parametrize(("finished_at", "told"), [(0.0, None), (0.0, 40.0), (0.5, 40.0), (10.0, 40.0)])
+def test_nothing_is_learnt_where_the_clocks_do_not_agree(finished_at: float, told: float | None) -> None:
+    """Submitted by a worker whose clock is ahead: a job of 40 s seems to have taken no time, or little."""
+    durations = Durations(75.0)
+    before = durations.belief
+    for _ in range(5):
+        durations.finished(0.0, finished_at, told)
+    assert durations.belief == before
+
+
 @given(st.lists(st.tuples(st.floats(-10, 1e9), st.floats(-10, 1e9), st.none() | st.floats(-1e9, 1e9)), max_size=30))
 def test_whatever_apimart_tells_leaves_something_to_believe(jobs: list[tuple[float, float, float | None]]) -> None:
     durations = Durations(75.0)
