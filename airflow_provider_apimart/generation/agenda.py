@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import heapq
 import itertools
+from collections.abc import Callable
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
@@ -96,6 +97,13 @@ class Agenda(Generic[T]):
         item = heapq.heappop(self._heap)[2].item
         if item is None:
             raise AssertionError("wait() leaves none at the head that was cancelled")
+        return item
+
+    def pop_least(self, key: Callable[[T], tuple[float, ...]]) -> T:
+        """Return the one with the least key, due or not, and forget it. There has to be one."""
+        slots = (slot for _, _, slot in self._heap if slot.item is not None)
+        item, slot = min(((slot.item, slot) for slot in slots if slot.item is not None), key=lambda pair: key(pair[0]))
+        self.cancel(slot)
         return item
 
     def drain(self) -> list[T]:

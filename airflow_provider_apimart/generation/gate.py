@@ -37,8 +37,9 @@ UNMEASURED_SHARE = 0.5
 HOLD_SECONDS, GROWTH_SHARE, UNKNOWN_PER_MINUTE = 20.0, 0.0006, 500.0
 #: And ever faster, so that a limit that was lifted is noticed: by half after five minutes.
 GROWTH_SECONDS = 420.0
-#: So many failures in a row say that the host is dead. It is left alone for the first of these, at most the last.
-DEAD_AFTER = 5
+#: So many failures in a row say that the host is dead, if it has answered nothing for so long; or so many at once. It
+#: is left alone for the first of these breaks, at most the last.
+DEAD_AFTER, SILENT_SECONDS, DEAD_AT_ONCE = 5, 10.0, 30
 FIRST_BREAK_SECONDS, LONGEST_BREAK_SECONDS = 5.0, 120.0
 #: After a break the pace begins here (requests a second) and doubles in this time.
 RAMP_PER_SECOND, RAMP_DOUBLES_SECONDS = 2.0, 2.0
@@ -69,6 +70,7 @@ class Gate:
         self._resumed = -math.inf
         self._dice = dice or random.Random()  # noqa: S311 - it spreads load, and hides nothing
         self._failures = 0
+        self._answered_at = -math.inf
         self._breaks = 0
         self._broken_at = -math.inf
         self._ramp_from: float | None = None
@@ -141,23 +143,29 @@ class Gate:
     def passed(self, now: float) -> None:
         """A request was answered, and not with a 429."""
         self._refusals = self._failures = 0
+        self._answered_at = now
         if self._breaks:
             self._breaks, self._ramp_from, self._paused_until = 0, now, now
             self._next = max(self._next, now)
         self._passed.append(now)
         self._forget(now)
 
-    def failed(self, now: float, sent_at: float) -> bool:
+    def failed(self, now: float, sent_at: float, *, again: bool = False) -> bool:
         """A request had no usable answer. Says whether the host is taken for dead because of it.
 
         :param sent_at: when it was sent; what was sent before the last break teaches nothing new.
+        :param again: the same had none before, either: as long as others are answered, that says nothing of the host.
         """
         self._passed.append(now)
         self._forget(now)
         if sent_at < self._broken_at:
             return False
+        silent = now - self._answered_at
+        if again and not self._breaks and silent < WINDOW_SECONDS:
+            return False
         self._failures += 1
-        if self._failures < DEAD_AFTER and not self._breaks:
+        enough = self._failures >= (DEAD_AFTER if silent >= SILENT_SECONDS else DEAD_AT_ONCE)
+        if not enough and not self._breaks:
             return False
         self._breaks += 1
         self._broken_at = now
@@ -173,9 +181,10 @@ class Gate:
 
         :param sent_at: when it was sent; what was sent before the last cut teaches nothing new.
         """
-        asked = retry_after if retry_after is not None else 2.0 ** min(self._refusals, 5)
-        pause = min(MAX_PAUSE_SECONDS, max(0.0, asked))
-        self._failures = 0
+        # 0, or a date by a clock that is behind ours, is no word on how long to wait.
+        asked = retry_after if retry_after and retry_after > 0 else 2.0 ** min(self._refusals, 5)
+        pause = min(MAX_PAUSE_SECONDS, asked)
+        self._failures, self._answered_at = 0, now
         if self._breaks:
             # It answers: no break any more, whatever the answer is.
             self._breaks, self._ramp_from, self._paused_until = 0, now, now

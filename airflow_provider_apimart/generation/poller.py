@@ -28,7 +28,7 @@ from airflow_provider_apimart.generation import schedule
 from airflow_provider_apimart.generation.account import Account, OpenClient, Wire
 from airflow_provider_apimart.generation.agenda import Agenda, Slot
 from airflow_provider_apimart.generation.gate import Gate
-from airflow_provider_apimart.generation.polling import Step, Watch
+from airflow_provider_apimart.generation.polling import Step, Watch, spread_of
 from airflow_provider_apimart.generation.schedule import Kinds
 
 log = logging.getLogger(__name__)
@@ -198,7 +198,8 @@ class Poller:
                 return None
             if (wait := self._wire.wait()) > 0:
                 return wait
-            entry = self._agenda.pop()
+            broken = self._wire.account.gate.broken
+            entry = self._agenda.pop_least(_doubt) if broken else self._agenda.pop()
             entry.slot = None
             if entry.watch is None:
                 raise AssertionError("what is over was taken off the agenda")
@@ -219,7 +220,7 @@ class Poller:
         watch.stretch = self.stretch
         began = self._loop.time() if self._wire.account.is_open else None
         try:
-            view = await self._wire.send(lambda settings: protocol.generation(generation_id))
+            view = await self._wire.send(lambda settings: protocol.generation(generation_id), again=watch.failures > 0)
         except Exception as error:
             # Whatever it is, it says nothing about the generation. (A cancellation is no Exception and passes.)
             if isinstance(error, LOOK_AGAIN_AFTER):
@@ -280,6 +281,14 @@ class Poller:
         for entry in self._agenda.drain():
             entry.over.cancel()
         await self._wire.aclose()
+
+
+def _doubt(entry: _Entry) -> tuple[float, ...]:
+    """Return how little an entry is fit to try whether a host is back: what fails may be its own trouble."""
+    watch = entry.watch
+    if watch is None:
+        raise AssertionError("what is over was taken off the agenda")
+    return watch.failures, not watch.polls, spread_of(watch.generation_id)
 
 
 # --- who shares what ----------------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ import hashlib
 import math
 from dataclasses import dataclass, field, replace
 
-from airflow_provider_apimart.client.errors import ApimartError
+from airflow_provider_apimart.client.errors import ApimartError, RateLimitError
 from airflow_provider_apimart.client.models import Generation, GenerationStatus
 from airflow_provider_apimart.generation import schedule
 from airflow_provider_apimart.generation.schedule import Belief, Durations
@@ -40,8 +40,12 @@ def told_seconds(view: Generation) -> float | None:
 def error_interval(failures: int, error: Exception) -> float:
     """Return the seconds until the next poll after the ``failures``-th error in a row."""
     asked = error.retry_after_seconds if isinstance(error, ApimartError) else None
-    if asked is not None:
-        return min(MAX_RETRY_AFTER_SECONDS, max(schedule.MIN_INTERVAL_SECONDS, asked))
+    # (None, or a date by a clock that is behind ours, is no word on how long to wait.)
+    if asked:
+        # What is no limit of the account's is this generation's own trouble, and its video may be ready.
+        limited = isinstance(error, RateLimitError)
+        longest = MAX_RETRY_AFTER_SECONDS if limited else schedule.MAX_INTERVAL_SECONDS
+        return min(longest, max(schedule.MIN_INTERVAL_SECONDS, asked))
     return min(schedule.MAX_INTERVAL_SECONDS, schedule.MIN_INTERVAL_SECONDS * 2.0 ** min(failures - 1, 10))
 
 
@@ -87,6 +91,8 @@ class Watch:
     least: float = 0.0
     polls: int = 0
     failures: int = 0
+    _began: float | None = field(default=None, repr=False)
+    _longest: float = field(default=0.0, repr=False)
     _at_work: float = field(default=0.0, repr=False)
     _asked: bool = field(default=False, repr=False)
     _progress: int | None = field(default=None, repr=False)
@@ -98,8 +104,7 @@ class Watch:
 
     def first_wait(self, now: float) -> float:
         """Return the seconds before the first poll: none for a generation that has been running for a while."""
-        # A clock that is behind the worker's must not make it wait longer than for one submitted just now.
-        elapsed = max(0.0, now - self.submitted_at)
+        elapsed = self._elapsed(now)
         if self.poll_interval is not None:
             wait = self.least = max(0.0, self.poll_interval - elapsed)
         else:
@@ -110,7 +115,7 @@ class Watch:
         """Take APIMart's answer."""
         self.polls += 1
         self.failures = 0
-        elapsed = max(0.0, now - self.submitted_at)
+        elapsed = self._elapsed(now)
         if view.is_final:
             self._learn(view, elapsed)
             return Step(None, view, self._line(view, now))
@@ -141,6 +146,16 @@ class Watch:
             f"That ends nothing; asking again in {seconds:.0f} s"
         )
         return Step(seconds, None, text if say else None, True)
+
+    def _elapsed(self, now: float) -> float:
+        """Return the seconds since the submission: at least those since this wait began, and never fewer than before.
+
+        The submission's time is the worker's. One whose clock is ahead must not make a job look as if it had just
+        begun, for it would be asked about all the time; nor must a clock that is set back.
+        """
+        self._began = now if self._began is None else self._began
+        self._longest = max(self._longest, now - self.submitted_at, now - self._began)
+        return self._longest
 
     @property
     def _known(self) -> Durations:
@@ -190,7 +205,7 @@ class Watch:
         return None
 
     def _line(self, view: Generation, now: float) -> str:
-        elapsed = max(0.0, now - self.submitted_at)
+        elapsed = self._elapsed(now)
         parts = [str(view.status)]
         if view.progress is not None:
             parts[0] += f" {view.progress} %"

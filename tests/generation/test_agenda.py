@@ -122,3 +122,14 @@ def test_everybody_has_a_like_share_of_what_can_be_sent(seed: int, per_second: f
         assert 0.75 * fair - 3 <= sent[number] <= 1.3 * fair + 3
     # And no room is left unused.
     assert sum(sent) >= 0.85 * min(wanted, per_second) * end - count
+
+
+def test_the_least_is_taken_from_anywhere_and_only_once() -> None:
+    agenda: Agenda[int] = Agenda(0.0)
+    for item in (5, 3, 8, 1, 9):
+        agenda.put(item, float(item), 0.0)
+    cancelled = agenda.put(0, 20.0, 0.0)
+    agenda.cancel(cancelled)
+    assert agenda.pop_least(lambda item: (float(item == 8), -float(item))) == 9
+    assert agenda.wait(10.0) == 0 and agenda.pop() == 1
+    assert len(agenda) == 3 and sorted(agenda.drain()) == [3, 5, 8]

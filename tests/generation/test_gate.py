@@ -169,6 +169,16 @@ def test_who_had_little_to_ask_has_measured_little(ceiling: float | None) -> Non
     assert gate.rate(61.0) > 3, "others have filled the account, and a burst would wait for minutes at 0.1 a second"
 
 
+@pytest.mark.parametrize("asked", [None, 0.0])
+def test_a_429_without_a_word_on_how_long_pauses_ever_longer(asked: float | None) -> None:
+    gate, now, pauses = Gate(None, random.Random(1)), 0.0, []
+    for _ in range(4):
+        gate.refused(now, now, asked)
+        pauses.append(gate.wait(now))
+        now += pauses[-1]
+    assert pauses == [1, 2, 4, 8]
+
+
 # --- a dead host ------------------------------------------------------------------------------------------------------
 
 
@@ -186,6 +196,28 @@ def test_some_failures_are_not_a_dead_host_where_others_are_answered() -> None:
         if number % 3 == 2:
             gate.passed(float(number))
     assert not gate.broken and gate.wait(100.0) == 0
+
+
+def test_a_host_that_answers_others_a_moment_ago_is_not_dead() -> None:
+    """Three of ten requests fail, at a hundred a second: five in a row are nothing there."""
+    gate, dice = Gate(None), random.Random(1)
+    for number in range(20_000):
+        now = number / 100
+        if dice.random() < 0.3:
+            assert not gate.failed(now, now - 0.05)
+        else:
+            gate.passed(now)
+
+
+def test_what_failed_before_says_nothing_of_the_host_while_others_are_answered() -> None:
+    gate = Gate(None, random.Random(1))
+    gate.passed(0.0)
+    for number in range(100):
+        assert not gate.failed(3.0 + number / 2, 3.0 + number / 2, again=True)
+    # Nobody has been answered for a minute.
+    for number in range(gate_module.DEAD_AFTER):
+        gate.failed(70.0 + number, 70.0 + number, again=True)
+    assert gate.broken
 
 
 def test_a_dead_host_is_tried_by_one_at_a_time_and_ever_less_often() -> None:

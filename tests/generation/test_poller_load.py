@@ -205,3 +205,48 @@ def test_neither_the_poller_nor_a_batch_starves_the_other() -> None:
     assert asked.throttled == 0
     assert len(sent) + len(ours) == pytest.approx(limit / 60 * 600, rel=0.07)
     assert min(len(sent), len(ours)) >= 0.4 * (len(sent) + len(ours))
+
+
+# --- some fail, others do not -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("good", "bad"), [(100, 10), (100, 25), (3, 12), (1000, 12)])
+def test_ids_that_always_fail_hold_nobody_else_up(good: int, bad: int) -> None:
+    """All at once, as after a restart of the triggerer."""
+
+    def refuse(generation_id: str, settings: Settings) -> Exception | None:
+        return errors.ServerError("oops", status=500) if int(generation_id.split("_")[1]) < bad else None
+
+    ends = {f"task_{number}": 60.0 for number in range(good + bad)}
+    asked = Asked(refuse=refuse, ends=ends)
+
+    async def work(mine: Pollers) -> Any:
+        async with waiting(mine, asked, bad, deadline=START + 7200):
+            known = (follow(mine, asked, f"task_{number}") for number in range(bad, good + bad))
+            await asyncio.gather(*known)
+            return asyncio.get_running_loop().time()
+
+    assert run(work) < 60 + 20
+    most = max(len(asked.times[f"task_{number}"]) for number in range(bad))
+    assert most <= 8, "who fails is asked about less and less often"
+
+
+@pytest.mark.parametrize("share", [0.2, 0.3, 0.5])
+def test_a_host_that_fails_now_and_then_is_no_dead_one(share: float) -> None:
+    dice = random.Random(1)
+
+    def refuse(generation_id: str, settings: Settings) -> Exception | None:
+        return errors.ServerError("oops", status=502) if dice.random() < share else None
+
+    asked = Asked(refuse=refuse, ends={f"task_{number}": 60.0 for number in range(500)})
+
+    async def work(mine: Pollers) -> Any:
+        async def one(number: int) -> float:
+            await follow(mine, asked, f"task_{number}")
+            return asyncio.get_running_loop().time()
+
+        return sorted(await asyncio.gather(*(one(number) for number in range(500))))
+
+    known = run(work)
+    # (Each by itself waits ever longer after one failure upon another.)
+    assert known[250] < 75 and known[450] < 180

@@ -108,6 +108,42 @@ def test_errors_back_off_and_an_answer_resets_them() -> None:
 
 
 @pytest.mark.parametrize("jitter", [0.0, 0.5, 1.0])
+def test_retry_after_of_another_error_holds_for_a_minute_at_most(jitter: float) -> None:
+    error = errors.ServerError("down", status=503, retry_after_seconds=200.0)
+    seconds = watch(jitter=jitter).failed(error, START).wait_seconds
+    assert seconds is not None and 60 <= seconds <= 66
+
+
+@pytest.mark.parametrize("error", [errors.RateLimitError("x", status=429), errors.ServerError("x", status=503)])
+def test_retry_after_that_is_not_ahead_is_none(error: errors.ApimartError) -> None:
+    error.retry_after_seconds = 0.0
+    one = watch(jitter=0.0)
+    assert [one.failed(error, START + n).wait_seconds for n in range(4)] == [3, 6, 12, 24]
+
+
+@pytest.mark.parametrize("lead", [0.0, 15.0, 100.0])
+def test_a_worker_whose_clock_is_ahead_does_not_make_it_ask_more(lead: float) -> None:
+    """A job of 75 s that tells its progress; the worker's clock is ahead of ours."""
+    one = watch(submitted_at=START + lead, deadline=START + 600)
+    now = START + one.first_wait(START)
+    while now < START + 75:
+        progress = int((now - START) / 75 * 100)
+        step = one.saw(running(progress), now)
+        assert step.wait_seconds is not None and step.wait_seconds >= 1
+        now += step.wait_seconds
+    assert one.polls <= 12
+
+
+def test_a_clock_that_is_set_back_does_not_make_it_ask_more() -> None:
+    one = watch(deadline=START + 600)
+    one.first_wait(START)
+    for seconds in (10, 20, 30):
+        one.saw(running(), START + seconds)
+    waits = [one.saw(running(), START - 3600 + seconds).wait_seconds for seconds in range(9)]
+    assert all(wait is not None and wait >= 3 for wait in waits)
+
+
+@pytest.mark.parametrize("jitter", [0.0, 0.5, 1.0])
 def test_retry_after_is_a_floor_up_to_a_cap(jitter: float) -> None:
     def wait(asked: float) -> float:
         error = errors.RateLimitError("slow down", status=429, retry_after_seconds=asked)

@@ -50,7 +50,7 @@ async def ask(engine: Engine, active: Active) -> None:
     generation_id = active.record.generation_id or ""
     seen = engine.wire.account.changes
     try:
-        view = await engine.wire.send(lambda settings: protocol.generation(generation_id))
+        view = await engine.wire.send(lambda settings: protocol.generation(generation_id), again=active.failures > 0)
     except ApimartError as error:
         await _no_answer(engine, active, error, seen)
         return
