@@ -178,10 +178,10 @@ class Account:
 
     # --- requests ------------------------------------------------------------------------------------------------
 
-    async def send(self, make: Callable[[Settings], Call[T]], *, again: bool = False) -> T:
+    async def send(self, make: Callable[[Settings], Call[T]], failing_since: float | None = None) -> T:
         """Send one call that the gate has let pass, once, and tell the gate how it went.
 
-        :param again: it had no usable answer the last time.
+        :param failing_since: when it had no usable answer for the first time, if it had none the last time.
         :raises ApimartError: whatever becomes of it.
         """
         lease = await self.lease()
@@ -196,7 +196,7 @@ class Account:
                     wire.on_pause(error)
             raise
         except TROUBLE as error:
-            if self.gate.failed(self.now(), sent_at, again=again):
+            if self.gate.failed(self.now(), sent_at, failing_since):
                 for wire in self.wires:
                     wire.on_break(error)
                 await self.look_again()
@@ -312,15 +312,15 @@ class Wire:
         """Return what the connection says."""
         return (await self.account.lease()).client.settings
 
-    async def send(self, make: Callable[[Settings], Call[T]], *, again: bool = False) -> T:
+    async def send(self, make: Callable[[Settings], Call[T]], failing_since: float | None = None) -> T:
         """Send one call that was let pass.
 
         :param make: makes the call for the connection's settings.
-        :param again: it had no usable answer the last time.
+        :param failing_since: when it had no usable answer for the first time, if it had none the last time.
         :raises ApimartError: whatever becomes of it.
         """
         self.sent += 1
-        return await self.account.send(make, again=again)
+        return await self.account.send(make, failing_since)
 
     async def look_again(self, seen: int | None = None) -> bool:
         """Look the connection up again after it did not work; see :meth:`Account.look_again`."""

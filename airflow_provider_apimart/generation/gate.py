@@ -150,18 +150,20 @@ class Gate:
         self._passed.append(now)
         self._forget(now)
 
-    def failed(self, now: float, sent_at: float, *, again: bool = False) -> bool:
+    def failed(self, now: float, sent_at: float, failing_since: float | None = None) -> bool:
         """A request had no usable answer. Says whether the host is taken for dead because of it.
 
         :param sent_at: when it was sent; what was sent before the last break teaches nothing new.
-        :param again: the same had none before, either: as long as others are answered, that says nothing of the host.
+        :param failing_since: when the same had no usable answer for the first time, if it had none before either. As
+            long as others are answered, that says nothing of the host.
         """
         self._passed.append(now)
         self._forget(now)
         if sent_at < self._broken_at:
             return False
         silent = now - self._answered_at
-        if again and not self._breaks and silent < WINDOW_SECONDS:
+        others = failing_since is not None and failing_since < self._answered_at
+        if others and not self._breaks and silent < WINDOW_SECONDS:
             return False
         self._failures += 1
         enough = self._failures >= (DEAD_AFTER if silent >= SILENT_SECONDS else DEAD_AT_ONCE)

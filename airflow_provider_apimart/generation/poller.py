@@ -61,6 +61,8 @@ class _Entry:
     #: Questions a second that it wants.
     rate: float = 0.0
     slot: Slot[_Entry] | None = None
+    #: When it had no usable answer for the first time, if it had none the last time.
+    failing_since: float | None = None
     request: asyncio.Task[None] | None = None
     timer: asyncio.TimerHandle | None = None
 
@@ -220,7 +222,7 @@ class Poller:
         watch.stretch = self.stretch
         began = self._loop.time() if self._wire.account.is_open else None
         try:
-            view = await self._wire.send(lambda settings: protocol.generation(generation_id), again=watch.failures > 0)
+            view = await self._wire.send(lambda settings: protocol.generation(generation_id), entry.failing_since)
         except Exception as error:
             # Whatever it is, it says nothing about the generation. (A cancellation is no Exception and passes.)
             if isinstance(error, LOOK_AGAIN_AFTER):
@@ -230,7 +232,10 @@ class Poller:
             if wait is not None and isinstance(error, errors.RateLimitError):
                 # The account pauses as a whole; each keeps its place.
                 wait = watch.least = min(wait, schedule.MIN_INTERVAL_SECONDS)
+            elif entry.failing_since is None:
+                entry.failing_since = self._wire.account.now()
         else:
+            entry.failing_since = None
             step = watch.saw(view, self._wall())
             wait = step.wait_seconds
         if began is not None:

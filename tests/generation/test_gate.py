@@ -213,11 +213,19 @@ def test_what_failed_before_says_nothing_of_the_host_while_others_are_answered()
     gate = Gate(None, random.Random(1))
     gate.passed(0.0)
     for number in range(100):
-        assert not gate.failed(3.0 + number / 2, 3.0 + number / 2, again=True)
+        assert not gate.failed(3.0 + number / 2, 3.0 + number / 2, failing_since=-5.0)
     # Nobody has been answered for a minute.
     for number in range(gate_module.DEAD_AFTER):
-        gate.failed(70.0 + number, 70.0 + number, again=True)
+        gate.failed(70.0 + number, 70.0 + number, failing_since=-5.0)
     assert gate.broken
+
+
+def test_one_alone_that_fails_again_and_again_finds_a_dead_host() -> None:
+    gate = Gate(None, random.Random(1))
+    gate.passed(0.0)
+    for number, now in enumerate((5.0, 8.0, 14.0, 26.0)):
+        assert not gate.failed(now, now, failing_since=5.0 if number else None)
+    assert gate.failed(50.0, 50.0, failing_since=5.0)
 
 
 def test_a_dead_host_is_tried_by_one_at_a_time_and_ever_less_often() -> None:

@@ -50,12 +50,12 @@ async def ask(engine: Engine, active: Active) -> None:
     generation_id = active.record.generation_id or ""
     seen = engine.wire.account.changes
     try:
-        view = await engine.wire.send(lambda settings: protocol.generation(generation_id), again=active.failures > 0)
+        view = await engine.wire.send(lambda settings: protocol.generation(generation_id), active.failing_since)
     except ApimartError as error:
         await _no_answer(engine, active, error, seen)
         return
     now = engine.now()
-    active.failures = 0
+    active.failures, active.failing_since = 0, None
     elapsed = max(0.0, now - active.submitted)
     if view.is_final:
         _learn(engine, active, view, elapsed)
@@ -81,6 +81,8 @@ async def _no_answer(engine: Engine, active: Active, error: ApimartError, seen: 
     wait = 0.0
     if not isinstance(error, errors.RateLimitError):
         active.failures += 1
+        if active.failing_since is None:
+            active.failing_since = engine.wire.account.now()
         wait = steps.wait_after(error, active.failures)
     engine.polls.push(_no_later(engine, active, now + wait), active)
 

@@ -18,6 +18,8 @@ class Active:
 
     :param doubtful: a submission under its key may have been carried out.
     :param first_sent: when its submission was first tried here.
+    :param failing_since: when a question about it had no usable answer for the first time, if the last had none (on the
+        account's clock).
     :param at_work: seconds after the submission at which it was last seen unfinished.
     """
 
@@ -27,6 +29,7 @@ class Active:
     doubtful: bool = False
     failures: int = 0
     first_sent: float | None = None
+    failing_since: float | None = None
     at_work: float = 0.0
     asked: bool = False
     view: Generation | None = None
