@@ -23,7 +23,12 @@ HEAVY = {
 
 
 def do_not_wait_for_the_disk(connection: Any, _: object) -> None:
-    """Make a new connection leave it to the operating system when to write, if it is one to SQLite."""
+    """Make a new connection leave it to the operating system when to write, if it is one to SQLite.
+
+    Where a disk is busy for 5 s, and writing back an installation is enough for that, Airflow's scheduler takes its own
+    database for locked and ends. A killed process loses nothing by this; a machine that loses its power can lose this
+    Airflow's database, in which there is nothing of value.
+    """
     # A task may connect to other databases in this process's children.
     if "sqlite" in type(connection).__module__:
         cursor = connection.cursor()

@@ -101,8 +101,8 @@ class Agenda(Generic[T]):
 
     def pop_least(self, key: Callable[[T], tuple[float, ...]]) -> T:
         """Return the one with the least key, due or not, and forget it. There has to be one."""
-        slots = (slot for _, _, slot in self._heap if slot.item is not None)
-        item, slot = min(((slot.item, slot) for slot in slots if slot.item is not None), key=lambda pair: key(pair[0]))
+        there = ((slot.item, slot) for _, _, slot in self._heap if slot.item is not None)
+        item, slot = min(there, key=lambda each: key(each[0]))
         self.cancel(slot)
         return item
 

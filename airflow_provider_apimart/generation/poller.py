@@ -28,7 +28,7 @@ from airflow_provider_apimart.generation import schedule
 from airflow_provider_apimart.generation.account import Account, OpenClient, Wire
 from airflow_provider_apimart.generation.agenda import Agenda, Slot
 from airflow_provider_apimart.generation.gate import Gate
-from airflow_provider_apimart.generation.polling import Step, Watch, spread_of
+from airflow_provider_apimart.generation.polling import Step, Watch
 from airflow_provider_apimart.generation.schedule import Kinds
 
 log = logging.getLogger(__name__)
@@ -293,7 +293,7 @@ def _doubt(entry: _Entry) -> tuple[float, ...]:
     watch = entry.watch
     if watch is None:
         raise AssertionError("what is over was taken off the agenda")
-    return watch.failures, not watch.polls, spread_of(watch.generation_id)
+    return watch.failures, not watch.polls, watch.jitter
 
 
 # --- who shares what ----------------------------------------------------------------------------------------------

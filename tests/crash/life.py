@@ -15,7 +15,6 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import airflow.sdk
 import fsspec
 from airflow.providers.common.compat.sdk import AirflowFailException, TaskDeferred
 from airflow.sdk import DAG
@@ -26,6 +25,7 @@ from airflow_provider_apimart.generation import schedule
 from airflow_provider_apimart.operators.veo import VeoGenerateOperator
 from airflow_provider_apimart.triggers import veo as trigger_module
 from airflow_provider_apimart.triggers.veo import VeoGenerationTrigger
+from tests.airflow_at_hand import HAS_STATE_STORE
 
 RETRIES = 8
 #: 1x1, a whole PNG.
@@ -59,8 +59,8 @@ def offer_kept() -> None:
     attach("kept", fs=KeptFileSystem())
 
 
-#: Where a record can be kept with the Airflow at hand: its task state store came with 3.3.
-STORES = ("task_state", "beside") if hasattr(airflow.sdk, "NEVER_EXPIRE") else ("beside",)
+#: Where a record can be kept with the Airflow at hand.
+STORES = ("task_state", "beside") if HAS_STATE_STORE else ("beside",)
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,8 @@ from airflow_provider_apimart.client.request import VeoRequest
 from airflow_provider_apimart.decorators.veo import VeoDecoratedOperator, veo_task
 from airflow_provider_apimart.emulator.server import Emulator
 from airflow_provider_apimart.operators.arguments import InvalidVeoArgument
-from tests.operators.conftest import HAS_STATE_STORE, Tries
+from tests.airflow_at_hand import HAS_STATE_STORE
+from tests.operators.conftest import Tries
 from tests.operators.test_veo import run_trigger
 
 

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import airflow.sdk
 import pytest
 
 from airflow_provider_apimart._compat import BaseOperator
 from airflow_provider_apimart.emulator.server import Emulator
 from airflow_provider_apimart.operators import veo
-
-#: Airflow 3.3 and later; before that the operator keeps its record beside the output.
-HAS_STATE_STORE = hasattr(airflow.sdk, "NEVER_EXPIRE")
+from tests.airflow_at_hand import HAS_STATE_STORE
 
 
 class FakeStateStore:

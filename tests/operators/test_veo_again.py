@@ -9,7 +9,8 @@ import pytest
 
 from airflow_provider_apimart._compat import AirflowFailException
 from airflow_provider_apimart.emulator.server import Emulator
-from tests.operators.conftest import HAS_STATE_STORE, Tries
+from tests.airflow_at_hand import HAS_STATE_STORE
+from tests.operators.conftest import Tries
 from tests.operators.single import make
 
 pytestmark = pytest.mark.usefixtures("no_waiting")

@@ -8,17 +8,16 @@ import sys
 import time
 from pathlib import Path
 
-import airflow.sdk
-
 from airflow_provider_apimart.emulator.server import EmulatorProcess
 from dev.local_airflow import LocalAirflow
+from tests.airflow_at_hand import HAS_STATE_STORE
 
 DAG_ID, RUN = "veo_left_behind", "reconciled"
 
 
 def reconcile(local: LocalAirflow, output_root: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "airflow_provider_apimart.cli", "reconcile", "--dag-id", DAG_ID, *arguments]
-    if not hasattr(airflow.sdk, "NEVER_EXPIRE"):
+    if not HAS_STATE_STORE:
         # Before 3.3 Airflow keeps no records; they are beside the videos.
         command += ["--folder", f"{output_root}/left/"]
     return subprocess.run(command, env=local.env, capture_output=True, text=True, timeout=120)
