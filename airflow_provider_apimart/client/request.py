@@ -60,6 +60,15 @@ MODELS: dict[str, ModelRules] = {
 }
 
 
+#: What Python, databases, spreadsheets and JSON write where there is nothing.
+_NULL_WORDS = frozenset({"none", "null", "nan", "nat", "<na>", "n/a", "#n/a", "undefined"})
+
+
+def is_null_word(text: str) -> bool:
+    """Say whether a text is nothing but a word for "nothing": a template that found nothing renders to ``None``."""
+    return text.strip().strip("\"'").lower() in _NULL_WORDS
+
+
 def is_remote_image(value: str) -> bool:
     """Say whether APIMart fetches this image by itself (``http(s)://`` or ``asset://``)."""
     scheme, colon, _ = value.partition(":")
@@ -67,9 +76,9 @@ def is_remote_image(value: str) -> bool:
 
 
 class VeoRequest(BaseModel):
-    """One request for video. ``None`` means "not set": it is not sent, and APIMart's own default applies.
+    """One request for video. ``None`` or blank text means "not set": it is not sent, and APIMart's own default applies.
 
-    :param prompt: what to show; English is recommended.
+    :param prompt: what to show; English is recommended. A dict or a list is sent as its JSON text.
     :param model: ``veo3.1-fast-official``, ``veo3.1-quality-official``, or one of the ``-ext`` family.
     :param negative_prompt: what to keep out of the video.
     :param duration: seconds: 4, 6 or 8 (APIMart's default 8).
@@ -83,7 +92,7 @@ class VeoRequest(BaseModel):
     :param person_generation: ``allow_adult`` (APIMart's default) or ``disallow``.
     :param resize_mode: ``pad`` (APIMart's default) or ``crop``; only with a frame.
     :param enhance_prompt: only ``True`` is taken; leave it out otherwise.
-    :param extra_body: further fields of the request, sent as they are.
+    :param extra_body: further fields of the request, sent as they are: a dict, or its JSON text.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -149,23 +158,28 @@ class VeoRequest(BaseModel):
         except ValidationError as error:
             found += [_as_problem(detail) for detail in error.errors(include_url=False)]
         bad = {problem.field for problem in found} | set(unknown)
-        if isinstance(text := known.get("negative_prompt"), str) and not text.strip():
-            del known["negative_prompt"]
-        return found + _cross_field_problems(known, bad)
+        return found + _cross_field_problems(_set_values(known), bad)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _blank_is_not_set(cls, values: Any) -> Any:
+        return _set_values(values) if isinstance(values, Mapping) else values
 
     @field_validator("prompt", "model", "negative_prompt", mode="before")
     @classmethod
     def _text(cls, value: Any, info: ValidationInfo) -> Any:
         if value is None and info.field_name == "negative_prompt":
             return None
+        if info.field_name == "prompt" and isinstance(value, (Mapping, list)):
+            return _json_text(value)
         if not isinstance(value, str):
             raise _not_allowed("text is needed")
         if not value.strip():
-            if info.field_name == "negative_prompt":
-                return None
             raise _not_allowed("must not be empty")
         if info.field_name == "model" and not (value.isprintable() and " " not in value):
             raise _not_allowed("a model's name has no spaces or line ends in or around it")
+        if info.field_name != "model" and is_null_word(value):
+            raise _not_allowed("this is how a template or a table says that it found nothing, and no text for a video")
         return _unicode(value)
 
     @field_validator("duration", "seed", "sample_count", mode="before")
@@ -246,8 +260,11 @@ class VeoRequest(BaseModel):
     def _extra_body(cls, value: Any) -> Any:
         if value is None:
             return None
-        allowed = "allowed: a dict with text keys and JSON values, without model and prompt"
+        allowed = "allowed: a dict with text keys and JSON values (or its JSON text), without model and prompt"
         try:
+            if isinstance(value, str):
+                # A template renders to text: "{{ params.extra | tojson }}".
+                value = json.loads(value)
             if not isinstance(value, Mapping) or not _has_text_keys(value) or {"model", "prompt"} & set(value):
                 raise _not_allowed(allowed)
             # Written as the client writes it, and read again: a copy that nobody else changes.
@@ -346,6 +363,31 @@ def _cross_field_problems(values: Mapping[str, Any], skip: Collection[str]) -> l
         FieldProblem(f"extra_body.{name}", extra[name], given[name]) for name in sorted(set(extra) & set(given))
     ]
     return problems
+
+
+def _set_values(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Leave out the optional fields that are blank text, which is how a template says "not set"."""
+    needed = ("prompt", "model")
+    return {
+        name: value
+        for name, value in values.items()
+        if name in needed or name not in VeoRequest.FIELDS or not isinstance(value, str) or value.strip()
+    }
+
+
+def _json_text(value: Any) -> str:
+    """Return a structured prompt as JSON text: the same to the byte, in whatever order a store returns its keys."""
+    allowed = "allowed: text, or a dict or list of JSON values"
+    if not value:
+        raise _not_allowed("must not be empty")
+    if not _has_text_keys(value):
+        raise _not_allowed(f"{allowed} with text keys")
+    try:
+        return _unicode(json.dumps(value, ensure_ascii=False, allow_nan=False, sort_keys=True))
+    except (TypeError, ValueError, RecursionError) as error:
+        if isinstance(error, PydanticCustomError):
+            raise
+        raise _not_allowed(f"{allowed} ({error})") from None
 
 
 def _host(url: str) -> str:

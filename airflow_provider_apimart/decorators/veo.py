@@ -59,8 +59,6 @@ class VeoDecoratedOperator(DecoratedOperator, VeoGenerateOperator):
         op_kwargs: Mapping[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
-        # A function that is annotated to return a dict returns a request, not several XComs.
-        kwargs["multiple_outputs"] = False
         super().__init__(
             python_callable=python_callable,
             op_args=op_args,
@@ -124,13 +122,20 @@ class VeoDecoratedOperator(DecoratedOperator, VeoGenerateOperator):
             setattr(self, name, value)
 
 
-def veo_task(python_callable: Callable[..., Any] | None = None, **kwargs: Any) -> TaskDecorator:
+def veo_task(
+    python_callable: Callable[..., Any] | None = None, multiple_outputs: bool = False, **kwargs: Any
+) -> TaskDecorator:
     """Make a function a task that generates what the function returns.
 
     :param python_callable: the function; returns a prompt (text), or parameters (dict or ``VeoRequest``).
+    :param multiple_outputs: push each key of the task's result (``generation_id``, ``videos``, ...) as an XCom of its
+        own, too. Airflow infers this from a function's annotation elsewhere; here the annotation is the request's.
     :param kwargs: the arguments of :class:`~airflow_provider_apimart.operators.veo.VeoGenerateOperator`, except
         ``prompt``.
     """
     return task_decorator_factory(
-        python_callable=python_callable, decorated_operator_class=VeoDecoratedOperator, **kwargs
+        python_callable=python_callable,
+        multiple_outputs=bool(multiple_outputs),
+        decorated_operator_class=VeoDecoratedOperator,
+        **kwargs,
     )

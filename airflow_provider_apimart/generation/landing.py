@@ -37,7 +37,7 @@ from airflow_provider_apimart.generation.storage import (
 log = logging.getLogger(__name__)
 
 SCHEMA = 1
-MAX_SIDECAR_BYTES = 1024 * 1024
+MAX_SIDECAR_BYTES = 8 * 1024 * 1024
 #: What tells the writers of one run apart.
 WRITER = ("task_id", "map_index", "row")
 

@@ -30,6 +30,7 @@ from airflow_provider_apimart.generation.table import (
 )
 from airflow_provider_apimart.generation.table_files import Record, check_header, csv_records, jsonl_records
 from airflow_provider_apimart.hooks.storage import StorageReadError
+from airflow_provider_apimart.hooks.verbatim import verbatim
 
 log = logging.getLogger(__name__)
 
@@ -129,15 +130,17 @@ def stream_table(
 
 def rows_as_kwargs(rows: Iterable[Row]) -> list[dict[str, Any]]:
     """Return rows as ``VeoGenerateOperator.partial(...).expand_kwargs(...)`` takes them: what each row sets, and its
-    labels.
+    labels. The operators never render their texts as templates, also where the table was read in the DAG file.
 
     :raises TableError: for more rows than Airflow maps over.
     """
     kwargs = [
-        {
-            **row.request.model_dump(mode="json", exclude_unset=True, exclude_none=True),
-            **({"labels": dict(row.labels)} if row.labels else {}),
-        }
+        verbatim(
+            {
+                **row.request.model_dump(mode="json", exclude_unset=True, exclude_none=True),
+                **({"labels": dict(row.labels)} if row.labels else {}),
+            }
+        )
         for row in rows
     ]
     limit = conf.getint("core", "max_map_length", fallback=MAX_MAP_LENGTH)

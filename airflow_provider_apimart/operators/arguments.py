@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import json
+import math
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from airflow_provider_apimart._compat import AirflowFailException, ObjectStoragePath
 from airflow_provider_apimart.client.errors import FieldProblem
-from airflow_provider_apimart.client.request import VeoRequest
+from airflow_provider_apimart.client.request import MIB, VeoRequest
+from airflow_provider_apimart.generation.cells import label
+
+#: A sidecar is read back to tell whose a video is, and may not grow without bound.
+MAX_LABEL_BYTES = 4 * MIB
 
 
 class InvalidVeoArgument(AirflowFailException, ValueError):
@@ -28,8 +34,8 @@ def is_template(value: Any) -> bool:
     if type(value).__name__ == "SetDuringExecution":
         # A decorated function's result.
         return True
-    # XComArg and every other late value of Airflow's.
-    return hasattr(value, "iter_references") or hasattr(value, "resolve")
+    # XComArg, DagParam, a mapped task group's argument. (Path objects have a resolve() of another kind.)
+    return hasattr(value, "iter_references")
 
 
 def refuse(owner: str, problems: list[FieldProblem]) -> None:
@@ -43,12 +49,75 @@ def request_problems(values: Mapping[str, Any]) -> list[FieldProblem]:
     return VeoRequest.problems(values, unknown={name for name, value in values.items() if is_template(value)})
 
 
-def seconds_of(name: str, value: Any, *, least: float) -> tuple[float | None, list[FieldProblem]]:
-    """Return a duration (``timedelta`` or seconds) as seconds, and what is wrong with it."""
-    seconds = value.total_seconds() if isinstance(value, timedelta) else value
-    if isinstance(seconds, (int, float)) and not isinstance(seconds, bool) and least <= seconds < float("inf"):
-        return float(seconds), []
-    return None, [FieldProblem(name, value, f"allowed: a timedelta or a number of seconds, {least:g} or more")]
+# --- when to check ---------------------------------------------------------------------------------------------------
+
+Check = Callable[..., list[FieldProblem]]
+
+
+def unless_late(check: Check, name: str, value: Any, *more: Any) -> list[FieldProblem]:
+    """Check a value where the DAG is parsed: what is not known before the task runs is left alone."""
+    return [] if is_template(value) else check(name, value, *more)
+
+
+def always(check: Check, name: str, value: Any, *more: Any) -> list[FieldProblem]:
+    """Check a value as it is rendered, before anything is paid for."""
+    return check(name, value, *more)
+
+
+def fixed_problems(name: str, value: Any, choices: tuple[Any, ...]) -> list[FieldProblem]:
+    """Return what is wrong with a value that has to be known while the DAG is parsed."""
+    if is_template(value):
+        return [FieldProblem(name, value, f"is not templated; allowed: {_one_of(choices)}")]
+    return choice_problems(name, value, choices)
+
+
+# --- values; text is what a template renders to, and blank text is "not set" ------------------------------------------
+
+
+def is_unset(value: Any) -> bool:
+    """Say whether an optional argument is not given: ``None``, or a template that rendered to blank text."""
+    return value is None or (isinstance(value, str) and not value.strip())
+
+
+def number_of(value: Any) -> float | None:
+    """Return a number, also from a template's text; ``None`` for anything else, NaN and infinity included."""
+    if isinstance(value, str):
+        try:
+            value = float(value) if value.strip().isascii() and "_" not in value else None
+        except ValueError:
+            return None
+    if not isinstance(value, (int, float)) or isinstance(value, bool) or not math.isfinite(value):
+        return None
+    return float(value)
+
+
+def seconds_of(value: Any) -> float | None:
+    """Return a duration (``timedelta``, or seconds, or a template's text of them) as seconds, ``None`` if not set."""
+    return number_of(value.total_seconds() if isinstance(value, timedelta) else value)
+
+
+def seconds_problems(name: str, value: Any) -> list[FieldProblem]:
+    """Return what is wrong with a duration."""
+    seconds = seconds_of(value)
+    if is_unset(value) or (seconds is not None and seconds >= 1):
+        return []
+    return [FieldProblem(name, value, "allowed: a timedelta or a number of seconds, 1 or more")]
+
+
+def range_problems(name: str, value: Any, least: float, most: float, allowed: str) -> list[FieldProblem]:
+    """Return what is wrong with a number that has to lie between ``least`` and ``most``."""
+    number = number_of(value)
+    if number is not None and least <= number <= most:
+        return []
+    return [FieldProblem(name, value, f"allowed: {allowed}")]
+
+
+def count_problems(name: str, value: Any) -> list[FieldProblem]:
+    """Return what is wrong with a whole number of things, 1 or more."""
+    number = number_of(value)
+    if number is not None and number >= 1 and number == int(number) and not isinstance(value, float):
+        return []
+    return [FieldProblem(name, value, "allowed: a whole number, 1 or more")]
 
 
 def choice_problems(name: str, value: Any, choices: tuple[Any, ...]) -> list[FieldProblem]:
@@ -56,27 +125,58 @@ def choice_problems(name: str, value: Any, choices: tuple[Any, ...]) -> list[Fie
     # 1 == True in Python, but nobody means it here.
     if any(type(value) is type(choice) and value == choice for choice in choices):
         return []
-    return [FieldProblem(name, value, f"allowed: {' or '.join(repr(choice) for choice in choices)}")]
+    return [FieldProblem(name, value, f"allowed: {_one_of(choices)}")]
 
 
-def money_of(name: str, value: Any) -> tuple[Decimal | None, list[FieldProblem]]:
-    """Return an amount in USD, and what is wrong with it. Text from a template is taken where it is a number."""
-    if value is None:
-        return None, []
+def money_of(value: Any) -> Decimal | None:
+    """Return an amount in USD, also from a template's text; ``None`` for anything else."""
     try:
-        amount = Decimal(str(value)) if not isinstance(value, bool) else None
+        amount = None if value is None or isinstance(value, bool) else Decimal(str(value).strip())
     except InvalidOperation:
-        amount = None
-    if amount is None or not amount.is_finite() or amount < 0:
-        return None, [FieldProblem(name, value, "allowed: an amount in USD, 0 or more")]
-    return amount, []
+        return None
+    return amount if amount is not None and amount.is_finite() and amount >= 0 else None
 
 
-def label_problems(value: Any) -> list[FieldProblem]:
-    """Return what is wrong with labels."""
-    if value is None or is_template(value) or (isinstance(value, Mapping) and all(isinstance(k, str) for k in value)):
+def money_problems(name: str, value: Any) -> list[FieldProblem]:
+    """Return what is wrong with an optional amount in USD."""
+    if is_unset(value) or money_of(value) is not None:
         return []
-    return [FieldProblem("labels", value, "allowed: a dict with text keys, or None")]
+    return [FieldProblem(name, value, "allowed: an amount in USD, 0 or more")]
+
+
+def object_of(value: Any) -> Any:
+    """Return an object, also from the JSON text that a template rendered to; ``None`` if not set.
+
+    :raises ValueError: for text that is no JSON.
+    """
+    if is_unset(value):
+        return None
+    return json.loads(value) if isinstance(value, str) else value
+
+
+def mapping_problems(name: str, value: Any) -> list[FieldProblem]:
+    """Return what is wrong with an optional dict."""
+    allowed = "allowed: a dict with text keys (or its JSON text: {{ … | tojson }}), or None"
+    try:
+        found = object_of(value)
+    except (ValueError, RecursionError):
+        return [FieldProblem(name, value, allowed)]
+    if found is None or (isinstance(found, Mapping) and all(isinstance(key, str) for key in found)):
+        return []
+    return [FieldProblem(name, value, allowed)]
+
+
+def label_problems(name: str, value: Any) -> list[FieldProblem]:
+    """Return what is wrong with labels: they have to become plain JSON before anything is paid for."""
+    if problems := mapping_problems(name, value):
+        return problems
+    try:
+        size = len(json.dumps(label(object_of(value)), ensure_ascii=False).encode())
+    except RecursionError:
+        return [FieldProblem(name, "...", "allowed: a dict of plain values; this one is nested too deeply")]
+    if size > MAX_LABEL_BYTES:
+        return [FieldProblem(name, f"{size:,} bytes", f"allowed: up to {MAX_LABEL_BYTES // MIB} MiB of JSON")]
+    return []
 
 
 def truth_of(value: Any) -> bool | None:
@@ -86,7 +186,12 @@ def truth_of(value: Any) -> bool | None:
     return value if isinstance(value, bool) else None
 
 
-def output_problems(value: Any) -> list[FieldProblem]:
+def truth_problems(name: str, value: Any) -> list[FieldProblem]:
+    """Return what is wrong with a truth value."""
+    return [] if truth_of(value) is not None else [FieldProblem(name, value, "allowed: True or False")]
+
+
+def output_problems(name: str, value: Any) -> list[FieldProblem]:
     """Return what can be said against an output path without looking at the storage."""
     if value is None or (isinstance(value, (os.PathLike, ObjectStoragePath)) and str(value)):
         return []
@@ -96,7 +201,7 @@ def output_problems(value: Any) -> list[FieldProblem]:
             return []
         # It would mean another folder in every process, and nothing to whoever reads the XCom.
         allowed += "; a local path has to be absolute"
-    return [FieldProblem("output_path", value, allowed)]
+    return [FieldProblem(name, value, allowed)]
 
 
 def connection_problems(name: str, value: Any) -> list[FieldProblem]:
@@ -104,3 +209,7 @@ def connection_problems(name: str, value: Any) -> list[FieldProblem]:
     if isinstance(value, str) and value.strip():
         return []
     return [FieldProblem(name, value, "allowed: the id of an Airflow connection, as text")]
+
+
+def _one_of(choices: tuple[Any, ...]) -> str:
+    return " or ".join(repr(choice) for choice in choices)

@@ -37,7 +37,9 @@ from airflow_provider_apimart.generation.table import TableError
 from airflow_provider_apimart.hooks.apimart import ApimartHook
 from airflow_provider_apimart.hooks.storage import target_of
 from airflow_provider_apimart.operators import arguments, batch_end, batch_start
+from airflow_provider_apimart.operators.labels import check_name
 from airflow_provider_apimart.operators.task import failures, identity_of
+from airflow_provider_apimart.operators.templates import AuthorTemplates
 from airflow_provider_apimart.triggers.batch import VeoBatchTrigger
 
 if TYPE_CHECKING:
@@ -48,7 +50,7 @@ DEFAULT_TIMEOUT = timedelta(minutes=30)
 GENERATIONS_PER_TRY = 3
 
 
-class VeoGenerateBatchOperator(BaseOperator):
+class VeoGenerateBatchOperator(AuthorTemplates, BaseOperator):
     """Generate a video for each row of a table, in one task, and land them all.
 
     Each row is paid for once, whatever crashes: a retry, or a clear, goes on with the rows that are missing. All rows
@@ -96,9 +98,15 @@ class VeoGenerateBatchOperator(BaseOperator):
     """
 
     template_fields: Sequence[str] = (
-        *("requests", "table", "sql", "sql_conn_id", "sql_parameters", "columns", "defaults"),
-        *("output_path", "state_path", "max_cost_usd", "dry_run_only", "apimart_conn_id"),
+        *("requests", "table", "table_format", "table_delimiter", "sql", "sql_conn_id", "sql_parameters"),
+        *("columns", "defaults", "output_path", "state_path", "apimart_conn_id"),
+        *("max_in_flight", "requests_per_minute", "on_row_failure", "max_failed_share", "reuse", "max_cost_usd"),
+        *("dry_run_only", "on_clear", "on_unknown_submit", "timeout", "poll_interval", "manifest_format"),
     )
+    object_fields = ("requests", "sql_parameters", "columns", "defaults")
+    # A row's text is data, whoever wrote the list: a prompt may have braces in it.
+    data_fields = ("requests",)
+    file_fields = ("sql",)
     template_ext: Sequence[str] = (".sql",)
     template_fields_renderers: ClassVar[dict[str, str]] = {"sql": "sql", "requests": "json", "defaults": "json"}
     ui_color = "#d9ccff"
@@ -116,18 +124,18 @@ class VeoGenerateBatchOperator(BaseOperator):
         sql_parameters: Any = None,
         columns: Mapping[str, str] | None = None,
         defaults: Mapping[str, Any] | None = None,
-        max_in_flight: int = 20,
-        requests_per_minute: float | None = None,
+        max_in_flight: int | str = 20,
+        requests_per_minute: float | str | None = None,
         on_row_failure: str = "continue",
-        max_failed_share: float = 0.0,
+        max_failed_share: float | str = 0.0,
         reuse: str = "run",
         state_path: str | ObjectStoragePath | None = None,
         max_cost_usd: float | str | None = None,
         dry_run: bool | str = False,
         on_clear: OnClear = "reuse",
         on_unknown_submit: OnUnknownSubmit = "resend",
-        timeout: timedelta | float = DEFAULT_TIMEOUT,
-        poll_interval: timedelta | float | None = None,
+        timeout: timedelta | float | str = DEFAULT_TIMEOUT,
+        poll_interval: timedelta | float | str | None = None,
         deferrable: bool = True,
         manifest_format: manifest.ManifestFormat = "jsonl",
         apimart_conn_id: str = ApimartHook.default_conn_name,
@@ -172,6 +180,7 @@ class VeoGenerateBatchOperator(BaseOperator):
     def execute(self, context: Context) -> dict[str, Any]:
         """Read and check the table, write the plan, and have it worked off here or in the triggerer."""
         arguments.refuse(self._owner, batch_start.late_problems(self))
+        check_name(self, context)
         began = time.time()
         with failures(self):
             manifest.check_format(self.manifest_format)
@@ -197,7 +206,7 @@ class VeoGenerateBatchOperator(BaseOperator):
                     median_seconds=planned.median_seconds,
                 )
             ledger = self._look(plan, root)
-            limit = arguments.money_of("max_cost_usd", self.max_cost_usd)[0]
+            limit = arguments.money_of(self.max_cost_usd)
             missing = batch_start.approve(self._owner, plan, ledger, bill, limit)
         with batch_end.keeping_what_is_paid():
             if missing:
@@ -246,18 +255,17 @@ class VeoGenerateBatchOperator(BaseOperator):
         return _folder(self.output_path)
 
     def _root(self) -> Target:
-        return _folder(self.state_path if self.state_path is not None else self.output_path)
+        return _folder(self.output_path if arguments.is_unset(self.state_path) else self.state_path)
 
     def _rules(self, context: Context) -> Rules:
-        interval = self.poll_interval
-        limit = arguments.money_of("max_cost_usd", self.max_cost_usd)[0]
+        limit = arguments.money_of(self.max_cost_usd)
         return Rules(
-            max_in_flight=self.max_in_flight,
-            requests_per_minute=self.requests_per_minute,
+            max_in_flight=int(arguments.number_of(self.max_in_flight) or 1),
+            requests_per_minute=arguments.number_of(self.requests_per_minute),
             stop_on_failure=self.on_row_failure == "stop",
-            max_failed_share=self.max_failed_share,
-            timeout_seconds=arguments.seconds_of("timeout", self.timeout, least=1)[0] or 0.0,
-            poll_interval=None if interval is None else arguments.seconds_of("poll_interval", interval, least=1)[0],
+            max_failed_share=arguments.number_of(self.max_failed_share) or 0.0,
+            timeout_seconds=arguments.seconds_of(self.timeout) or DEFAULT_TIMEOUT.total_seconds(),
+            poll_interval=arguments.seconds_of(self.poll_interval),
             on_clear=self.on_clear,
             on_unknown_submit=self.on_unknown_submit,
             max_generations=GENERATIONS_PER_TRY * max(1, int(getattr(context["ti"], "try_number", 1) or 1)),
@@ -337,6 +345,6 @@ class VeoGenerateBatchOperator(BaseOperator):
             return batch_end.what_is_held(client)
 
 
-def _folder(path: str | ObjectStoragePath) -> Target:
+def _folder(path: str | ObjectStoragePath | None) -> Target:
     uri = str(path)
     return target_of(uri if uri.endswith("/") else f"{uri}/")

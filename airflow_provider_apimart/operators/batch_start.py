@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import logging
+import math
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -31,55 +33,55 @@ log = logging.getLogger(__name__)
 
 
 def literal_problems(task: VeoGenerateBatchOperator) -> list[FieldProblem]:
-    """Return what is wrong with the arguments as far as they are literals."""
-    problems = _source_problems(task)
-    problems += arguments.choice_problems("on_row_failure", task.on_row_failure, ("continue", "stop"))
-    problems += arguments.choice_problems("reuse", task.reuse, ("run", "always"))
-    problems += arguments.choice_problems("on_clear", task.on_clear, ("reuse", "regenerate"))
-    problems += arguments.choice_problems("on_unknown_submit", task.on_unknown_submit, ("resend", "fail"))
-    problems += arguments.choice_problems("deferrable", task.deferrable, (True, False))
-    problems += arguments.choice_problems("manifest_format", task.manifest_format, ("jsonl", "parquet"))
-    problems += arguments.seconds_of("timeout", task.timeout, least=1)[1]
-    if task.poll_interval is not None:
-        problems += arguments.seconds_of("poll_interval", task.poll_interval, least=1)[1]
-    if type(task.max_in_flight) is not int or task.max_in_flight < 1:
-        problems.append(FieldProblem("max_in_flight", task.max_in_flight, "allowed: a whole number, 1 or more"))
-    if task.requests_per_minute is not None and not _is_number(task.requests_per_minute, 1, float("inf")):
-        allowed = "allowed: a number of requests, 1 or more, or None"
-        problems.append(FieldProblem("requests_per_minute", task.requests_per_minute, allowed))
-    if not _is_number(task.max_failed_share, 0, 1):
-        problems.append(FieldProblem("max_failed_share", task.max_failed_share, "allowed: a share from 0 to 1"))
-    return problems + _value_problems(task, late=False)
+    """Return what is wrong with the arguments as far as they are known while the DAG is parsed."""
+    problems = arguments.fixed_problems("deferrable", task.deferrable, (True, False))
+    return problems + _source_problems(task) + _argument_problems(task, arguments.unless_late)
 
 
 def late_problems(task: VeoGenerateBatchOperator) -> list[FieldProblem]:
-    """Return what is wrong with what was a template."""
-    return _source_problems(task) + _value_problems(task, late=True)
+    """Return what is wrong with the arguments as they are rendered, before anything is paid for."""
+    return _source_problems(task) + _argument_problems(task, arguments.always)
 
 
 def _source_problems(task: VeoGenerateBatchOperator) -> list[FieldProblem]:
-    given = [name for name in ("requests", "table", "sql") if getattr(task, name) is not None]
+    given = [name for name in ("requests", "table", "sql") if not arguments.is_unset(getattr(task, name))]
     if len(given) != 1:
         allowed = "exactly one of requests, table and sql (with sql_conn_id) says what the rows are"
         return [FieldProblem("requests", f"given: {', '.join(given) or 'none'}", allowed)]
-    if (task.sql is None) != (task.sql_conn_id is None):
+    if arguments.is_unset(task.sql) != arguments.is_unset(task.sql_conn_id):
         return [FieldProblem("sql_conn_id", task.sql_conn_id, "goes with sql, and sql with it")]
     return []
 
 
-def _value_problems(task: VeoGenerateBatchOperator, *, late: bool) -> list[FieldProblem]:
-    problems: list[FieldProblem] = []
-    if late or not arguments.is_template(task.max_cost_usd):
-        problems += arguments.money_of("max_cost_usd", task.max_cost_usd)[1]
-    if (late or not arguments.is_template(task.dry_run_only)) and arguments.truth_of(task.dry_run_only) is None:
-        problems.append(FieldProblem("dry_run", task.dry_run_only, "allowed: True or False"))
-    if not str(task.output_path or "").strip():
-        problems.append(FieldProblem("output_path", None, "is needed: the folder for videos and manifest"))
-    return problems + arguments.output_problems(task.output_path) + arguments.output_problems(task.state_path)
+def _argument_problems(task: VeoGenerateBatchOperator, check: arguments.Check) -> list[FieldProblem]:
+    problems = check(arguments.choice_problems, "on_row_failure", task.on_row_failure, ("continue", "stop"))
+    problems += check(arguments.choice_problems, "reuse", task.reuse, ("run", "always"))
+    problems += check(arguments.choice_problems, "on_clear", task.on_clear, ("reuse", "regenerate"))
+    problems += check(arguments.choice_problems, "on_unknown_submit", task.on_unknown_submit, ("resend", "fail"))
+    problems += check(arguments.choice_problems, "manifest_format", task.manifest_format, ("jsonl", "parquet"))
+    problems += check(arguments.seconds_problems, "timeout", task.timeout)
+    problems += check(arguments.seconds_problems, "poll_interval", task.poll_interval)
+    problems += check(arguments.count_problems, "max_in_flight", task.max_in_flight)
+    problems += check(_rate_problems, "requests_per_minute", task.requests_per_minute)
+    problems += check(arguments.range_problems, "max_failed_share", task.max_failed_share, 0, 1, "a share from 0 to 1")
+    problems += check(arguments.money_problems, "max_cost_usd", task.max_cost_usd)
+    problems += check(arguments.truth_problems, "dry_run", task.dry_run_only)
+    problems += check(arguments.mapping_problems, "columns", task.columns)
+    problems += check(arguments.mapping_problems, "defaults", task.defaults)
+    problems += check(arguments.connection_problems, "apimart_conn_id", task.apimart_conn_id)
+    if arguments.is_unset(task.output_path):
+        problems.append(FieldProblem("output_path", task.output_path, "is needed: the folder for videos and manifest"))
+    else:
+        problems += check(arguments.output_problems, "output_path", task.output_path)
+    if not arguments.is_unset(task.state_path):
+        problems += check(arguments.output_problems, "state_path", task.state_path)
+    return problems
 
 
-def _is_number(value: Any, least: float, most: float) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and least <= value <= most
+def _rate_problems(name: str, value: Any) -> list[FieldProblem]:
+    if arguments.is_unset(value):
+        return []
+    return arguments.range_problems(name, value, 1, math.inf, "a number of requests, 1 or more, or None")
 
 
 # --- rows --------------------------------------------------------------------------------------------------------
@@ -91,9 +93,10 @@ def plan_rows(task: VeoGenerateBatchOperator, draft: PlanDraft, prices: PriceLis
     :raises TableError: with all that is wrong in all rows, or with all frames that cannot be used.
     """
     planned = Planned(draft, Bill(prices), share_identical=task.reuse == "always")
+    columns, defaults = arguments.object_of(task.columns), arguments.object_of(task.defaults)
     if task.requests is not None:
-        columns = Columns(dict(task.columns or {}))
-        planned.take(stream_rows(_records(task.requests), columns=columns, defaults=task.defaults, name="requests"))
+        records = _records(task.requests)
+        planned.take(stream_rows(records, columns=Columns(dict(columns or {})), defaults=defaults, name="requests"))
     else:
         stream_table(
             planned.take,
@@ -103,8 +106,8 @@ def plan_rows(task: VeoGenerateBatchOperator, draft: PlanDraft, prices: PriceLis
             sql_parameters=task.sql_parameters,
             format=task.table_format,
             delimiter=task.table_delimiter,
-            columns=task.columns,
-            defaults=task.defaults,
+            columns=columns,
+            defaults=defaults,
             share_identical=planned.share_identical,
         )
     if planned.problems:
@@ -115,9 +118,15 @@ def plan_rows(task: VeoGenerateBatchOperator, draft: PlanDraft, prices: PriceLis
 
 
 def _records(requests: Any) -> Iterator[Mapping[str, Any]]:
-    if isinstance(requests, (str, bytes, Mapping)):
-        raise ConfigurationError(f"requests={str(requests)[:100]!r}: allowed: a list of dicts, one for each row")
-    for number, record in enumerate(requests, start=1):
+    try:
+        # A template renders to text: "{{ ti.xcom_pull('rows') | tojson }}".
+        rows = json.loads(requests) if isinstance(requests, str) else requests
+    except (ValueError, RecursionError):
+        rows = None
+    if rows is None or isinstance(rows, (str, bytes, Mapping)) or not isinstance(rows, Iterable):
+        allowed = "allowed: a list of dicts, one for each row, or its JSON text ({{ … | tojson }})"
+        raise ConfigurationError(f"requests={str(requests)[:100]!r}: {allowed}")
+    for number, record in enumerate(rows, start=1):
         if not isinstance(record, Mapping):
             raise ConfigurationError(f"requests: row {number} is {str(record)[:100]!r}; allowed: a dict")
         yield record

@@ -40,7 +40,9 @@ from airflow_provider_apimart.hooks.record_stores import record_store
 from airflow_provider_apimart.hooks.storage import read_images, target_of
 from airflow_provider_apimart.links.veo import ApimartHelpLink, VeoVideoLink
 from airflow_provider_apimart.operators import arguments, budget
+from airflow_provider_apimart.operators.labels import check_name, labels_of
 from airflow_provider_apimart.operators.task import failures, final_word, identity_of, provenance_of, waited_for_record
+from airflow_provider_apimart.operators.templates import AuthorTemplates
 from airflow_provider_apimart.triggers.veo import VeoGenerationTrigger
 
 if TYPE_CHECKING:
@@ -55,17 +57,19 @@ STAYS_KNOWN = (
 )
 
 
-class VeoGenerateOperator(BaseOperator):
+class VeoGenerateOperator(AuthorTemplates, BaseOperator):
     """Generate a video with Veo through APIMart, wait for it, and land it in storage.
 
     A generation is paid for once, whatever crashes: a retry re-attaches to the generation that an earlier try paid
-    for. The request's parameters have APIMart's names; what is not given is not sent. All of them are templated.
+    for. The request's parameters have APIMart's names; what is not given, or renders to blank text, is not sent. All
+    arguments but ``deferrable`` are templated where the DAG file writes them; data (a table's rows, another task's
+    output) is never rendered.
 
     Returns (XCom) ``{"generation_id", "status", "model", "cost_usd", "submitted_at", "completed_at", "videos": [{"url",
     "expires_at", "path", "bytes", "sha256", "duration_seconds", "width", "height", "has_audio"}]}``; ``path`` and what
     follows are null without ``output_path``. Times are ISO 8601 in UTC.
 
-    :param prompt: what to show.
+    :param prompt: what to show. A dict or a list is sent as its JSON text.
     :param model: ``veo3.1-fast-official``, ``veo3.1-quality-official``, or ``veo3.1-fast``, ``-quality``, ``-lite``.
         Another id is sent as it is, with a warning.
     :param negative_prompt: what to keep out of the video.
@@ -80,7 +84,7 @@ class VeoGenerateOperator(BaseOperator):
     :param person_generation: ``allow_adult`` (APIMart's default) or ``disallow``.
     :param resize_mode: ``pad`` (APIMart's default) or ``crop``; only with a frame.
     :param enhance_prompt: only ``True`` is allowed; leave it out otherwise.
-    :param extra_body: further fields of the request, sent as they are.
+    :param extra_body: further fields of the request, sent as they are: a dict, or its JSON text.
     :param output_path: where the video goes: a local path or any ``ObjectStoragePath`` such as
         ``s3://conn@bucket/clip.mp4``. One that ends in ``/`` is a folder, and the file is named after the generation.
         ``None`` lands nothing.
@@ -96,12 +100,18 @@ class VeoGenerateOperator(BaseOperator):
         identical request under the same idempotency key. ``"fail"``: nothing, until a person has looked.
     :param max_cost_usd: refuse, before it is paid for, a generation that costs more by APIMart's price list (by the
         provider's own where that cannot be had). What is paid for already is not refused.
-    :param labels: plain JSON that travels along: it is kept in the video's sidecar, and ``map_index_template`` can
-        name a mapped task after it: ``"{{ task.labels.sku }}"``.
+    :param labels: a dict (or its JSON text) that travels along: it is kept in the video's sidecar, and
+        ``map_index_template`` can name a mapped task after it: ``"{{ task.labels.sku }}"`` (nothing for a label that is
+        not there).
     """
 
-    template_fields: Sequence[str] = (*VeoRequest.FIELDS, "output_path", "apimart_conn_id", "max_cost_usd")
-    template_fields_renderers: ClassVar[dict[str, str]] = {"extra_body": "json"}
+    template_fields: Sequence[str] = (
+        *VeoRequest.FIELDS,
+        *("output_path", "apimart_conn_id", "max_cost_usd", "labels"),
+        *("timeout", "poll_interval", "on_clear", "on_unknown_submit"),
+    )
+    template_fields_renderers: ClassVar[dict[str, str]] = {"extra_body": "json", "labels": "json"}
+    object_fields = ("extra_body", "labels")
     operator_extra_links = (VeoVideoLink(), ApimartHelpLink())
     ui_color = "#e8e0ff"
 
@@ -126,12 +136,12 @@ class VeoGenerateOperator(BaseOperator):
         output_path: str | ObjectStoragePath | None = None,
         apimart_conn_id: str = ApimartHook.default_conn_name,
         deferrable: bool = True,
-        timeout: timedelta | float = DEFAULT_TIMEOUT,
-        poll_interval: timedelta | float | None = None,
+        timeout: timedelta | float | str = DEFAULT_TIMEOUT,
+        poll_interval: timedelta | float | str | None = None,
         on_clear: OnClear = "reuse",
         on_unknown_submit: OnUnknownSubmit = "resend",
         max_cost_usd: float | str | None = None,
-        labels: Mapping[str, Any] | None = None,
+        labels: Mapping[str, Any] | str | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -167,6 +177,12 @@ class VeoGenerateOperator(BaseOperator):
 
     # --- arguments -----------------------------------------------------------------------------------------------
 
+    def _do_render_template_fields(self, *args: Any, **kwargs: Any) -> None:
+        super()._do_render_template_fields(*args, **kwargs)
+        if not arguments.label_problems("labels", self.labels):
+            # For map_index_template, which Airflow renders next, and again at the end.
+            self.labels = labels_of(self.labels)
+
     @property
     def _owner(self) -> str:
         return f"{type(self).__name__} {self.task_id!r}"
@@ -175,37 +191,35 @@ class VeoGenerateOperator(BaseOperator):
         return {name: getattr(self, name) for name in VeoRequest.FIELDS}
 
     def _literal_problems(self) -> list[FieldProblem]:
+        """Return what is wrong with what is known while the DAG is parsed."""
         problems = arguments.request_problems(self._request_values())
-        problems += arguments.seconds_of("timeout", self.timeout, least=1)[1]
-        if self.poll_interval is not None:
-            problems += arguments.seconds_of("poll_interval", self.poll_interval, least=1)[1]
-        problems += arguments.choice_problems("on_clear", self.on_clear, ("reuse", "regenerate"))
-        problems += arguments.choice_problems("on_unknown_submit", self.on_unknown_submit, ("resend", "fail"))
-        problems += arguments.choice_problems("deferrable", self.deferrable, (True, False))
-        if not arguments.is_template(self.max_cost_usd):
-            problems += arguments.money_of("max_cost_usd", self.max_cost_usd)[1]
-        if not arguments.is_template(self.apimart_conn_id):
-            problems += arguments.connection_problems("apimart_conn_id", self.apimart_conn_id)
-        if not arguments.is_template(self.output_path):
-            problems += arguments.output_problems(self.output_path)
-        return problems + arguments.label_problems(self.labels)
+        problems += arguments.fixed_problems("deferrable", self.deferrable, (True, False))
+        return problems + self._argument_problems(arguments.unless_late)
+
+    def _argument_problems(self, check: arguments.Check) -> list[FieldProblem]:
+        problems = check(arguments.seconds_problems, "timeout", self.timeout)
+        problems += check(arguments.seconds_problems, "poll_interval", self.poll_interval)
+        problems += check(arguments.choice_problems, "on_clear", self.on_clear, ("reuse", "regenerate"))
+        problems += check(arguments.choice_problems, "on_unknown_submit", self.on_unknown_submit, ("resend", "fail"))
+        problems += check(arguments.money_problems, "max_cost_usd", self.max_cost_usd)
+        problems += check(arguments.connection_problems, "apimart_conn_id", self.apimart_conn_id)
+        problems += check(arguments.output_problems, "output_path", self.output_path)
+        return problems + check(arguments.label_problems, "labels", self.labels)
 
     def _checked_request(self) -> VeoRequest:
-        """Return the request as it is rendered now."""
-        problems = VeoRequest.problems(self._request_values()) + arguments.output_problems(self.output_path)
-        problems += arguments.connection_problems("apimart_conn_id", self.apimart_conn_id)
-        problems += arguments.money_of("max_cost_usd", self.max_cost_usd)[1]
+        """Return the request as it is rendered now, with all other arguments checked."""
+        problems = VeoRequest.problems(self._request_values()) + self._argument_problems(arguments.always)
         arguments.refuse(self._owner, problems)
         return VeoRequest.checked(self._request_values())
 
     def _approval(self, request: VeoRequest, client: ApimartClient) -> Callable[[], None] | None:
         """Return what is asked before a new generation of ``request`` is paid for."""
-        limit = arguments.money_of("max_cost_usd", self.max_cost_usd)[0]
+        limit = arguments.money_of(self.max_cost_usd)
         return None if limit is None else partial(budget.approve, self._owner, request, limit, client)
 
     @property
     def _timeout_seconds(self) -> float:
-        return arguments.seconds_of("timeout", self.timeout, least=1)[0] or DEFAULT_TIMEOUT.total_seconds()
+        return arguments.seconds_of(self.timeout) or DEFAULT_TIMEOUT.total_seconds()
 
     # --- the two ends of the task --------------------------------------------------------------------------------
 
@@ -213,6 +227,7 @@ class VeoGenerateOperator(BaseOperator):
         """Obtain the generation, wait for it here or in the triggerer, and land it."""
         began = time.time()
         request = self._checked_request()
+        check_name(self, context)
         for note in request.notes():
             self.log.warning("%s", note)
         with failures(self) as known:
@@ -314,14 +329,13 @@ class VeoGenerateOperator(BaseOperator):
         return self._deadline(record) if limit is None else min(self._deadline(record), began + limit.total_seconds())
 
     def _watch_arguments(self, record: Record, deadline: float) -> dict[str, Any]:
-        interval = self.poll_interval
         resolution = self.resolution if isinstance(self.resolution, str) else None
         return {
             "generation_id": record.generation_id,
             "submitted_at": (record.submitted_at or record.intent_at).timestamp(),
             "deadline": deadline,
             "median_seconds": expected_seconds(record.model, resolution),
-            "poll_interval": None if interval is None else arguments.seconds_of("poll_interval", interval, least=1)[0],
+            "poll_interval": arguments.seconds_of(self.poll_interval),
         }
 
     def _kind(self, record: Record) -> str:
@@ -392,7 +406,7 @@ class VeoGenerateOperator(BaseOperator):
             result = self._unlanded(record, view)
             metrics.count("completed", record, videos=len(view.videos))
             return result
-        provenance = provenance_of(record, request, context, self.labels)
+        provenance = provenance_of(record, request, context, labels_of(self.labels))
         landed = deliver(client=client, record=record, videos=view.videos, output=output, provenance=provenance)
         keep(store, record.but(state=RecordState.LANDED, landed=landed))
         metrics.count("completed", record, videos=len(landed))

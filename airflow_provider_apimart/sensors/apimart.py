@@ -16,13 +16,14 @@ from airflow_provider_apimart.client.protocol import Call
 from airflow_provider_apimart.generation.funds import EMPTY, Funds, hopeless_text, is_empty, is_hopeless
 from airflow_provider_apimart.hooks.apimart import ApimartHook
 from airflow_provider_apimart.operators import arguments
+from airflow_provider_apimart.operators.templates import AuthorTemplates
 from airflow_provider_apimart.triggers.balance import ApimartBalanceTrigger
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
 
-class ApimartBalanceSensor(BaseSensorOperator):
+class ApimartBalanceSensor(AuthorTemplates, BaseSensorOperator):
     """Wait until the account, and the quota of the key, hold an amount. Costs nothing.
 
     Returns (XCom) ``{"account_usd", "key_usd"}``, null where there is no limit. Errors that pass do not end the wait; a
@@ -96,10 +97,10 @@ class ApimartBalanceSensor(BaseSensorOperator):
         return PokeReturnValue(is_done=funds.cover(needed), xcom_value=funds.result())
 
     def _needed(self) -> Decimal:
-        amount, problems = arguments.money_of("min_usd", self.min_usd)
-        if amount is None and not problems:
-            problems = [FieldProblem("min_usd", self.min_usd, "allowed: an amount in USD, 0 or more")]
-        arguments.refuse(f"{type(self).__name__} {self.task_id!r}", problems)
+        amount = arguments.money_of(self.min_usd)
+        if amount is None:
+            problem = FieldProblem("min_usd", self.min_usd, "allowed: an amount in USD, 0 or more")
+            arguments.refuse(f"{type(self).__name__} {self.task_id!r}", [problem])
         return amount or Decimal(0)
 
 

@@ -146,9 +146,24 @@ def test_text_of_templates(field: str, text: str, value: Any) -> None:
 
 
 @pytest.mark.parametrize("text", ["", " ", "\n"])
-def test_an_empty_negative_prompt_is_none(text: str) -> None:
-    assert "negative_prompt" not in body(negative_prompt=text)
-    assert "negative_prompt" not in body(negative_prompt=text, model="veo3.1-fast")
+@pytest.mark.parametrize("field", sorted(set(VeoRequest.FIELDS) - {"prompt", "model"}))
+def test_a_template_that_renders_to_blank_text_leaves_a_parameter_unset(field: str, text: str) -> None:
+    assert body(**{field: text}) == body()
+    assert VeoRequest.model_validate({"prompt": "a dog", field: text}).body() == body()
+    assert field not in body(**{field: text}, model="veo3.1-fast")
+
+
+@pytest.mark.parametrize("prompt", [{"style": "네온 {{ x }}", "shots": [1, {"b": True, "a": None}]}, ["a", {"b": 1.5}]])
+def test_a_structured_prompt_is_sent_as_json_text_the_same_in_whatever_order_it_comes(prompt: Any) -> None:
+    sent = body(prompt=prompt)["prompt"]
+    assert json.loads(sent) == prompt
+    assert "네온" in sent or isinstance(prompt, list)
+    turned = {key: prompt[key] for key in reversed(list(prompt))} if isinstance(prompt, dict) else prompt
+    assert body(prompt=turned)["prompt"] == sent
+
+
+def test_extra_body_as_json_text() -> None:
+    assert body(extra_body='{"x": [1, "{{ y }}"]}')["x"] == [1, "{{ y }}"]
 
 
 @pytest.mark.parametrize(
@@ -170,7 +185,6 @@ class Odd(enum.IntEnum):
 ODD_TYPES: list[Any] = [[], {}, [8], {"a": 1}, b"8", Ellipsis, 1 + 2j, float("nan"), float("inf"), 8.0, 8.5]
 TEXTS: list[Any] = [5, True, "\ud800", *ODD_TYPES]
 WHOLE = [
-    "",
     "eight",
     "8.0",
     "8 s",
@@ -189,8 +203,12 @@ WHOLE = [
 ]
 
 WRONG: list[tuple[str, Any, str]] = [
-    *(("prompt", value, "text is needed") for value in (None, *TEXTS) if value != "\ud800"),
-    *(("prompt", value, "must not be empty") for value in ("", " \n")),
+    *(("prompt", value, "text is needed") for value in (None, *TEXTS) if not isinstance(value, (dict, list, str))),
+    *(("prompt", value, "must not be empty") for value in ("", " \n", {}, [])),
+    *(("prompt", value, "found nothing") for value in ("None", "null", " NaN ", "N/A", "#N/A", '"None"', "undefined")),
+    *(("negative_prompt", value, "found nothing") for value in ("None", "null", "nan")),
+    *(("prompt", value, "allowed: text, or a dict or list") for value in ({1: "a"}, ["a", {2}], [float("nan")])),
+    *(("prompt", value, "must be valid Unicode") for value in ({"a": "\ud800"}, ["\ud800"])),
     ("prompt", "\ud800", "must be valid Unicode"),
     *(("model", value, "text is needed") for value in (None, *TEXTS) if value != "\ud800"),
     *(("model", value, "must not be empty") for value in ("", " ")),
@@ -198,18 +216,18 @@ WRONG: list[tuple[str, Any, str]] = [
     *(("negative_prompt", value, "text is needed") for value in TEXTS if value != "\ud800"),
     ("negative_prompt", "\ud800", "must be valid Unicode"),
     *(("duration", value, "allowed: 4, 6 or 8 (whole seconds)") for value in (0, 2, 5, 7, 9, 10, 60, "10", *WHOLE)),
-    *(("aspect_ratio", value, "allowed: 16:9 or 9:16") for value in ("1:1", "16x9", "16:9 ", "", *TEXTS)),
-    *(("resolution", value, "allowed: 720p, 1080p or 4K") for value in ("720", "1080", "2160p", "8K", "", *TEXTS)),
+    *(("aspect_ratio", value, "allowed: 16:9 or 9:16") for value in ("1:1", "16x9", "16:9 ", *TEXTS)),
+    *(("resolution", value, "allowed: 720p, 1080p or 4K") for value in ("720", "1080", "2160p", "8K", *TEXTS)),
     *(("seed", value, "from 0 to 4294967295") for value in (4294967296, Odd.BEYOND, *WHOLE)),
     *(("sample_count", value, "from 1 to 4") for value in (0, 5, "0", *WHOLE)),
-    *(("generate_audio", value, "allowed: True or False") for value in (0, 1, "yes", "1", "", "None", *ODD_TYPES)),
-    *(("person_generation", value, "allowed: allow_adult or disallow") for value in ("dont_allow", "", *TEXTS)),
-    *(("resize_mode", value, "allowed: pad or crop") for value in ("stretch", "PAD", "", *TEXTS)),
-    *(("enhance_prompt", value, "leave it out") for value in (False, "false", 0, 1, "yes", "", *ODD_TYPES)),
+    *(("generate_audio", value, "allowed: True or False") for value in (0, 1, "yes", "1", "None", *ODD_TYPES)),
+    *(("person_generation", value, "allowed: allow_adult or disallow") for value in ("dont_allow", *TEXTS)),
+    *(("resize_mode", value, "allowed: pad or crop") for value in ("stretch", "PAD", *TEXTS)),
+    *(("enhance_prompt", value, "leave it out") for value in (False, "false", 0, 1, "yes", *ODD_TYPES)),
     *(
         (field, value, "allowed: an http(s) URL, asset://…, or the path of an image")
         for field in ("first_frame_image", "last_frame_image")
-        for value in ("", " ", "http://", "https:", "https:/a", "http://[", "https://a b/c", "a\nb", "data:image/png,A")
+        for value in ("http://", "https:", "https:/a", "http://[", "https://a b/c", "a\nb", "data:image/png,A")
     ),
     *(("first_frame_image", value, "allowed: an http(s) URL") for value in TEXTS if value != "\ud800"),
     ("first_frame_image", "/data/\ud800.png", "must be valid Unicode"),

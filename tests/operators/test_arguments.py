@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
 import pytest
-from airflow.sdk import DAG, task
+from airflow.sdk import DAG, task, task_group
 
 from airflow_provider_apimart._compat import AirflowFailException
 from airflow_provider_apimart.operators.arguments import InvalidVeoArgument, is_template
-from airflow_provider_apimart.operators.veo import VeoGenerateOperator
+from airflow_provider_apimart.operators.veo import VeoGenerateBatchOperator, VeoGenerateOperator
 
 WRONG: list[tuple[str, Any, str]] = [
     ("prompt", "", "must not be empty"),
     ("prompt", None, "text is needed"),
     ("prompt", 7, "text is needed"),
+    ("prompt", "None", "found nothing"),
     ("model", "", "must not be empty"),
     ("negative_prompt", 5, "text is needed"),
     ("duration", 5, "allowed: 4, 6 or 8"),
@@ -37,6 +39,9 @@ WRONG: list[tuple[str, Any, str]] = [
     ("resize_mode", "stretch", "pad or crop"),
     ("resize_mode", "pad", "only with first_frame_image"),
     ("enhance_prompt", False, "allowed: True, or leave it out"),
+    ("labels", ["x"], "a dict with text keys"),
+    ("labels", "sku=1", "a dict with text keys"),
+    ("labels", {1: "a"}, "a dict with text keys"),
     ("extra_body", ["x"], "a dict"),
     ("extra_body", {"prompt": "again"}, "without model and prompt"),
     ("output_path", "", "allowed: a path"),
@@ -84,12 +89,63 @@ def test_all_wrong_values_are_told_at_once() -> None:
         assert name in str(caught.value)
 
 
-def test_every_template_passes_the_parse() -> None:
-    fields = [name for name in VeoGenerateOperator.template_fields if name != "extra_body"]
-    operator = VeoGenerateOperator(
-        task_id="make", extra_body={"x": "{{ y }}"}, **{name: f"{{{{ params.{name} }}}}" for name in fields}
-    )
-    assert operator.prompt == "{{ params.prompt }}"
+LATE_BY_NATURE: dict[str, Callable[[DAG], Any]] = {
+    "a template": lambda dag: "{{ params.x }}",
+    "another task's output": lambda dag: task(lambda: None, task_id="first")(),  # type: ignore[arg-type, type-var]
+    "a DAG's param": lambda dag: dag.param("x", None),
+}
+
+
+@pytest.mark.parametrize("late", LATE_BY_NATURE)
+@pytest.mark.parametrize("name", VeoGenerateOperator.template_fields)
+def test_whatever_can_be_late_passes_the_parse(name: str, late: str) -> None:
+    with DAG("a_dag", schedule=None) as dag:
+        operator = VeoGenerateOperator(task_id="make", **{"prompt": "a cat", name: LATE_BY_NATURE[late](dag)})
+    assert is_template(getattr(operator, name))
+
+
+@pytest.mark.parametrize("late", LATE_BY_NATURE)
+@pytest.mark.parametrize("name", VeoGenerateBatchOperator.template_fields)
+def test_whatever_can_be_late_in_a_batch_passes_the_parse(name: str, late: str) -> None:
+    sources = {"requests": "requests", "table": "table", "sql": "sql", "sql_conn_id": "sql_conn_id"}
+    values: dict[str, Any] = {"output_path": "/videos/"}
+    values |= {"sql": "SELECT 1", "sql_conn_id": "db"} if name.startswith("sql") else {}
+    if name not in sources and not name.startswith("sql"):
+        values["requests"] = [{"prompt": "a cat"}]
+    argument = name.removesuffix("_only")
+    with DAG("a_dag", schedule=None) as dag:
+        operator = VeoGenerateBatchOperator(task_id="make", **{**values, argument: LATE_BY_NATURE[late](dag)})
+    assert is_template(getattr(operator, name))
+
+
+def test_a_mapped_task_groups_argument_passes_the_parse() -> None:
+    with DAG("a_dag", schedule=None) as dag:
+
+        @task_group
+        def days(day: str, limit: str) -> None:
+            VeoGenerateOperator(task_id="one", prompt="a cat", output_path=day, timeout=limit)
+            VeoGenerateBatchOperator(task_id="many", table=day, output_path=day, state_path=day, max_in_flight=limit)
+
+        days.expand(day=["/a/", "/b/"], limit=["5", "6"])
+    assert {"days.one", "days.many"} <= set(dag.task_dict)
+
+
+def test_what_cannot_be_late_says_so() -> None:
+    for kind, more in (
+        (VeoGenerateOperator, {"prompt": "a"}),
+        (VeoGenerateBatchOperator, {"requests": [], "output_path": "/a/"}),
+    ):
+        with pytest.raises(
+            InvalidVeoArgument, match=r"deferrable='{{ params.x }}': is not templated; allowed: True or False"
+        ):
+            kind(task_id="make", deferrable="{{ params.x }}", **more)
+
+
+@pytest.mark.parametrize("name", ["output_path", "state_path"])
+def test_a_wrong_folder_of_a_batch_is_named_by_its_own_argument(name: str) -> None:
+    values = {"output_path": "/videos/", name: "videos/"}
+    with pytest.raises(InvalidVeoArgument, match=f"{name}='videos/'"):
+        VeoGenerateBatchOperator(task_id="make", requests=[], **values)
 
 
 def test_rules_across_fields_wait_for_templates() -> None:

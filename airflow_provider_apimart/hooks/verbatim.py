@@ -1,0 +1,22 @@
+"""Text that is data even where a DAG file holds it: a table that was read while the DAG was parsed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+class Verbatim(str):
+    """Text that the provider's operators never render as a template. To everything else it is plain text."""
+
+    __slots__ = ()
+
+
+def verbatim(value: Any) -> Any:
+    """Return plain JSON in which every text is :class:`Verbatim`."""
+    if isinstance(value, str):
+        return Verbatim(value)
+    if isinstance(value, dict):
+        return {key: verbatim(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [verbatim(item) for item in value]
+    return value

@@ -1,0 +1,45 @@
+"""Labels: plain JSON before anything is paid for, and a name for the mapped task that does not fail after landing."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+from airflow_provider_apimart.client.errors import FieldProblem
+from airflow_provider_apimart.generation.cells import label
+from airflow_provider_apimart.operators import arguments
+
+
+class Labels(dict[str, Any]):
+    """A task's labels. One that is not there is blank: rows of a table need not all have the same.
+
+    Airflow renders ``map_index_template`` again after the task has succeeded, and fails the task if it cannot.
+    """
+
+    def __missing__(self, name: str) -> str:
+        return ""
+
+
+def labels_of(value: Any) -> Labels:
+    """Return labels, as rendered, as plain JSON."""
+    return Labels(label(arguments.object_of(value) or {}))
+
+
+def check_name(task: Any, context: Any) -> None:
+    """Refuse, before anything is paid for, a ``map_index_template`` that would fail the task once its video is landed.
+
+    :raises InvalidVeoArgument: with Jinja's own words.
+    """
+    template = context.get("map_index_template")
+    if template is None:
+        return
+    # What the task knows only at its end stands for itself.
+    probe = copy.copy(task)
+    probe.generation_id = probe.video_url = ""
+    try:
+        task.get_dag().get_template_env().from_string(template).render({**context, "task": probe})
+    except Exception as error:
+        allowed = f"cannot be rendered for this task: {error}"
+        arguments.refuse(
+            f"{type(task).__name__} {task.task_id!r}", [FieldProblem("map_index_template", template, allowed)]
+        )

@@ -1,0 +1,127 @@
+"""Templates are what the DAG's author writes; data is never one.
+
+Airflow renders every text that it finds in a template field. It keeps track of the values that ``expand()`` took from
+another task, and leaves those alone, but not of those that ``expand_kwargs()`` took: a cell of a table that reads
+``{{ conn.warehouse.password }}`` would become that password, be sent to APIMart and be kept in the sidecar. Braces that
+are meant as they stand, as in a JSON prompt, would be rendered too. Here all data arrives as it is:
+
+- what ``expand()`` and ``expand_kwargs()`` take from another task, in the operators and in ``@task.veo``;
+- what another task's output, a mapped task group's argument or a DAG param resolves to (Airflow does this by itself);
+- the rows of a table that was read while the DAG was parsed (:mod:`~airflow_provider_apimart.hooks.verbatim`);
+- an argument that is a table of its own (``requests=``).
+
+Two more rules hold. Text stays text in a DAG with ``render_template_as_native_obj``: only arguments that are objects
+(``extra_body``) may become one. And only the argument that is a query (``sql=``) may name a template's file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any, ClassVar
+
+from jinja2 import Environment
+from jinja2.nativetypes import NativeEnvironment
+
+from airflow_provider_apimart.hooks.verbatim import Verbatim
+
+
+class AuthorTemplates:
+    """A mixin for operators, to stand before Airflow's own class: renders what the author wrote and nothing else."""
+
+    #: Arguments that are objects, which a template may give as such where the DAG renders native objects.
+    object_fields: ClassVar[Collection[str]] = ()
+    #: Arguments whose texts are data, also where the DAG file spells them out. Other tasks' outputs in them count.
+    data_fields: ClassVar[Collection[str]] = ()
+    #: Arguments that may be a template's file (``template_ext``).
+    file_fields: ClassVar[Collection[str]] = ()
+
+    def _do_render_template_fields(
+        self, parent: Any, template_fields: Iterable[str], context: Any, jinja_env: Any, seen_oids: set[int]
+    ) -> None:
+        seen = seen_oids | _mapped_data(self, context)
+        text_env = _text_env(self, jinja_env)
+        base: Any = super()
+        extensions = parent.template_ext
+        try:
+            for name in template_fields:
+                value = getattr(parent, name)
+                if name in self.data_fields and not isinstance(value, str):
+                    setattr(parent, name, _resolved(value, context))
+                    continue
+                parent.template_ext = extensions if name in self.file_fields else ()
+                env = jinja_env if name in self.object_fields else text_env
+                base._do_render_template_fields(parent, (name,), context, env, seen)
+        finally:
+            parent.template_ext = extensions
+
+    def render_template(self, content: Any, context: Any, jinja_env: Any = None, seen_oids: Any = None) -> Any:
+        """Render ``content`` where it is a template. Text without markup is not evaluated as Python either."""
+        if isinstance(content, Verbatim):
+            return str(content)
+        if (
+            isinstance(content, str)
+            and isinstance(jinja_env, NativeEnvironment)
+            and not _has_markup(jinja_env, content)
+        ):
+            return content
+        base: Any = super()
+        return base.render_template(content, context, jinja_env, seen_oids)
+
+    def _render(self, template: Any, context: Any, dag: Any = None) -> Any:
+        if not isinstance(template.environment, NativeEnvironment):
+            return template.render(context)
+        base: Any = super()
+        return base._render(template, context, dag)
+
+
+def _mapped_data(task: Any, context: Any) -> set[int]:
+    """Return the ids of the values that ``expand_kwargs()`` took from another task."""
+    dag = task.get_dag()
+    mapped = dag.task_dict.get(task.task_id) if dag else None
+    if mapped is None or mapped is task or not hasattr(mapped, "partial_kwargs"):
+        return set()
+    expand_input = mapped._get_specified_expand_input()
+    if getattr(expand_input, "EXPAND_INPUT_TYPE", None) != "list-of-dicts":
+        return set()
+    rows = expand_input.value
+    if isinstance(rows, Sequence) and isinstance(rows[context["ti"].map_index], Mapping):
+        # Written in the DAG file, like partial()'s arguments.
+        return set()
+    # An operator keeps its arguments as they are, so what is none of the DAG file's objects came with the row.
+    group = mapped.task_group
+    places = (mapped.partial_kwargs, group and group.default_args, dag.default_args)
+    written = {id(value) for arguments in places for value in _with_function_arguments(arguments or {})}
+    given = {name: getattr(task, name) for name in task.template_fields}
+    return {id(value) for value in _with_function_arguments(given)} - written
+
+
+def _with_function_arguments(arguments: Mapping[str, Any]) -> Iterable[Any]:
+    for name, value in arguments.items():
+        if name == "op_kwargs" and isinstance(value, Mapping):
+            # A decorated function's arguments are mapped one by one.
+            yield from value.values()
+        else:
+            yield value
+
+
+def _text_env(task: Any, jinja_env: Environment) -> Environment:
+    if not isinstance(jinja_env, NativeEnvironment):
+        return jinja_env
+    env: Environment = task.get_dag().get_template_env(force_sandboxed=True)
+    return env
+
+
+def _has_markup(env: Environment, text: str) -> bool:
+    if env.line_statement_prefix or env.line_comment_prefix:
+        return True
+    return any(start in text for start in (env.variable_start_string, env.block_start_string, env.comment_start_string))
+
+
+def _resolved(value: Any, context: Any) -> Any:
+    """Put the values of other tasks' outputs in their places, and leave all else as it is."""
+    if isinstance(value, Mapping):
+        return {key: _resolved(item, context) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_resolved(item, context) for item in value]
+    resolve = getattr(value, "resolve", None) if hasattr(value, "iter_references") else None
+    return value if resolve is None else resolve(context)
