@@ -48,6 +48,8 @@ class VeoDecoratedOperator(DecoratedOperator, VeoGenerateOperator):
         **DecoratedOperator.template_fields_renderers,
         **VeoGenerateOperator.template_fields_renderers,
     }
+    # A function's arguments are Airflow's own affair, and objects where the DAG renders native objects.
+    object_fields = (*DecoratedOperator.template_fields, *VeoGenerateOperator.object_fields)
     custom_operator_name = "@task.veo"
     overwrite_rtif_after_execution = True
 

@@ -184,3 +184,33 @@ def test_in_a_dag_it_maps_and_is_one_xcom() -> None:
     assert isinstance(single, VeoDecoratedOperator) and single.multiple_outputs is False
     mapped = dag.get_task("clip")
     assert mapped.is_mapped and mapped.operator_class is VeoDecoratedOperator
+
+
+def test_several_xcoms_are_pushed_only_where_the_author_says_so() -> None:
+    with DAG("a_dag", schedule=None) as dag:
+
+        @veo_task(task_id="one")
+        def one() -> dict[str, Any]:
+            return {"prompt": "a cat"}
+
+        @veo_task(task_id="several", multiple_outputs=True)
+        def several() -> str:
+            return "a cat"
+
+        one()
+        several()
+    assert [dag.task_dict[name].multiple_outputs for name in ("one", "several")] == [False, True]
+
+
+def test_a_structured_prompt_from_a_function_is_sent_as_json_text(emulator: Emulator, tries: Tries) -> None:
+    operator = decorated(lambda: {"prompt": {"style": "{{ neon }}", "shot": "wide"}})
+    operator.execute(tries.next(operator))
+    assert body(emulator)["prompt"] == '{"shot": "wide", "style": "{{ neon }}"}'
+
+
+def test_a_function_that_returns_nothing_useful_pays_nothing(emulator: Emulator, tries: Tries) -> None:
+    for returned in ("None", None, "", {"prompt": "null"}):
+        operator = decorated(lambda returned=returned: returned)
+        with pytest.raises(InvalidVeoArgument, match="prompt="):
+            operator.execute(tries.next(operator))
+    assert emulator.state()["generations"] == []

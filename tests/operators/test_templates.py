@@ -221,3 +221,15 @@ def test_a_task_group_of_the_dag_is_no_way_around(given: Callable[[Any], None]) 
     with a_dag() as dag, TaskGroup("group"):
         VeoGenerateOperator.partial(task_id="make").expand_kwargs(rows())
     assert rendered(dag, "group.make").prompt == "{{ ds }}"
+
+
+def test_a_functions_arguments_are_native_where_the_dag_says_so_but_plain_text_is_not_evaluated() -> None:
+    with a_dag(render_template_as_native_obj=True) as dag:
+
+        @veo_task(task_id="make")
+        def clip(count: int, text: str) -> str:
+            return f"{count} {text}"
+
+        clip("{{ params.n }}", text='"Welcome" "home"')
+    made = rendered(dag)
+    assert (made.op_args, made.op_kwargs) == ((4,), {"text": '"Welcome" "home"'})
