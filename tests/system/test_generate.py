@@ -23,6 +23,7 @@ CASES = (
     "veo_fails_once",
     "veo_parity",
     "veo_mapped_bad_row",
+    "veo_data",
     "veo_templated_bad",
     "veo_cleared",
     "veo_cleared_regenerate",
@@ -90,6 +91,28 @@ def test_example_lands_its_videos(local_airflow: LocalAirflow, ended: ENDED, dag
     for result in results:
         check_landed(result)
     assert len({result["generation_id"] for result in results}) == len(results)
+
+
+def test_data_reaches_apimart_as_it_stands(
+    local_airflow: LocalAirflow, emulator_process: EmulatorProcess, ended: ENDED
+) -> None:
+    assert ended("veo_data") == "success"
+    cells = ["{{ conn.apimart_default.password }} as a neon sign", "a mug that says {{brand}} {# small #}", '"1" "000"']
+    names = []
+    for index, text in enumerate(cells):
+        for task_id, prompt in (("make", text), ("clip", f"{text}, twice")):
+            result = local_airflow.xcom("veo_data", RUN, task_id, map_index=index)
+            (made,) = [
+                each for each in emulator_process.state()["generations"] if each["id"] == result["generation_id"]
+            ]
+            assert made["body"]["prompt"] == prompt
+            check_landed(result)
+        names += [
+            ti["rendered_map_index"]
+            for ti in local_airflow.task_instances("veo_data", RUN)
+            if (ti["task_id"], ti["map_index"]) == ("make", index)
+        ]
+    assert names == ["row <>", f"row <{cells[1]}>", f"row <{cells[2]}>"]
 
 
 def test_variants_are_what_they_say(local_airflow: LocalAirflow, ended: ENDED) -> None:

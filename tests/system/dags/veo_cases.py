@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from datetime import timedelta
 
-from airflow.sdk import DAG
+from airflow.sdk import DAG, task
 
 from airflow_provider_apimart.operators.veo import VeoGenerateOperator
 
@@ -33,6 +33,35 @@ with DAG("veo_mapped_bad_row", schedule=None):
     VeoGenerateOperator.partial(task_id="make", output_path=f"{ROOT}/cases/", **RETRIES).expand_kwargs(
         [{"prompt": "a good row", "duration": 4}, {"prompt": "a bad row", "duration": 5}]
     )
+
+#: Cells that would give a secret away, or be changed, if they were rendered.
+CELLS = ("{{ conn.apimart_default.password }} as a neon sign", "a mug that says {{brand}} {# small #}", '"1" "000"')
+
+with DAG("veo_data", schedule=None, render_template_as_native_obj=True):
+
+    @task
+    def rows() -> list[dict[str, object]]:
+        """Return a table of strangers' texts, only one of which has a label."""
+        return [{"prompt": text, "labels": {"sku": text} if index else {}} for index, text in enumerate(CELLS)]
+
+    @task
+    def products() -> list[dict[str, str]]:
+        """Return what a function's prompt is made of."""
+        return [{"product": f"{text}, twice"} for text in CELLS]
+
+    @task.veo(duration=4, output_path=f"{ROOT}/data/", **RETRIES)
+    def clip(product: str) -> str:
+        """Write the prompt."""
+        return product
+
+    VeoGenerateOperator.partial(
+        task_id="make",
+        duration="{{ 2 + 2 }}",
+        output_path=f"{ROOT}/data/{{{{ run_id }}}}/",
+        map_index_template="row <{{ task.labels.sku }}>",
+        **RETRIES,
+    ).expand_kwargs(rows())
+    clip.expand_kwargs(products())
 
 with DAG("veo_templated_bad", schedule=None):
     VeoGenerateOperator(
