@@ -10,6 +10,10 @@ from airflow_provider_apimart.generation.cells import label
 from airflow_provider_apimart.operators import arguments
 
 
+#: What the column ``task_instance.rendered_map_index`` takes; PostgreSQL and MySQL refuse more.
+MAX_NAME_LENGTH = 250
+
+
 class Labels(dict[str, Any]):
     """A task's labels. One that is not there is blank: rows of a table need not all have the same.
 
@@ -37,9 +41,13 @@ def check_name(task: Any, context: Any) -> None:
     probe = copy.copy(task)
     probe.generation_id = probe.video_url = ""
     try:
-        task.get_dag().get_template_env().from_string(template).render({**context, "task": probe})
+        name = task.get_dag().get_template_env().from_string(template).render({**context, "task": probe})
     except Exception as error:
         allowed = f"cannot be rendered for this task: {error}"
-        arguments.refuse(
-            f"{type(task).__name__} {task.task_id!r}", [FieldProblem("map_index_template", template, allowed)]
-        )
+    else:
+        if len(str(name)) <= MAX_NAME_LENGTH:
+            return
+        long = f"a name of {len(str(name)):,} characters, and Airflow's database takes {MAX_NAME_LENGTH}"
+        allowed = f"makes {long}; shorten it, as in {{{{ task.prompt[:40] }}}}"
+    owner = f"{type(task).__name__} {task.task_id!r}"
+    arguments.refuse(owner, [FieldProblem("map_index_template", template, allowed)])

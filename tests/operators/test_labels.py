@@ -89,12 +89,14 @@ def test_a_label_that_a_row_lacks_is_blank_in_the_name(labels: Any) -> None:
     assert operator.get_dag().get_template_env().from_string("<{{ task.labels.sku }}>").render(context) == "<>"
 
 
-@pytest.mark.parametrize("template", ["{{ task.nothing.sku }}", "{{ brand }}", "{{ task.labels.sku", "{{ 1 / 0 }}"])
+@pytest.mark.parametrize(
+    "template", ["{{ task.nothing.sku }}", "{{ brand }}", "{{ task.labels.sku", "{{ 1 / 0 }}", "{{ 'x' * 251 }}"]
+)
 def test_a_name_that_would_fail_after_the_landing_is_refused_before_the_payment(
     emulator: Emulator, tries: Tries, template: str
 ) -> None:
     operator, context = rendered(template, {"sku": 1})
-    with pytest.raises(InvalidVeoArgument, match=r"map_index_template=.*cannot be rendered.*Nothing was submitted"):
+    with pytest.raises(InvalidVeoArgument, match=r"map_index_template=.*(cannot be rendered|251 char).*Nothing was"):
         operator.execute({**tries.next(operator), **context})
     assert emulator.state()["generations"] == []
 
