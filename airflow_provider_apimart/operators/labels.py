@@ -9,7 +9,6 @@ from airflow_provider_apimart.client.errors import FieldProblem
 from airflow_provider_apimart.generation.cells import label
 from airflow_provider_apimart.operators import arguments
 
-
 #: What the column ``task_instance.rendered_map_index`` takes; PostgreSQL and MySQL refuse more.
 MAX_NAME_LENGTH = 250
 
