@@ -20,13 +20,10 @@ _DURATION, _SIZE = 0x100, 0x200
 class _Line:
     """What one track's fragments have come to so far."""
 
-    count: int = 0
-    bytes: int = 0
-    ticks: int = 0
-    #: When the last of them ends, by its own word, and how long it and each of its samples last.
+    total: Samples = Samples()
+    #: When the last of them ends, by its own word, and what it holds.
     end: int | None = None
-    last_ticks: int = 0
-    last_count: int = 0
+    last: Samples = Samples()
     #: How many numbers the file had skipped by then.
     skipped: int = 0
 
@@ -52,8 +49,7 @@ class Fragments:
         self._movie = movie
         self._media = media
         self._lines = {
-            number: _Line(end=samples.ticks or None, last_ticks=samples.ticks, last_count=samples.count)
-            for number, samples in own.items()
+            number: _Line(end=samples.ticks or None, last=samples) for number, samples in own.items()
         }
         self.count = 0
         self._number: int | None = None
@@ -62,8 +58,7 @@ class Fragments:
 
     def of(self, track: Track) -> Samples:
         """Return what a track holds in all fragments."""
-        line = self._lines.get(track.id, _Line())
-        return Samples(line.count, line.bytes, line.ticks)
+        return self._lines.get(track.id, _Line()).total
 
     def add(self, moof: Box) -> None:
         """Take the next fragment."""
@@ -75,14 +70,28 @@ class Fragments:
             elif box.kind == b"traf":
                 begins = self._add_track(moof, box, begins)
 
+    def check_end(self) -> None:
+        """Check that no track ends before its time where numbers are missing: its last fragment may be one of them."""
+        last = 0.0
+        early: list[tuple[int, float]] = []
+        for number, line in self._lines.items():
+            track = self._movie.track(number)
+            if track is None or not track.is_media or line.end is None or not line.total.count:
+                continue
+            last = max(last, line.end / track.timescale)
+            if line.skipped < self._skipped:
+                early.append((number, (line.end + line.last.ticks / 2) / track.timescale))
+        for number, end in early:
+            if end < last:
+                invalid(f"fragments are missing at the end of track {number}")
+
     def _read_number(self, mfhd: Box) -> None:
         number, previous = self._reader.fields(mfhd, ">I", 4)[0], self._number
-        if previous is not None:
-            if number < previous:
-                invalid(f"fragment {number} at {mfhd.start} comes after fragment {previous}")
-            # Some tracks of a file that was taken apart have numbers with gaps: a gap alone proves nothing.
-            self._skipped += number > previous + 1
-            self._repeated = number == previous
+        if previous is not None and number < previous:
+            invalid(f"fragment {number} at {mfhd.start} comes after fragment {previous}")
+        # A file that was taken apart by tracks keeps numbers with gaps: a gap alone proves nothing.
+        self._skipped += number > (previous or 0) + 1
+        self._repeated = number == previous
         self._number = number
 
     def _add_track(self, moof: Box, traf: Box, begins: int) -> int:
@@ -109,22 +118,24 @@ class Fragments:
                 if base is not None or run.data_offset is None or not self._media.holds(other, other + run.bytes):
                     self._media.refuse(track_id, place, place + run.bytes)
             place += run.bytes
-            part = Samples(part.count + run.count, part.bytes + run.bytes, part.ticks + run.ticks)
+            part += Samples(run.count, run.bytes, run.ticks)
         if track is not None and part.count:
             self._take(moof, track, start, part)
         return place
 
     def _take(self, moof: Box, track: Track, start: int | None, part: Samples) -> None:
-        line = self._lines.setdefault(track.id, _Line())
+        line = self._lines.setdefault(track.id, _Line(skipped=self._skipped))
         if track.is_media:
             check_headers(self._reader, track)
             self._check_time(moof, track.id, line, start)
-        line.count, line.bytes, line.ticks = line.count + part.count, line.bytes + part.bytes, line.ticks + part.ticks
+        # A gap is time too: the length of a fragment's last sample may be a guess, and the next beginning is not.
+        gap = max(0, start - line.end) if start is not None and line.end is not None else 0
+        line.total += Samples(part.count, part.bytes, part.ticks + gap)
         if start is not None:
             line.end = start + part.ticks
         elif line.end is not None:
             line.end += part.ticks
-        line.last_ticks, line.last_count, line.skipped = part.ticks, part.count, self._skipped
+        line.last, line.skipped = part, self._skipped
 
     def _check_time(self, moof: Box, track_id: int, line: _Line, start: int | None) -> None:
         """Check that a fragment goes on where the one before it ended.
@@ -137,10 +148,10 @@ class Fragments:
             if fewer or self._repeated:
                 invalid(f"the numbers of the fragments before {moof.start} have gaps, or one comes twice")
         elif line.end is not None:
-            if start < line.end - line.last_ticks / 2:
+            if line.total.count and start < line.end - line.last.ticks / 2:
                 invalid(f"the fragment at {moof.start} takes track {track_id} back from {line.end} to {start} ticks")
             gap = start - line.end
-            if gap > line.last_ticks / max(line.last_count, 1) / 2 and (fewer or self._number is None):
+            if gap > line.last.ticks / max(line.last.count, 1) / 2 and (fewer or self._number is None):
                 invalid(f"fragments are missing before {moof.start}: track {track_id} lacks {gap} ticks")
 
     # --- the boxes of a fragment ---
@@ -176,22 +187,23 @@ class Fragments:
         columns = (flags >> 8 & 0xF).bit_count()
         ticks, size = count * each_ticks, count * each_bytes
         if flags & (_DURATION | _SIZE):
-            sums = [0] * columns
-            for row in reader.rows(trun, f">{columns}I", skip, count):
-                sums = [total + value for total, value in zip(sums, row, strict=True)]
-            ticks = sums[0] if flags & _DURATION else ticks
-            size = sums[1 if flags & _DURATION else 0] if flags & _SIZE else size
+            wanted = bool(flags & _DURATION) + bool(flags & _SIZE)
+            first = last = 0
+            for row in reader.rows(trun, f">{wanted}I{4 * (columns - wanted)}x", skip, count):
+                first, last = first + row[0], last + row[-1]
+            ticks = first if flags & _DURATION else ticks
+            size = last if flags & _SIZE else size
         return _Run(count, size, ticks, offset)
 
 
-def indexed_end(reader: BoxReader, sidx: Box) -> int:
-    """Return where what a ``sidx`` names ends in the file."""
+def read_index(reader: BoxReader, sidx: Box) -> tuple[int, int]:
+    """Return how many segments a ``sidx`` names, and where the last of them ends in the file."""
     long = reader.version(sidx)[0] == 1
     skip = 12 + (16 if long else 8)
     first = reader.fields(sidx, ">8xQ" if long else ">4xI", 12)[0]
     count = reader.fields(sidx, ">2xH", skip)[0]
     sizes = (row[0] & 0x7FFFFFFF for row in reader.rows(sidx, ">I8x", skip + 4, count))
-    return sidx.end + first + sum(sizes)
+    return count, sidx.end + first + sum(sizes)
 
 
 def check_random_access(reader: BoxReader, mfra: Box, count: int) -> None:

@@ -23,6 +23,9 @@ class Samples:
     bytes: int = 0
     ticks: int = 0
 
+    def __add__(self, other: Samples) -> Samples:
+        return Samples(self.count + other.count, self.bytes + other.bytes, self.ticks + other.ticks)
+
 
 class Media:
     """The ranges of the file that hold samples: the bodies of its ``mdat`` boxes, in the file's order."""
@@ -55,7 +58,9 @@ def read_samples(reader: BoxReader, track: Track, media: Media, *, fragmented: b
     found = {"stsd": tables.get(b"stsd"), "stts": tables.get(b"stts"), "stsc": tables.get(b"stsc")}
     found |= {"stsz": sizes, "stco": offsets}
     missing = [name for name, box in found.items() if box is None]
-    claimed = _claims(reader, sizes, 8) or _claims(reader, offsets, 4) or _claims(reader, tables.get(b"stts"), 8)
+    # An empty track may have a row of times for no samples.
+    times = _count(reader, found["stts"], 4) and _count(reader, found["stts"], 8)
+    claimed = _count(reader, sizes, 8) or _count(reader, offsets, 4) or times
     if not claimed and not (missing and track.ticks and not fragmented):
         return Samples()
     if missing or sizes is None or offsets is None:
@@ -63,6 +68,8 @@ def read_samples(reader: BoxReader, track: Track, media: Media, *, fragmented: b
     check_headers(reader, track)
     table = _Sizes(reader, track, sizes)
     total, count = 0, table.left
+    if not count:
+        invalid(f"track {track.id} has samples, and its box {sizes.name} has none")
     layout = ">Q" if offsets.kind == b"co64" else ">I"
     for (offset,), per_chunk in zip(
         reader.table(offsets, layout, 8), _samples_per_chunk(reader, tables[b"stsc"]), strict=False
@@ -87,9 +94,9 @@ def check_headers(reader: BoxReader, track: Track) -> None:
         invalid(f"track {track.id} does not say what its samples are ('stsd')")
 
 
-def _claims(reader: BoxReader, box: Box | None, skip: int) -> bool:
-    """Return whether a table names samples; its count of them is after ``skip`` bytes."""
-    return box is not None and box.end - box.body >= skip + 4 and reader.fields(box, ">I", skip)[0] > 0
+def _count(reader: BoxReader, box: Box | None, skip: int) -> int:
+    """Return a count of samples, or of rows, that a table has after ``skip`` bytes."""
+    return reader.fields(box, ">I", skip)[0] if box is not None and box.end - box.body >= skip + 4 else 0
 
 
 class _Sizes:
@@ -164,8 +171,11 @@ def _ticks(reader: BoxReader, track: Track, count: int) -> int:
 
     Players go on with the last row where the table is short of samples, and have no use for what it says beyond them.
     """
+    stts = track.tables[b"stts"]
+    if not reader.fields(stts, ">I", 4)[0]:
+        invalid(f"track {track.id} does not say how long its samples last ('stts')")
     total = delta = 0
-    for samples, delta in reader.table(track.tables[b"stts"], ">Ii", 8):
+    for samples, delta in reader.table(stts, ">Ii", 8):
         samples = min(samples, count)
         total, count = total + samples * delta, count - samples
         if not count:

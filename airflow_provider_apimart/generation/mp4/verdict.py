@@ -11,13 +11,14 @@ rubbish, zeros).
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
 
 from airflow_provider_apimart.client.errors import InvalidVideoError
 from airflow_provider_apimart.generation.mp4.boxes import Box, BoxReader, invalid
-from airflow_provider_apimart.generation.mp4.fragments import Fragments, check_random_access, indexed_end
-from airflow_provider_apimart.generation.mp4.movie import SOUND, VIDEO, Movie, Track, read_movie, sample_entry_size
+from airflow_provider_apimart.generation.mp4.fragments import Fragments, check_random_access, read_index
+from airflow_provider_apimart.generation.mp4.movie import SOUND, VIDEO, Track, read_movie, sample_entry_size
 from airflow_provider_apimart.generation.mp4.samples import Media, Samples, read_samples
 
 #: How far the samples may fall short of the announced duration where an index proves that the end of the file is there.
@@ -67,10 +68,11 @@ class _Verdict:
         self._movie = read_movie(reader, moovs[0])
         self._moofs = self._of(b"moof")
         self._movie.fragmented = self._movie.fragmented or bool(self._moofs)
-        self._samples = self._read_samples(Media(mdats, reader.size))
-        ends_proven = self._check_indexes(mdats)
+        media = Media(mdats, reader.size)
+        #: What each track of picture or sound holds, by its place among the tracks.
+        self._samples = self._read_samples(media)
         if self._movie.fragmented:
-            self._check_fragments(ends_proven)
+            self._check_fragments(mdats)
         else:
             self._check_tail(whole=True)
 
@@ -78,67 +80,72 @@ class _Verdict:
         return [box for box in self._boxes if box.kind == kind]
 
     def _read_samples(self, media: Media) -> dict[int, Samples]:
-        """Return what each track of picture or sound holds, in ``moov`` and in fragments, by its place."""
-        movie, reader = self._movie, self._reader
+        movie = self._movie
         judged = {index: track for index, track in enumerate(movie.tracks) if track.is_media}
         own = {
-            index: read_samples(reader, track, media, fragmented=movie.fragmented) for index, track in judged.items()
+            index: read_samples(self._reader, track, media, fragmented=movie.fragmented)
+            for index, track in judged.items()
         }
-        fragments = Fragments(reader, movie, media, {judged[index].id: samples for index, samples in own.items()})
+        fragments = Fragments(self._reader, movie, media, {judged[index].id: own[index] for index in judged})
         for moof in self._moofs:
             fragments.add(moof)
-        found = {}
-        for index, track in judged.items():
-            mine, more = own[index], fragments.of(track)
-            found[index] = Samples(mine.count + more.count, mine.bytes + more.bytes, mine.ticks + more.ticks)
-        return found
+        fragments.check_end()
+        return {index: own[index] + fragments.of(track) for index, track in judged.items()}
 
     # --- is anything missing? ---
 
-    def _check_indexes(self, mdats: list[Box]) -> bool:
-        """Check the indexes of segments and fragments; return whether one of them proves the end of the file."""
-        proven = False
-        for sidx in self._of(b"sidx"):
-            end = indexed_end(self._reader, sidx)
-            if end > self._reader.size:
-                invalid(f"its index 'sidx' names segments up to {end}, the file has {self._reader.size} bytes")
-            proven |= bool(self._moofs) and sidx.start < self._moofs[0].start and end >= mdats[-1].end
-        for mfra in self._of(b"mfra"):
-            check_random_access(self._reader, mfra, len(self._moofs))
-            proven |= mfra.start > mdats[-1].start
-        return proven
-
-    def _check_fragments(self, ends_proven: bool) -> None:
-        announced = self._announced()
-        if announced:
-            self._check_length(announced, ends_proven)
-        elif not self._moofs and not ends_proven:
-            invalid("it says that fragments follow, and has none")
-        self._check_tail(whole=bool(announced) or ends_proven)
-
-    def _announced(self) -> float:
-        """Return how many seconds there are to be, fragments and all, or 0 where that is not said.
-
-        ``mvhd`` counts the fragments in some files, and leaves them out in others: then it falls short of the samples.
-        """
-        return (self._movie.announced_ticks or self._movie.ticks) / self._movie.timescale
-
-    def _check_length(self, announced: float, ends_proven: bool) -> None:
-        """Check that the samples last as long as is announced.
-
-        A missing fragment is a sample or more. Less than that is rounding.
-        """
-        movie = self._movie
-        longest, slack = 0.0, INDEXED_SLACK_SECONDS
-        for index, samples in self._samples.items():
-            track = movie.tracks[index]
-            if samples.count and track.timescale:
-                seconds = samples.ticks / track.timescale
-                longest = max(longest, seconds + track.delay / movie.timescale)
-                if not ends_proven:
-                    slack = min(slack, seconds / samples.count / 2 + 1 / movie.timescale)
+    def _check_fragments(self, mdats: list[Box]) -> None:
+        closed = self._check_last_index(mdats[-1])
+        indexed = self._check_first_index(mdats[-1]) or closed
+        # Some writers count the fragments in ``mvhd``, others leave them out: then it is no longer than the samples.
+        announced = (self._movie.announced_ticks or self._movie.ticks) / self._movie.timescale
+        slack = INDEXED_SLACK_SECONDS if indexed else min(INDEXED_SLACK_SECONDS, self._rounding())
+        longest = self._longest()
         if longest < announced - slack:
             invalid(f"its fragments last {longest:.3f} s of the {announced:.3f} s that it announces")
+        if not self._moofs and not closed:
+            invalid("it says that fragments follow, and has none")
+        self._check_tail(whole=closed or bool(self._movie.announced_ticks))
+
+    def _check_first_index(self, last: Box) -> bool:
+        """Check ``sidx``; return whether one names all segments, up to the last media.
+
+        One that stands before each segment proves nothing of the others.
+        """
+        proven = False
+        for sidx in self._of(b"sidx"):
+            count, end = read_index(self._reader, sidx)
+            if end > self._reader.size:
+                invalid(f"its index 'sidx' names segments up to {end}, the file has {self._reader.size} bytes")
+            proven |= count > 1 and sidx.start < last.start and end >= last.end
+        return proven
+
+    def _check_last_index(self, last: Box) -> bool:
+        """Check ``mfra``; return whether there is one, behind the last media: the writer came to its end."""
+        found = self._of(b"mfra")
+        for mfra in found:
+            check_random_access(self._reader, mfra, len(self._moofs))
+        return any(mfra.start > last.start for mfra in found)
+
+    def _longest(self) -> float:
+        """Return how many seconds the longest track lasts, with the wait before it."""
+        return max(
+            (seconds + track.delay / self._movie.timescale for track, seconds, _ in self._lengths()),
+            default=0.0,
+        )
+
+    def _rounding(self) -> float:
+        """Return how many seconds are no missing fragment: less than a sample, and a tick of the movie's clock."""
+        return max((seconds / count / 2 for _, seconds, count in self._lengths()), default=0.0) + (
+            1 / self._movie.timescale
+        )
+
+    def _lengths(self) -> Iterator[tuple[Track, float, int]]:
+        """Yield the tracks that have samples, how many seconds these last, and how many they are."""
+        for index, samples in self._samples.items():
+            if samples.count:
+                track = self._movie.tracks[index]
+                yield track, samples.ticks / track.timescale, samples.count
 
     def _check_tail(self, *, whole: bool) -> None:
         """Check what follows the last box: fewer bytes than a box needs, or zeros.
