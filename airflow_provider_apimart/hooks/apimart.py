@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHook
 
 from airflow_provider_apimart.client import errors
-from airflow_provider_apimart.client.client import ApimartClient, AsyncApimartClient, load_tls
+from airflow_provider_apimart.client.client import ApimartClient, AsyncApimartClient
+from airflow_provider_apimart.client.environment import load_tls
 from airflow_provider_apimart.client.models import Balance, read_number
 from airflow_provider_apimart.client.retry import RetryPolicy
 from airflow_provider_apimart.client.settings import DEFAULT_BASE_URL, DEFAULT_MAX_VIDEO_BYTES, MEBIBYTE, Settings
