@@ -14,8 +14,8 @@ import json
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from contextlib import contextmanager, redirect_stdout
+from typing import TYPE_CHECKING, TextIO
 
 from airflow_provider_apimart import __version__
 
@@ -67,14 +67,18 @@ def main(argv: list[str] | None = None) -> int:
         parser().error("--no-database without --folder leaves nothing to look at")
     # Connections come from Airflow's own database, as for the airflow command itself; said before airflow is imported.
     os.environ.setdefault("_AIRFLOW_PROCESS_CONTEXT", "server")
-    return _Reconcile(options).run()
+    out = sys.stdout
+    # What Airflow logs goes to stdout by default, where --json has its lines.
+    with redirect_stdout(sys.stderr):
+        return _Reconcile(options, out).run()
 
 
 class _Reconcile:
     """One run of the command."""
 
-    def __init__(self, options: argparse.Namespace) -> None:
+    def __init__(self, options: argparse.Namespace, out: TextIO) -> None:
         self.options = options
+        self.out = out
         self.found = self.landed = self.left = 0
         self.cost_usd = 0.0
         #: Something could not be looked at.
@@ -100,7 +104,8 @@ class _Reconcile:
         if not self.options.json:
             cost = f" ({self.cost_usd:g} USD)" if self.cost_usd else ""
             landed = f", {self.landed} landed now" if self.options.land else ""
-            print(f"{self.found} paid or doubtful generations are not in storage{cost}{landed}; {self.left} left.")
+            text = f"{self.found} paid or doubtful generations are not in storage{cost}{landed}; {self.left} left."
+            print(text, file=self.out)
         return 2 if self.blind else 1 if self.left else 0
 
     def _tell(self, finding: Finding, client: ApimartClient | None) -> None:
@@ -120,7 +125,11 @@ class _Reconcile:
         elif outcome.startswith("forgotten"):
             left = False
         self.left += left
-        _show(finding, outcome, as_json=self.options.json)
+        if self.options.json:
+            text = json.dumps({**finding.as_json(), "outcome": outcome}, ensure_ascii=False)
+        else:
+            text = _line(finding, outcome)
+        print(text, file=self.out, flush=True)
 
     def _outcome(self, finding: Finding, client: ApimartClient | None) -> str:
         """Do what can be done for a generation, and say what it was."""
@@ -244,15 +253,12 @@ def _text(error: Exception) -> str:
     )
 
 
-def _show(finding: Finding, outcome: str, *, as_json: bool) -> None:
-    if as_json:
-        print(json.dumps({**finding.as_json(), "outcome": outcome}, ensure_ascii=False), flush=True)
-        return
+def _line(finding: Finding, outcome: str) -> str:
     cost = "cost unknown" if finding.cost_usd is None else f"{finding.cost_usd:g} USD"
     status = finding.view.status if finding.view else "unknown"
     superseded = ", superseded" if finding.superseded else ""
-    print(f"{finding.generation_id or '(no id)'}  {status}, {cost}{superseded}; {finding.note}")
-    print(f"  {_place(finding)}: {outcome}", flush=True)
+    told = f"{finding.generation_id or '(no id)'}  {status}, {cost}{superseded}; {finding.note}"
+    return f"{told}\n  {_place(finding)}: {outcome}"
 
 
 def _place(finding: Finding) -> str:

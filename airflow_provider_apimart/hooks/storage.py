@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Mapping
+from urllib.parse import urlsplit
 
 from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHook, ObjectStoragePath
 
@@ -48,12 +49,15 @@ def storage_path(path: str | ObjectStoragePath) -> ObjectStoragePath:
     :raises ConfigurationError: where it is not. Amazon's provider would go on with whatever credentials the machine
         has, or with none.
     """
-    found = path if isinstance(path, ObjectStoragePath) else ObjectStoragePath(path)
-    # Where the path keeps it depends on the version of Airflow.
-    conn_id = getattr(found, "conn_id", None) or found.storage_options.get("conn_id")
+    if isinstance(path, ObjectStoragePath):
+        # Where the path keeps it depends on the version of Airflow.
+        conn_id = getattr(path, "conn_id", None) or path.storage_options.get("conn_id")
+    else:
+        # Looked at first: to make the path is to reach for the storage already.
+        conn_id = urlsplit(path).netloc.rpartition("@")[0]
     if conn_id and conn_id not in AMBIENT_CONNECTIONS:
         _check_connection(str(conn_id))
-    return found
+    return path if isinstance(path, ObjectStoragePath) else ObjectStoragePath(path)
 
 
 @functools.lru_cache(maxsize=64)
