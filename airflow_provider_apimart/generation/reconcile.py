@@ -172,7 +172,8 @@ def findings(kept: Iterable[Kept], ask: Ask, *, closed: bool = False) -> Iterato
         if record is None:
             yield Finding(each, None, None, Fate.UNKNOWN, each.problem)
             continue
-        for entry in (record, *record.previous):
+        entries: tuple[Record | Previous, ...] = (record, *record.previous)
+        for entry in entries:
             if entry.closed_at is not None and not closed:
                 continue
             if entry.state is RecordState.SUBMITTED and entry.generation_id:

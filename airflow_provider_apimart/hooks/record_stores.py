@@ -143,7 +143,7 @@ class RowRecordStore:
                 .values(value=value, updated_at=datetime.now(UTC))
                 .execution_options(synchronize_session=False)
             )
-            return bool(changed.rowcount)
+            return bool(changed.rowcount)  # type: ignore[attr-defined]
 
 
 def records_of_airflow(dag_id: str | None = None) -> Iterator[Kept]:
