@@ -72,7 +72,7 @@ def _check_connection(conn_id: str) -> None:
                 "connection for this storage and write its id there"
             ) from None
         raise ConfigurationError(
-            f"there is no Airflow connection {conn_id!r}, which the path names before the @; make it, write the id of one "
+            f"there is no Airflow connection {conn_id!r}, which the path names before the @; make it, name one "
             "that there is, or leave it out to use the credentials of the machine"
         ) from None
 
