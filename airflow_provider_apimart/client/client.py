@@ -9,8 +9,6 @@ last attempt. What differs between the two is the lines that wait.
 from __future__ import annotations
 
 import asyncio
-import functools
-import ssl
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -23,6 +21,7 @@ from tenacity import AsyncRetrying, Retrying
 
 import airflow_provider_apimart
 from airflow_provider_apimart.client import errors, protocol
+from airflow_provider_apimart.client.environment import check_proxies, load_tls, open_proxy, proxy_for
 from airflow_provider_apimart.client.models import Balance, Generation, Model, Price, Submission, Upload
 from airflow_provider_apimart.client.protocol import Call, Reply
 from airflow_provider_apimart.client.retry import RetryPolicy, tenacity_arguments
@@ -42,15 +41,6 @@ PUBLIC_PRICES_URL = "https://apimart.ai"
 ENCODINGS = ("", "identity", "gzip", "deflate")
 
 
-@functools.cache
-def load_tls() -> ssl.SSLContext:
-    """Return what checks a server's certificate, the API's and those that videos come from.
-
-    The first time takes tens of milliseconds, which an event loop must not wait for: call it in a thread before.
-    """
-    return httpx.create_ssl_context()
-
-
 class _Base:
     """What both clients share: settings, request building, reading of answers, naming of failures."""
 
@@ -66,16 +56,35 @@ class _Base:
                 "Accept-Encoding": "gzip, deflate",
                 "User-Agent": f"airflow-provider-apimart/{airflow_provider_apimart.__version__}",
             },
+            "follow_redirects": False,
+            # The environment is read in environment.py: httpx stops at settings that curl and requests can read.
+            "trust_env": False,
+            **self._transport_options(),
+        }
+
+    @staticmethod
+    def _transport_options() -> dict[str, Any]:
+        return {
             "limits": httpx.Limits(
                 max_connections=MAX_CONNECTIONS,
                 max_keepalive_connections=MAX_CONNECTIONS,
                 keepalive_expiry=KEEPALIVE_SECONDS,
             ),
-            "follow_redirects": False,
             "verify": load_tls(),
-            # A proxy of the environment must not see calls to an emulator on this very machine.
-            "trust_env": not self.settings.is_loopback,
         }
+
+    def _proxies(self) -> dict[str, httpx.Proxy]:
+        """Return the proxies of the environment by the server that they lead to.
+
+        A proxy must not see calls to an emulator on this very machine.
+        """
+        if self.settings.is_loopback:
+            return {}
+        # All of them: what is not needed here may be needed for the video, when that is paid for.
+        check_proxies()
+        urls = [httpx.URL(url) for url in (self.settings.base_url, self.prices_base_url) if url]
+        proxies = {str(url.copy_with(path="")): proxy_for(url) for url in urls}
+        return {server: open_proxy(proxy) for server, proxy in proxies.items() if proxy}
 
     def _request_options(self, call: Call[Any]) -> dict[str, Any]:
         headers = dict(call.headers)
@@ -203,7 +212,9 @@ class ApimartClient(_Base):
         self, settings: Settings, retry: RetryPolicy | None = None, transport: httpx.BaseTransport | None = None
     ) -> None:
         super().__init__(settings, retry)
-        self._http = httpx.Client(transport=transport, **self._options())
+        proxies = {} if transport else self._proxies()
+        mounts = {to: httpx.HTTPTransport(proxy=proxy, **self._transport_options()) for to, proxy in proxies.items()}
+        self._http = httpx.Client(transport=transport, mounts=mounts, **self._options())
 
     def submit(self, body: Mapping[str, Any], idempotency_key: str, *, resend_unknown: bool = True) -> Submission:
         """Submit a generation: the paid call. See :func:`.protocol.submit`."""
@@ -280,7 +291,10 @@ class AsyncApimartClient(_Base):
         self, settings: Settings, retry: RetryPolicy | None = None, transport: httpx.AsyncBaseTransport | None = None
     ) -> None:
         super().__init__(settings, retry)
-        self._http = httpx.AsyncClient(transport=transport, **self._options())
+        proxies = {} if transport else self._proxies()
+        options = self._transport_options()
+        mounts = {to: httpx.AsyncHTTPTransport(proxy=proxy, **options) for to, proxy in proxies.items()}
+        self._http = httpx.AsyncClient(transport=transport, mounts=mounts, **self._options())
 
     async def submit(self, body: Mapping[str, Any], idempotency_key: str, *, resend_unknown: bool = True) -> Submission:
         """Submit a generation: the paid call. See :func:`.protocol.submit`."""

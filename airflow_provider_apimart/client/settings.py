@@ -20,6 +20,7 @@ MEBIBYTE = 1024 * 1024
 DEFAULT_MAX_VIDEO_BYTES = 2048 * MEBIBYTE
 LONGEST_TIMEOUT_SECONDS = 3600.0
 MOST_PER_MINUTE = 100_000.0
+LONGEST_SHOWN = 120
 _VERSION = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _LABEL = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?")
 
@@ -50,7 +51,7 @@ class Settings:
         object.__setattr__(self, "base_url", _clean_base_url(self.base_url, self.allow_http))
         version = (self.response_version or "").strip() or None
         if version and not _VERSION.fullmatch(version):
-            raise ConfigurationError(f"response_version={version!r}: allowed: a date such as 2026-07-27, or empty")
+            raise ConfigurationError(f"response_version={shown(version)}: allowed: a date such as 2026-07-27, or empty")
         object.__setattr__(self, "response_version", version)
         seconds = self.read_timeout_seconds
         # Written so that NaN is refused, too.
@@ -66,6 +67,20 @@ class Settings:
     def is_loopback(self) -> bool:
         """True where the API is on this very machine."""
         return is_loopback(urlsplit(self.base_url).hostname or "")
+
+
+def looks_secret(text: str) -> bool:
+    """Say whether a value may be a key or a password that was written into the wrong field."""
+    # What stands before an @ may be a password; keys are long, hold digits, and have no dots and slashes as URLs do.
+    return bool(re.search(r"(?i)@|sk[-_]|bearer\s|(?=[a-z_+=-]*[0-9])[a-z0-9_+=-]{20}", text))
+
+
+def shown(value: object) -> str:
+    """Return a wrong value as a message may show it."""
+    text = repr(value)
+    if looks_secret(text):
+        return "(not shown: it may be a secret)"
+    return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}..."
 
 
 def is_loopback(host: str) -> bool:
@@ -99,25 +114,20 @@ def _clean_base_url(value: str, allow_http: bool) -> str:
         parts = urlsplit(value)
         port = parts.port
     except ValueError as error:
-        raise ConfigurationError(f"host={_shown(value)}: not a URL ({error})") from None
+        raise ConfigurationError(f"host={shown(value)}: not a URL ({error})") from None
     if parts.username or parts.password or parts.query or parts.fragment:
         raise ConfigurationError("host: must be a plain URL, without user, password, query or fragment")
     if parts.scheme not in ("http", "https") or not _is_host(parts) or port == 0 or not value.isprintable():
-        raise ConfigurationError(f"host={_shown(value)}: allowed: an https:// URL such as {DEFAULT_BASE_URL}, or empty")
+        raise ConfigurationError(f"host={shown(value)}: allowed: an https:// URL such as {DEFAULT_BASE_URL}, or empty")
     hostname = parts.hostname or ""
     if parts.scheme == "http" and not allow_http and not is_loopback(hostname):
         raise ConfigurationError(
-            f"host={value!r}: http:// would send the API key unencrypted; use https://, "
+            f"host={shown(value)}: http:// would send the API key unencrypted; use https://, "
             "or set allow_http in the connection if that is meant"
         )
     netloc = f"[{hostname}]" if ":" in hostname else hostname
     path = parts.path.rstrip("/").removesuffix("/v1")
     return urlunsplit((parts.scheme, f"{netloc}:{port}" if port else netloc, path, "", ""))
-
-
-def _shown(value: str) -> str:
-    # What stands before an @ may be a password.
-    return "(not shown: it may hold a password)" if "@" in value else repr(value)
 
 
 def _is_host(parts: SplitResult) -> bool:

@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import ipaddress
 import socket
-import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import httpx
 
+from airflow_provider_apimart.client.environment import DEFAULT_PORTS, proxy_for
 from airflow_provider_apimart.client.errors import ForbiddenAddressError
 
 IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -24,7 +24,6 @@ Resolver = Callable[[str, int], list[str]]
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 #: Metadata services that live outside the link-local range.
 _METADATA = frozenset(ipaddress.ip_address(text) for text in ("fd00:ec2::254", "100.100.100.200", "168.63.129.16"))
-_DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 @dataclass(frozen=True)
@@ -92,12 +91,13 @@ def route(url: httpx.URL, *, allow_private: bool, resolver: Resolver = resolve_h
     """Check a URL and find the way to it.
 
     :raises ForbiddenAddressError: when it must not be fetched.
+    :raises ConfigurationError: when the environment names a proxy that cannot be used.
     :raises OSError: when its host has no address right now.
     """
     host = _plain_host(url)
-    if url.scheme not in _DEFAULT_PORTS or not host:
+    if url.scheme not in DEFAULT_PORTS or not host:
         raise ForbiddenAddressError(f"The video's URL is not http(s): {shown(url)[:200]}")
-    proxy = _proxy_for(url)
+    proxy = proxy_for(url)
     literal = _literal(host)
     if literal is not None:
         addresses = [str(literal)]
@@ -173,12 +173,4 @@ def _plain_host(url: httpx.URL) -> str:
 
 
 def _port(url: httpx.URL) -> int:
-    return url.port or _DEFAULT_PORTS.get(url.scheme, 443)
-
-
-def _proxy_for(url: httpx.URL) -> str | None:
-    proxies = urllib.request.getproxies()
-    proxy = proxies.get(url.scheme) or proxies.get("all")
-    if not proxy or urllib.request.proxy_bypass(url.host):
-        return None
-    return proxy if "://" in proxy else f"http://{proxy}"
+    return url.port or DEFAULT_PORTS.get(url.scheme, 443)

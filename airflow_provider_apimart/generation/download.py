@@ -19,9 +19,9 @@ from typing import Any, BinaryIO, Self
 import httpx
 
 from airflow_provider_apimart import __version__
-from airflow_provider_apimart.client.client import load_tls
 from airflow_provider_apimart.client.envelope import retry_after
-from airflow_provider_apimart.client.errors import LandingError, VideoExpiredError
+from airflow_provider_apimart.client.environment import load_tls, open_proxy
+from airflow_provider_apimart.client.errors import ConfigurationError, LandingError, VideoExpiredError
 from airflow_provider_apimart.generation.addresses import Resolver, Route, parse_url, resolve_host, route, shown
 from airflow_provider_apimart.generation.body import pieces
 from airflow_provider_apimart.generation.digest import Sha256
@@ -195,6 +195,8 @@ class Downloader:
     def _get(self, url: httpx.URL, headers: dict[str, str]) -> Iterator[httpx.Response]:
         try:
             way = route(url, allow_private=self._allow_private, resolver=self._resolver)
+        except ConfigurationError as error:
+            raise _unusable(error) from error
         except OSError as error:
             raise _Broken(f"{url.host} could not be resolved: {error}") from error
         try:
@@ -224,13 +226,20 @@ class Downloader:
             try:
                 self._clients[proxy, encrypted] = httpx.Client(
                     verify=load_tls() if encrypted else _no_tls(),
-                    proxy=proxy,
+                    proxy=open_proxy(proxy) if proxy else None,
                     trust_env=False,
                     limits=httpx.Limits(max_keepalive_connections=0),
                 )
-            except (ImportError, ValueError, httpx.InvalidURL) as error:
-                raise LandingError(f"The proxy of the environment cannot be used: {error}") from error
+            except ConfigurationError as error:
+                raise _unusable(error) from error
         return self._clients[proxy, encrypted]
+
+
+def _unusable(error: ConfigurationError) -> LandingError:
+    """The video is paid for, and the next try may run where the environment is in order: not the end, as it would be
+    before paying.
+    """
+    return LandingError(f"The video cannot be fetched with this environment: {error}")
 
 
 @functools.cache

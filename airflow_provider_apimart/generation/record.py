@@ -67,6 +67,7 @@ class Previous(BaseModel):
     state: RecordState
     model: str
     submitted_at: AwareDatetime | None = None
+    closed_at: AwareDatetime | None = None
 
 
 class Record(BaseModel):
@@ -84,6 +85,8 @@ class Record(BaseModel):
     :param asked_by: the dag, run, task and map index (and row) that asked for it.
     :param output_path: where the task wanted its videos, for whoever lands them later.
     :param apimart_conn_id: the connection that paid.
+    :param closed_at: when ``reconcile`` told a person for the last time that it cannot bring this generation home. It
+        decides nothing: a task goes on as if it were not there.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -110,6 +113,7 @@ class Record(BaseModel):
     apimart_conn_id: str | None = None
     landed: tuple[LandedVideo, ...] = ()
     previous: tuple[Previous, ...] = ()
+    closed_at: AwareDatetime | None = None
 
     def but(self, **changes: Any) -> Record:
         """Return a copy with ``changes``."""
@@ -125,6 +129,7 @@ class Record(BaseModel):
             state=self.state,
             model=self.model,
             submitted_at=self.submitted_at,
+            closed_at=self.closed_at,
         )
         return (*self.previous, last)[-MAX_PREVIOUS:]
 
@@ -145,6 +150,14 @@ class RecordStore(Protocol):
 
     def save(self, record: Record) -> None:
         """Keep ``record`` in the place of any other."""
+        ...
+
+
+class SharedRecordStore(RecordStore, Protocol):
+    """A store that somebody else may be writing to: a task, or another ``reconcile``."""
+
+    def replace(self, old: Record, new: Record) -> bool:
+        """Keep ``new`` if ``old`` is still what is kept, and say whether it was."""
         ...
 
 

@@ -24,7 +24,7 @@ BALANCE_PAGE = "https://docs.apimart.ai/en/api-reference/account/user-balance"
 
 _NEXT: tuple[tuple[type[ApimartError], str, str], ...] = (
     (errors.InvalidParameterError, "Correct the value and run the task again", VEO_PAGE),
-    (errors.ConfigurationError, "Correct the connection or the argument, then clear the task", VEO_PAGE),
+    (errors.ConfigurationError, "Correct the connection, argument or environment, then clear the task", VEO_PAGE),
     (errors.AuthenticationError, "Put a valid API key into the connection's password, then clear the task", KEYS_PAGE),
     (errors.InsufficientBalanceError, "Top up the account or raise the key's quota, then clear the task", BALANCE_PAGE),
     (errors.PermissionDeniedError, "Check what the key may do (models, addresses) in APIMart's console", KEYS_PAGE),

@@ -7,36 +7,37 @@ it.
 from __future__ import annotations
 
 import asyncio
-import json
-from collections.abc import Iterator, Mapping
+import os
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHook
+from airflow.providers.common.compat.sdk import AirflowException, AirflowNotFoundException, BaseHook
 
 from airflow_provider_apimart.client import errors
-from airflow_provider_apimart.client.client import ApimartClient, AsyncApimartClient, load_tls
-from airflow_provider_apimart.client.models import Balance, read_number
+from airflow_provider_apimart.client.client import ApimartClient, AsyncApimartClient
+from airflow_provider_apimart.client.environment import load_tls
+from airflow_provider_apimart.client.models import Balance
 from airflow_provider_apimart.client.retry import RetryPolicy
-from airflow_provider_apimart.client.settings import DEFAULT_BASE_URL, DEFAULT_MAX_VIDEO_BYTES, MEBIBYTE, Settings
+from airflow_provider_apimart.client.settings import Settings
 from airflow_provider_apimart.connection_form import CONN_FIELDS, UI_FIELD_BEHAVIOUR
 from airflow_provider_apimart.generation.balance import left
+from airflow_provider_apimart.hooks.connection import CONN_TYPE, settings_of
 
-if TYPE_CHECKING:
-    from airflow.providers.common.compat.sdk import Connection
+__all__ = ["ApimartHook", "settings_of"]
 
 
 class ApimartHook(BaseHook):
     """Talks to APIMart with the key and the host of an Airflow connection.
 
-    :param apimart_conn_id: the connection: ``password`` is the API key, ``host`` the base URL (empty for APIMart's
-        own); extra may hold ``allow_http``, ``response_version``, ``read_timeout_seconds``, ``max_video_megabytes`` and
-        ``requests_per_minute``.
+    :param apimart_conn_id: the connection, of the type ``apimart``: ``password`` is the API key, ``host`` the base URL
+        (empty for APIMart's own); extra may hold ``allow_http``, ``response_version``, ``read_timeout_seconds``,
+        ``max_video_megabytes`` and ``requests_per_minute``. What else it holds is refused by name.
     """
 
     conn_name_attr = "apimart_conn_id"
     default_conn_name = "apimart_default"
-    conn_type = "apimart"
+    conn_type = CONN_TYPE
     hook_name = "APIMart"
 
     def __init__(self, apimart_conn_id: str = default_conn_name) -> None:
@@ -75,13 +76,29 @@ class ApimartHook(BaseHook):
 
     @contextmanager
     def _named_absence(self) -> Iterator[None]:
+        """Say what is wrong with a connection that Airflow does not give. Its own texts can hold the whole URI."""
+        variable = f"AIRFLOW_CONN_{self.apimart_conn_id.upper()}"
+        place = f"the environment's {variable}" if os.environ.get(variable) else "it"
+        unreadable = (
+            f"apimart_conn_id={self.apimart_conn_id!r}: Airflow cannot read {place}; write it as JSON: "
+            f'{{"conn_type": "{self.conn_type}", "password": "KEY", "host": "https://..."}} (in a URI every part is '
+            f"percent-encoded, as in {self.conn_type}://:KEY@http%3A%2F%2F127.0.0.1:8808)"
+        )
         try:
             yield
         except AirflowNotFoundException:
+            if os.environ.get(variable):
+                raise errors.ConfigurationError(unreadable) from None
             raise errors.ConfigurationError(
                 f"apimart_conn_id={self.apimart_conn_id!r}: there is no such Airflow connection; make one of the type "
                 f"{self.conn_type!r} with the API key as its password (keys: apimart.ai/keys)"
             ) from None
+        except AirflowException as error:
+            if "invalid connection string" in str(error).lower():
+                raise errors.ConfigurationError(unreadable) from None
+            raise
+        except (ValueError, TypeError):
+            raise errors.ConfigurationError(unreadable) from None
 
     def get_conn(self, retry: RetryPolicy | None = None) -> ApimartClient:
         """Return a client; close it, or use it as a context manager."""
@@ -95,7 +112,14 @@ class ApimartHook(BaseHook):
         return AsyncApimartClient(settings, retry)
 
     def test_connection(self) -> tuple[bool, str]:
-        """Tell a wrong key from a wrong host from an empty balance. Costs nothing."""
+        """Tell a wrong key from a wrong host from an empty balance. Costs nothing, and never raises."""
+        try:
+            return self._tested()
+        except Exception as error:
+            # Airflow's form shows what is returned, and breaks on what is raised. The text may hold the key.
+            return False, f"The connection could not be tested ({type(error).__name__})"
+
+    def _tested(self) -> tuple[bool, str]:
         try:
             settings = self.settings()
             with self.get_conn(RetryPolicy(attempts=2, budget_seconds=15)) as client:
@@ -132,61 +156,6 @@ class ApimartHook(BaseHook):
             kind = next(kind for kind in field["schema"]["type"] if kind != "null")
             widgets[name] = kinds[kind](field["label"], validators=[Optional()], description=field["description"])
         return widgets
-
-
-def settings_of(connection: Connection) -> Settings:
-    """Return the settings that a connection holds.
-
-    :raises ConfigurationError: naming the field, the value and what is allowed; never the key.
-    """
-    extra = _extra(connection.extra)
-    scheme = (connection.schema or "").strip().lower()
-    host = (connection.host or "").strip()
-    if host and "://" not in host and scheme in ("http", "https"):
-        host = f"{scheme}://{host}"
-    if host and connection.port and not host.rstrip("/").endswith(f":{connection.port}"):
-        host = f"{host.rstrip('/')}:{connection.port}"
-    megabytes = _number(extra, "max_video_megabytes", DEFAULT_MAX_VIDEO_BYTES // MEBIBYTE, "1 or more")
-    return Settings(
-        api_key=connection.password or "",
-        base_url=host or DEFAULT_BASE_URL,
-        allow_http=_truth(extra, "allow_http"),
-        response_version=str(extra.get("response_version") or "") or None,
-        read_timeout_seconds=_number(extra, "read_timeout_seconds", 0, "1 or more") or None,
-        max_video_bytes=int(megabytes * MEBIBYTE),
-        requests_per_minute=_number(extra, "requests_per_minute", 0, "1 or more") or None,
-    )
-
-
-def _extra(text: str | None) -> Mapping[str, Any]:
-    # Not Connection.extra_dejson: that masks with a synchronous call, which a trigger must not make.
-    try:
-        extra = json.loads(text) if text else {}
-    except ValueError:
-        raise errors.ConfigurationError("extra: must be a JSON object") from None
-    if not isinstance(extra, Mapping):
-        raise errors.ConfigurationError("extra: must be a JSON object")
-    return extra
-
-
-def _truth(extra: Mapping[str, Any], name: str) -> bool:
-    value = extra.get(name)
-    text = str(value).strip().lower()
-    if value in (None, "") or text in ("false", "0", "no"):
-        return False
-    if text in ("true", "1", "yes"):
-        return True
-    raise errors.ConfigurationError(f"{name}={value!r}: allowed: true or false")
-
-
-def _number(extra: Mapping[str, Any], name: str, default: float, allowed: str) -> float:
-    value = extra.get(name)
-    if value in (None, ""):
-        return default
-    number = read_number(value)
-    if number is None or number < 1:
-        raise errors.ConfigurationError(f"{name}={value!r}: allowed: a number, {allowed}")
-    return number
 
 
 def _mask(secret: str) -> None:

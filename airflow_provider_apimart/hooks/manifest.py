@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from airflow.providers.common.compat.sdk import ObjectStoragePath
-
 from airflow_provider_apimart.generation.batch.manifest import read_lines
+from airflow_provider_apimart.hooks.storage import storage_path
 
 
 def read_manifest(path: str) -> Iterator[dict[str, Any]]:
@@ -15,7 +14,7 @@ def read_manifest(path: str) -> Iterator[dict[str, Any]]:
 
     :param path: as the batch operator's XCom names it (``result["manifest"]``); JSONL or Parquet.
     """
-    with ObjectStoragePath(path).open("rb") as file:  # type: ignore[no-untyped-call]
+    with storage_path(path).open("rb") as file:  # type: ignore[no-untyped-call]
         yield from read_lines(file, "parquet" if path.endswith(".parquet") else "jsonl")
 
 

@@ -10,11 +10,17 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from airflow_provider_apimart.client.errors import ApimartError
+from airflow_provider_apimart.client.errors import ApimartError, ConfigurationError
 from airflow_provider_apimart.generation.identity import Identity
 from airflow_provider_apimart.generation.reconcile import Kept
-from airflow_provider_apimart.generation.record import NoRecordStore, Record, RecordStore, read_record
-from airflow_provider_apimart.generation.storage import Target, commit_bytes, read_small
+from airflow_provider_apimart.generation.record import (
+    NoRecordStore,
+    Record,
+    RecordStore,
+    SharedRecordStore,
+    read_record,
+)
+from airflow_provider_apimart.generation.storage import Target, commit_bytes, exclusive, read_small, storage_errors
 
 log = logging.getLogger(__name__)
 
@@ -76,6 +82,18 @@ class ObjectRecordStore:
 
     def save(self, record: Record) -> None:
         """Keep the record of this task instance."""
+        with exclusive(self.target):
+            self._write(record)
+
+    def replace(self, old: Record, new: Record) -> bool:
+        """Keep ``new`` if ``old`` is still there: for certain on a local disk, elsewhere but for the moment between."""
+        with exclusive(self.target):
+            if self.load() != old:
+                return False
+            self._write(new)
+            return True
+
+    def _write(self, record: Record) -> None:
         commit_bytes(self.target, record.model_dump_json(indent=1).encode())
 
 
@@ -108,6 +126,25 @@ class RowRecordStore:
                 row.value = json.dumps(record.model_dump(mode="json"))
                 row.updated_at = datetime.now(UTC)
 
+    def replace(self, old: Record, new: Record) -> bool:
+        """Keep ``new`` if ``old`` is still in the row: one conditional statement, so no write between is lost."""
+        from airflow.models.task_state_store import TaskStateStoreModel as Row
+        from airflow.utils.session import create_session
+        from sqlalchemy import select, update
+
+        with create_session() as session:
+            text = session.scalar(select(Row.value).where(Row.id == self._row_id))
+            if text is None or read_record(text, self.description) != old:
+                return False
+            value = json.dumps(new.model_dump(mode="json"))
+            changed = session.execute(
+                update(Row)
+                .where(Row.id == self._row_id, Row.value == text)
+                .values(value=value, updated_at=datetime.now(UTC))
+                .execution_options(synchronize_session=False)
+            )
+            return bool(changed.rowcount)  # type: ignore[attr-defined]
+
 
 def records_of_airflow(dag_id: str | None = None) -> Iterator[Kept]:
     """Yield the records in Airflow's metadata database (3.3 and later), with what Airflow says of their tasks."""
@@ -128,20 +165,40 @@ def records_of_airflow(dag_id: str | None = None) -> Iterator[Kept]:
     for row_id, value, place, state in found:
         store = RowRecordStore(row_id, f"task state store of {place}")
         busy = str(state) if state in BUSY_STATES else ""
-        yield _kept(store, json.loads(value), busy)
+        yield _kept(store, value, busy)
 
 
 def records_in_folder(folder: Target) -> Iterator[Kept]:
-    """Yield the records beside an ``output_path`` (Airflow 3.1 and 3.2)."""
+    """Yield the records beside an ``output_path`` (Airflow 3.1 and 3.2).
+
+    :raises ConfigurationError: where there is no such folder.
+    :raises LandingError: where its storage does not answer.
+    """
     home = folder if folder.name == RECORD_FOLDER else folder.child(RECORD_FOLDER)
-    for path in sorted(folder.fs.glob(f"{home.path.rstrip('/')}/*.json")):
-        store = ObjectRecordStore.at(home.child(str(path).rpartition("/")[2]))
+    with storage_errors(folder, "read"):
+        if not folder.fs.isdir(folder.path.rstrip("/") or "/"):
+            raise ConfigurationError(f"{folder.uri} does not exist, or is no folder")
+        try:
+            # Not a glob: the folder's own name may hold what a pattern would take for its own.
+            paths = folder.fs.ls(home.path.rstrip("/"), detail=False)
+        except FileNotFoundError:
+            paths = []
+    for name in sorted(str(path).rpartition("/")[2] for path in paths):
+        if name.endswith(".json"):
+            yield from _kept_in(ObjectRecordStore.at(home.child(name)))
+
+
+def _kept_in(store: ObjectRecordStore) -> Iterator[Kept]:
+    try:
         data = read_small(store.target, MAX_RECORD_BYTES)
-        if data is not None:
-            yield _kept(store, data)
+    except ApimartError as error:
+        yield Kept(store, None, problem=str(error))
+        return
+    if data is not None:
+        yield _kept(store, data)
 
 
-def _kept(store: RecordStore, data: Any, busy: str = "") -> Kept:
+def _kept(store: SharedRecordStore, data: Any, busy: str = "") -> Kept:
     try:
         return Kept(store, read_record(data, store.description), busy)
     except ApimartError as error:

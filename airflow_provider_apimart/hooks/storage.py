@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import functools
+import re
 from collections.abc import Mapping
+from urllib.parse import urlsplit
 
-from airflow.providers.common.compat.sdk import ObjectStoragePath
+from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHook, ObjectStoragePath
 
 from airflow_provider_apimart.client.errors import (
     ApimartError,
@@ -16,6 +19,9 @@ from airflow_provider_apimart.client.request import VeoRequest
 from airflow_provider_apimart.generation.images import MAX_UPLOAD_BYTES, LocalImage, check_image
 from airflow_provider_apimart.generation.storage import Target
 
+#: Amazon's own way to say "the credentials of this machine": there need be no such connection.
+AMBIENT_CONNECTIONS = frozenset({"aws_default"})
+
 
 def target_of(output_path: str | ObjectStoragePath) -> Target:
     """Return the target that an ``output_path`` names.
@@ -24,15 +30,56 @@ def target_of(output_path: str | ObjectStoragePath) -> Target:
     """
     uri = str(output_path)
     try:
-        path = output_path if isinstance(output_path, ObjectStoragePath) else ObjectStoragePath(uri)
+        path = storage_path(output_path)
         fs = path.fs
+    except ConfigurationError as error:
+        raise ConfigurationError(f"output_path={_shown(uri)}: {error.message}") from None
     except Exception as error:
         # Storage back ends raise what they like here: a missing package, a missing connection, an unknown scheme.
         raise ConfigurationError(
-            f"output_path={uri!r}: this storage cannot be used: {type(error).__name__}: {error}"
+            f"output_path={_shown(uri)}: this storage cannot be used: {type(error).__name__}: {error}"
         ) from error
     inner = str(path.path)
     return Target(fs=fs, path=inner.rstrip("/") + "/" if uri.endswith("/") else inner, uri=uri)
+
+
+def storage_path(path: str | ObjectStoragePath) -> ObjectStoragePath:
+    """Return a path in some storage, whose connection is there.
+
+    :raises ConfigurationError: where it is not. Amazon's provider would go on with whatever credentials the machine
+        has, or with none.
+    """
+    if isinstance(path, ObjectStoragePath):
+        # Where the path keeps it depends on the version of Airflow.
+        conn_id = getattr(path, "conn_id", None) or path.storage_options.get("conn_id")
+    else:
+        # Looked at first: to make the path is to reach for the storage already.
+        conn_id = urlsplit(path).netloc.rpartition("@")[0]
+    if conn_id and conn_id not in AMBIENT_CONNECTIONS:
+        _check_connection(str(conn_id))
+    return path if isinstance(path, ObjectStoragePath) else ObjectStoragePath(path)
+
+
+@functools.lru_cache(maxsize=64)
+def _check_connection(conn_id: str) -> None:
+    """Remembers those that are there; one that is missing is looked up anew each time."""
+    try:
+        BaseHook.get_connection(conn_id)
+    except AirflowNotFoundException:
+        if ":" in conn_id:
+            raise ConfigurationError(
+                "what stands before the @ is the id of an Airflow connection, never a user and a password: make a "
+                "connection for this storage and write its id there"
+            ) from None
+        raise ConfigurationError(
+            f"there is no Airflow connection {conn_id!r}, which the path names before the @; make it, name one "
+            "that there is, or leave it out to use the credentials of the machine"
+        ) from None
+
+
+def _shown(uri: str) -> str:
+    """Return a path for a message, without a password that was written into it."""
+    return repr(re.sub(r"://[^/@]*:[^/@]*@", "://***@", uri))
 
 
 class StorageReadError(ApimartError):
@@ -56,9 +103,11 @@ def read_image(name: str, path: str, request: VeoRequest) -> LocalImage:
     :raises StorageReadError: where the storage cannot be reached just now.
     """
     try:
-        with ObjectStoragePath(path).open("rb") as file:  # type: ignore[no-untyped-call]
+        with storage_path(path).open("rb") as file:  # type: ignore[no-untyped-call]
             # One byte over the limit is enough to know that it is over.
             content = file.read(MAX_UPLOAD_BYTES + 1)
+    except ConfigurationError as error:
+        raise InvalidParameterError((FieldProblem(name, path, error.message),)) from None
     except (FileNotFoundError, IsADirectoryError, PermissionError, ValueError, ImportError) as error:
         problem = (
             f"allowed: an http(s) URL, asset://…, or the path of a readable image; {type(error).__name__}: {error}"

@@ -192,17 +192,6 @@ def test_what_costs_nothing_leaves_no_doubt(both: Both, row: Any, method: str) -
 # --- limits and ends ---
 
 
-def test_proxies_of_the_environment_are_used_for_the_real_api() -> None:
-    with ApimartClient(Settings(KEY)) as client:
-        assert client._options()["trust_env"] is True
-
-
-def test_proxies_do_not_see_loopback() -> None:
-    client = ApimartClient(Settings(KEY, "http://127.0.0.1:1"))
-    assert client._options()["trust_env"] is False
-    client.close()
-
-
 def test_a_longer_timeout_of_the_connection_counts(both: Both) -> None:
     script = Script(httpx.ReadTimeout("x"))
     settings = Settings(KEY, read_timeout_seconds=300)

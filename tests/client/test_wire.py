@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_apimart.client import client as client_module
 from airflow_provider_apimart.client import errors, protocol
 from airflow_provider_apimart.client.client import AsyncApimartClient
 from airflow_provider_apimart.client.errors import ApimartError, Charge
@@ -191,7 +190,3 @@ def test_prices_go_without_the_key(both: Both) -> None:
     headers, _ = parts(server.requests[0])
     assert "authorization" not in headers
     assert KEY.encode() not in server.requests[0]
-
-
-def test_the_certificates_are_loaded_once() -> None:
-    assert client_module.load_tls() is client_module.load_tls()

@@ -18,7 +18,7 @@ from typing import Any
 
 import fsspec
 
-from airflow_provider_apimart.client.client import load_tls
+from airflow_provider_apimart.client.environment import load_tls
 from airflow_provider_apimart.generation import localfs, partial
 from airflow_provider_apimart.generation.download import Downloader
 from airflow_provider_apimart.generation.landing import already_landed, land

@@ -5,7 +5,8 @@ from typing import Any
 import httpx
 import pytest
 
-from airflow_provider_apimart.client.errors import LandingError, VideoExpiredError, VideoTooLargeError
+from airflow_provider_apimart.client.environment import load_tls
+from airflow_provider_apimart.client.errors import Charge, LandingError, VideoExpiredError, VideoTooLargeError
 from airflow_provider_apimart.generation.partial import OVERLAP_BYTES
 from tests.generation.fetching import DATA, Fetch, fetch
 from tests.generation.media_server import MediaServer, Serve, endless, free_port, redirect, silent, status
@@ -294,3 +295,36 @@ def test_errors_of_refresh_are_passed_on(fetch: Fetch) -> None:
     fetch.refresh = refresh  # type: ignore[method-assign]
     with MediaServer(status(403)) as media, pytest.raises(RuntimeError, match="away"):
         fetch(media.url())
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("HTTP_PROXY", "ftp://user:hunter2@proxy"), ("ALL_PROXY", "http://user:hunter2@proxy:port")],
+)
+def test_a_proxy_that_cannot_be_used_is_named_and_the_next_try_may_land(
+    fetch: Fetch, monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(LandingError, match=name) as caught:
+        fetch("http://media.example/v.mp4")
+    # The video is paid for: another try, or another worker, may have the right environment.
+    assert not caught.value.terminal
+    assert caught.value.charge is Charge.YES
+    assert "hunter2" not in str(caught.value)
+
+
+def test_certificates_that_are_not_there_are_named(fetch: Fetch, monkeypatch: pytest.MonkeyPatch) -> None:
+    load_tls.cache_clear()
+    monkeypatch.setenv("SSL_CERT_FILE", "/nowhere.pem")
+    with pytest.raises(LandingError, match=r"SSL_CERT_FILE='/nowhere\.pem'"):
+        fetch("https://media.example/v.mp4", resolver=lambda *_: ["8.8.8.8"])
+
+
+@pytest.mark.parametrize("no_proxy", ["127.0.0.1", "fd07::/64,[::1]", ""])
+def test_this_machine_is_fetched_from_without_a_proxy(
+    fetch: Fetch, monkeypatch: pytest.MonkeyPatch, no_proxy: str
+) -> None:
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+    monkeypatch.setenv("NO_PROXY", no_proxy)
+    with MediaServer(Serve(DATA)) as server:
+        fetch.check(fetch(server.url("/v.mp4")))

@@ -1,0 +1,162 @@
+"""What the environment says of the way to a server: whom to trust, and which proxy to take.
+
+It is read here alone, for the API and for media, the way curl and requests read it: httpx by itself does not know
+``REQUESTS_CA_BUNDLE``, and an address range in ``NO_PROXY`` stops it. What cannot be used is refused with the name of
+its variable. A proxy's value is never shown: it may hold a password.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import ipaddress
+import os
+import re
+import ssl
+import urllib.request
+
+import httpx
+
+from airflow_provider_apimart.client.errors import ConfigurationError
+from airflow_provider_apimart.client.settings import is_loopback
+
+#: The first that is set counts. httpx reads the first two, requests the third and fourth.
+CERTIFICATE_VARIABLES = ("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
+DEFAULT_PORTS = {"http": 80, "https": 443}
+#: How OpenSSL finds a certificate in a folder.
+_HASHED_NAME = re.compile(r"[0-9a-f]{8}\.[0-9]+")
+
+
+@functools.cache
+def load_tls() -> ssl.SSLContext:
+    """Return what checks a server's certificate, the API's and those that videos come from.
+
+    The first time takes tens of milliseconds, which an event loop must not wait for: call it in a thread before.
+
+    :raises ConfigurationError: where the environment names certificates that cannot be used.
+    """
+    variable = next((name for name in CERTIFICATE_VARIABLES if os.environ.get(name)), None)
+    try:
+        if variable is None:
+            return httpx.create_ssl_context(trust_env=False)
+        place = os.environ[variable]
+        if variable == "SSL_CERT_DIR" or os.path.isdir(place):
+            _check_folders(variable, place)
+            return ssl.create_default_context(capath=place)
+        return ssl.create_default_context(cafile=place)
+    except OSError as error:
+        # An unreadable or missing file, or (ssl.SSLError) one that holds no certificate.
+        named = f"{variable}={os.environ[variable]!r}" if variable else "the certificates that come with Python"
+        raise ConfigurationError(
+            f"{named}: the certificates cannot be loaded ({error.strerror or type(error).__name__}); let the variable "
+            "name a readable PEM file, or a folder made by 'openssl rehash', or unset it"
+        ) from None
+
+
+def _check_folders(variable: str, place: str) -> None:
+    """OpenSSL takes any folder in silence, and then trusts nobody."""
+    for folder in place.split(os.pathsep):
+        try:
+            if any(_HASHED_NAME.fullmatch(name) for name in os.listdir(folder)):
+                return
+        except OSError:
+            continue
+    raise ConfigurationError(
+        f"{variable}={place!r}: no such folder, or none with certificates under hashed names; run 'openssl rehash' on "
+        "it, let SSL_CERT_FILE name a PEM file instead, or unset the variable"
+    )
+
+
+def check_proxies() -> None:
+    """Find out whether the proxies that the environment names can be used.
+
+    :raises ConfigurationError: naming the variable.
+    """
+    proxies = urllib.request.getproxies()
+    for scheme in ("http", "https", "all"):
+        if proxies.get(scheme):
+            _checked(scheme, proxies[scheme])
+
+
+def proxy_for(url: httpx.URL) -> str | None:
+    """Return the URL of the proxy that applies to ``url``; ``None`` where there is none, as for this very machine.
+
+    :raises ConfigurationError: where it cannot be used, naming the variable.
+    """
+    if is_loopback(_bare(url.host)):
+        return None
+    proxies = urllib.request.getproxies()
+    scheme = url.scheme if proxies.get(url.scheme) else "all"
+    proxy = proxies.get(scheme)
+    # Where the system and not the environment names the proxy, only urllib knows what the system excepts.
+    if not proxy or _is_excepted(url, proxies.get("no", "")) or urllib.request.proxy_bypass(url.host):
+        return None
+    return _checked(scheme, proxy)
+
+
+def open_proxy(proxy: str) -> httpx.Proxy:
+    """Return a proxy for httpx; one that is spoken to over TLS is checked with the same certificates."""
+    encrypted = proxy.lower().startswith("https:")
+    return httpx.Proxy(proxy, ssl_context=load_tls() if encrypted else None)
+
+
+def _checked(scheme: str, proxy: str) -> str:
+    proxy = proxy.strip()
+    proxy = proxy if "://" in proxy else f"http://{proxy}"
+    try:
+        parsed = httpx.Proxy(proxy).url
+    except (httpx.InvalidURL, ValueError):
+        parsed = None
+    if parsed is None or not parsed.host:
+        raise ConfigurationError(
+            f"{_variable(scheme)} is not the URL of a proxy (not shown: it may hold a password); allowed: "
+            "http://host:port, https://host:port, socks5://host:port, with user:password@ where needed, or empty"
+        )
+    if parsed.scheme.startswith("socks") and importlib.util.find_spec("socksio") is None:
+        raise ConfigurationError(
+            f"{_variable(scheme)} names a SOCKS proxy, for which a package is missing: pip install 'httpx[socks]', or "
+            "name an http:// proxy, or add the host to NO_PROXY"
+        )
+    return proxy
+
+
+def _variable(scheme: str) -> str:
+    names = (f"{scheme}_proxy", f"{scheme.upper()}_PROXY")
+    return next((name for name in names if os.environ.get(name)), "the system's proxy setting")
+
+
+def _is_excepted(url: httpx.URL, no_proxy: str) -> bool:
+    """Whether an entry of ``NO_PROXY`` names the host. One that cannot be read names nobody."""
+    return any(_excepts(entry, url) for entry in re.split(r"[,\s]+", no_proxy.lower()) if entry)
+
+
+def _excepts(entry: str, url: httpx.URL) -> bool:
+    if entry == "*":
+        return True
+    scheme, _, rest = entry.rpartition("://")
+    name, port = _split(rest)
+    if scheme not in ("", "all", url.scheme):
+        return False
+    if port and port != str(url.port or DEFAULT_PORTS.get(url.scheme)):
+        return False
+    host = _bare(url.host)
+    try:
+        return ipaddress.ip_address(host) in ipaddress.ip_network(name, strict=False)
+    except ValueError:
+        name = name.removeprefix("*").strip(".")
+        return bool(name) and (host == name or host.endswith(f".{name}"))
+
+
+def _split(entry: str) -> tuple[str, str]:
+    """Split ``name``, ``name:port``, ``[address]:port``, ``[address]/bits`` and an IPv6 address without brackets."""
+    if entry.startswith("["):
+        address, _, rest = entry[1:].partition("]")
+        return (address, rest[1:]) if rest.startswith(":") else (address + rest, "")
+    if entry.count(":") == 1:
+        name, _, port = entry.partition(":")
+        return name, port
+    return entry, ""
+
+
+def _bare(host: str) -> str:
+    return host.lower().strip("[]").rstrip(".")
