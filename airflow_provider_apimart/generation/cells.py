@@ -1,35 +1,108 @@
 """One cell of a table: whether it is empty, what it is as a parameter, and what it is as a label.
 
 Tables spell the same value in many ways: a database without booleans has 0 and 1, a whole number beside empty cells
-becomes 8.0 in many tools, and JSON in a text column is text. What can only mean one thing is taken as that; anything
-else is left to the request's own check, which refuses it.
+becomes 8.0 in many tools, JSON in a text column is text, and numpy has numbers of its own. What can only mean one thing
+is taken as that; anything else is left to the request's own check, which refuses it.
 """
 
 from __future__ import annotations
 
 import json
 import re
+import sys
 from collections.abc import Mapping
 from datetime import date, datetime, time, timedelta
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from typing import Any
 
 WHOLE_NUMBERS = frozenset({"duration", "seed", "sample_count"})
 TRUTHS = frozenset({"generate_audio", "enhance_prompt"})
+#: What people write. Every space in it is theirs.
+PROSE = frozenset({"prompt", "negative_prompt"})
 _TRUE, _FALSE = frozenset({"true", "t", "yes", "y", "1"}), frozenset({"false", "f", "no", "n", "0"})
 _WHOLE = re.compile(r"([0-9]{1,12})\.0+")
+
+#: How tools write that there is no value: Python, pandas, SQL and its dumps, JavaScript, spreadsheets.
+_NULLS = frozenset(
+    r"null none nan -nan nat nil undefined na n/a n.a. \n (null) <null> [null] <na> <none> #n/a #na #n/d #nv".split()
+) | {"#n/a n/a"}
+#: What a spreadsheet shows where a formula has failed; some of them translated.
+_FORMULA_ERRORS = frozenset(
+    "#ref! #value! #name? #div/0! #null! #num! #error! #spill! #calc! #getting_data #field! #blocked! #connect! #busy! "
+    "#unknown! #external! #python! #circular! #bezug! #wert! #zahl! #valeur! #nom? #nombre! #\u00a1ref! "
+    "#\u00a1valor! #\u00bfnombre? #\u00a1num! #\u00a1div/0!".split()
+)
+#: Longer than each of these words.
+_LONGEST_WORD = 16
+#: White space, control characters (old DOS ends a file with 0x1A), and characters of no width.
+_UNSEEN = "".join(
+    chr(code)
+    for first, last in (
+        *((0x00, 0x20), (0x7F, 0xA0), (0xAD, 0xAD), (0x1680, 0x1680), (0x180E, 0x180E), (0x2000, 0x200F)),
+        *((0x2028, 0x202F), (0x205F, 0x206F), (0x3000, 0x3000), (0xFEFF, 0xFEFF)),
+    )
+    for code in range(first, last + 1)
+)
+#: What a decoder puts in the place of bytes that it could not read.
+_LOST = "\ufffd"
 
 
 class BadCell(ValueError):
     """A cell that cannot be read; the text says what is allowed."""
 
 
+def is_null_word(text: str) -> bool:
+    """Say whether a text holds nothing but a word for "no value".
+
+    That is a null word of some tool (``None``, ``N/A``), a spreadsheet's error (``#REF!``), what a failed decoding has
+    left (U+FFFD), or nothing that anybody could see: blank text, a lone zero-width space, NUL. Case does not matter.
+    """
+    return says_nothing(text) or is_damage(text)
+
+
+def says_nothing(text: str) -> bool:
+    """Say whether a text means that there is no value, on purpose."""
+    seen = strip(text)
+    return not seen or (len(seen) <= _LONGEST_WORD and seen.lower() in _NULLS)
+
+
+def is_damage(text: str) -> bool:
+    """Say whether a text stands where there was a value: a failed formula, or characters that were lost."""
+    seen = strip(text)
+    if seen.startswith("#"):
+        return len(seen) <= _LONGEST_WORD and seen.lower() in _FORMULA_ERRORS
+    return seen.startswith(_LOST) and not seen.strip(_LOST + _UNSEEN)
+
+
+def strip(text: str) -> str:
+    """Return a text without the characters around it that nobody sees."""
+    return text.strip(_UNSEEN)
+
+
+def plain(cell: Any) -> Any:
+    """Return a cell as Python's own type: numpy's scalars and arrays as what they hold, bytes in UTF-8 as text."""
+    if isinstance(cell, (bytes, bytearray, memoryview)):
+        try:
+            return bytes(cell).decode()
+        except UnicodeDecodeError:
+            return cell
+    # Nobody has a value of numpy's before numpy is loaded.
+    numpy = sys.modules.get("numpy")
+    if numpy is None or not isinstance(cell, (numpy.generic, numpy.ndarray)):
+        return cell
+    if isinstance(cell, (numpy.datetime64, numpy.timedelta64)):
+        return None if numpy.isnat(cell) else str(cell)
+    if isinstance(cell, numpy.longdouble):
+        return float(cell)
+    return plain(cell.tolist())
+
+
 def is_empty(cell: Any) -> bool:
-    """Say whether a cell holds nothing: ``None``, blank text, or any library's "not a number"."""
+    """Say whether a cell holds nothing: ``None``, text that says so, or any library's "not a number"."""
     if cell is None:
         return True
     if isinstance(cell, str):
-        return not cell.strip()
+        return says_nothing(cell)
     if type(cell).__name__ in ("NAType", "NaTType"):
         return True
     if isinstance(cell, Decimal):
@@ -38,11 +111,38 @@ def is_empty(cell: Any) -> bool:
     return isinstance(cell, float) and cell != cell
 
 
+def matches(cell: Any, wanted: Any) -> bool:
+    """Say whether a cell holds what is wanted; ``None`` wants an empty cell.
+
+    Cells of text files have no types: ``False`` is also "false" and "0", and 0 is also "0.00".
+    """
+    cell = plain(cell)
+    if wanted is None:
+        return is_empty(cell)
+    if cell is None:
+        return False
+    if isinstance(wanted, bool):
+        return _truth(cell) is wanted
+    if isinstance(cell, bool):
+        return _truth(wanted) is cell
+    if isinstance(wanted, (int, float, Decimal)):
+        try:
+            return Decimal(str(cell).strip()) == Decimal(str(wanted))
+        except InvalidOperation:
+            return False
+    return strip(str(cell)) == strip(str(wanted))
+
+
 def parameter(name: str, cell: Any) -> Any:
     """Return a cell as the value of a request's parameter.
 
     :raises BadCell: for what cannot be read as one.
     """
+    if isinstance(cell, str):
+        if is_damage(cell):
+            raise BadCell("this is a spreadsheet's error, or text that was lost, and no value; leave the cell empty")
+        if name not in PROSE:
+            cell = strip(cell)
     if name in WHOLE_NUMBERS:
         return _whole(cell)
     if name in TRUTHS:
@@ -53,10 +153,11 @@ def parameter(name: str, cell: Any) -> Any:
 
 
 def label(cell: Any) -> Any:
-    """Return a cell as plain JSON; an empty one is ``None``, blank text stays what it is."""
+    """Return a cell as plain JSON; an empty one is ``None``, text stays what it is."""
+    cell = plain(cell)
     if isinstance(cell, str):
         # A manifest has to be able to hold it: no lone surrogates.
-        return cell if cell.isascii() else cell.encode(errors="replace").decode()
+        return str(cell) if cell.isascii() else cell.encode(errors="replace").decode()
     if isinstance(cell, (bool, int)):
         return cell
     if is_empty(cell):
@@ -82,7 +183,7 @@ def _whole(cell: Any) -> Any:
     # A number far out of any range stays what it is, so that the error shows it and not its thousand digits.
     if isinstance(cell, (float, Decimal)) and -1e15 < cell < 1e15 and cell == int(cell):
         return int(cell)
-    if isinstance(cell, str) and (match := _WHOLE.fullmatch(cell.strip())):
+    if isinstance(cell, str) and (match := _WHOLE.fullmatch(cell)):
         return int(match[1])
     return cell
 
@@ -91,7 +192,7 @@ def _truth(cell: Any) -> Any:
     if isinstance(cell, (int, float, Decimal)) and cell in (0, 1):
         return bool(cell)
     if isinstance(cell, str):
-        word = cell.strip().lower()
+        word = strip(cell).lower()
         if word in _TRUE or word in _FALSE:
             return word in _TRUE
     return cell
@@ -99,9 +200,22 @@ def _truth(cell: Any) -> Any:
 
 def _json(text: str) -> Any:
     try:
-        return json.loads(text)
+        return json.loads(text, object_pairs_hook=unique_keys)
     except (ValueError, RecursionError) as error:
         raise BadCell(f"allowed: a JSON object ({error})") from None
+
+
+def unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return the pairs of a JSON object as a dict: the hook for ``json.loads``.
+
+    :raises ValueError: for a key that comes twice, of which JSON does not say which one counts.
+    """
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = next(key for key in keys if keys.count(key) > 1)
+        raise ValueError(f"the key {twice!r} comes twice")
+    return found
 
 
 def _decimal(value: Decimal) -> Any:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from airflow_provider_apimart.client.errors import ConfigurationError, FieldProblem, InvalidParameterError
 from airflow_provider_apimart.generation.batch.bill import Bill, money
@@ -19,9 +19,17 @@ from airflow_provider_apimart.generation.decide import Action
 from airflow_provider_apimart.generation.pricing import PriceList
 from airflow_provider_apimart.generation.record import RecordState
 from airflow_provider_apimart.generation.schedule import expected_seconds
-from airflow_provider_apimart.generation.table import Columns, Row, RowProblem, stream_rows, table_error
+from airflow_provider_apimart.generation.table import (
+    Columns,
+    EmptyTableError,
+    Row,
+    RowProblem,
+    stream_rows,
+    table_error,
+)
+from airflow_provider_apimart.generation.table_files import is_delimiter
 from airflow_provider_apimart.hooks.storage import read_image
-from airflow_provider_apimart.hooks.tables import stream_table
+from airflow_provider_apimart.hooks.tables import TableFormat, stream_table
 from airflow_provider_apimart.operators import arguments
 
 if TYPE_CHECKING:
@@ -32,7 +40,7 @@ log = logging.getLogger(__name__)
 
 def literal_problems(task: VeoGenerateBatchOperator) -> list[FieldProblem]:
     """Return what is wrong with the arguments as far as they are literals."""
-    problems = _source_problems(task)
+    problems = _source_problems(task) + _table_problems(task)
     problems += arguments.choice_problems("on_row_failure", task.on_row_failure, ("continue", "stop"))
     problems += arguments.choice_problems("reuse", task.reuse, ("run", "always"))
     problems += arguments.choice_problems("on_clear", task.on_clear, ("reuse", "regenerate"))
@@ -67,6 +75,20 @@ def _source_problems(task: VeoGenerateBatchOperator) -> list[FieldProblem]:
     return []
 
 
+def _table_problems(task: VeoGenerateBatchOperator) -> list[FieldProblem]:
+    """Return what is wrong with how the table is to be read."""
+    problems = arguments.choice_problems("table_format", task.table_format, (*get_args(TableFormat), None))
+    problems += arguments.choice_problems("table_quoting", task.table_quoting, (True, False, None))
+    problems += arguments.choice_problems("allow_empty", task.allow_empty, (True, False))
+    mark = task.table_delimiter
+    if mark is not None and not is_delimiter(mark):
+        problems.append(FieldProblem("table_delimiter", mark, "allowed: one character, for CSV files, or None"))
+    if task.skip_if is not None and not isinstance(task.skip_if, Mapping) and not arguments.is_template(task.skip_if):
+        allowed = "allowed: a dict of columns and the values that leave a row out, or None"
+        problems.append(FieldProblem("skip_if", task.skip_if, allowed))
+    return problems
+
+
 def _value_problems(task: VeoGenerateBatchOperator, *, late: bool) -> list[FieldProblem]:
     problems: list[FieldProblem] = []
     if late or not arguments.is_template(task.max_cost_usd):
@@ -91,9 +113,31 @@ def plan_rows(task: VeoGenerateBatchOperator, draft: PlanDraft, prices: PriceLis
     :raises TableError: with all that is wrong in all rows, or with all frames that cannot be used.
     """
     planned = Planned(draft, Bill(prices), share_identical=task.reuse == "always")
+    try:
+        _read(task, planned)
+    except EmptyTableError as error:
+        if not task.allow_empty:
+            raise
+        log.info("%s.", error)
+    if planned.problems:
+        raise table_error("the table", planned.count, planned.problems)
+    for note in sorted(planned.notes):
+        log.warning("%s", note)
+    return planned
+
+
+def _read(task: VeoGenerateBatchOperator, planned: Planned) -> None:
     if task.requests is not None:
         columns = Columns(dict(task.columns or {}))
-        planned.take(stream_rows(_records(task.requests), columns=columns, defaults=task.defaults, name="requests"))
+        planned.take(
+            stream_rows(
+                _records(task.requests),
+                columns=columns,
+                defaults=task.defaults,
+                skip_if=task.skip_if,
+                name="requests",
+            )
+        )
     else:
         stream_table(
             planned.take,
@@ -103,20 +147,19 @@ def plan_rows(task: VeoGenerateBatchOperator, draft: PlanDraft, prices: PriceLis
             sql_parameters=task.sql_parameters,
             format=task.table_format,
             delimiter=task.table_delimiter,
+            quoting=task.table_quoting,
             columns=task.columns,
             defaults=task.defaults,
+            skip_if=task.skip_if,
             share_identical=planned.share_identical,
+            prefix="table_",
         )
-    if planned.problems:
-        raise table_error("the table", planned.count, planned.problems)
-    for note in sorted(planned.notes):
-        log.warning("%s", note)
-    return planned
 
 
 def _records(requests: Any) -> Iterator[Mapping[str, Any]]:
-    if isinstance(requests, (str, bytes, Mapping)):
-        raise ConfigurationError(f"requests={str(requests)[:100]!r}: allowed: a list of dicts, one for each row")
+    if isinstance(requests, (str, bytes, Mapping)) or hasattr(requests, "to_dict"):
+        hint = "; of a data frame, df.to_dict('records')" if hasattr(requests, "to_dict") else ""
+        raise ConfigurationError(f"requests={str(requests)[:100]!r}: allowed: a list of dicts, one for each row{hint}")
     for number, record in enumerate(requests, start=1):
         if not isinstance(record, Mapping):
             raise ConfigurationError(f"requests: row {number} is {str(record)[:100]!r}; allowed: a dict")
