@@ -11,7 +11,22 @@ from airflow_provider_apimart.client.request import VeoRequest
 from airflow_provider_apimart.generation.cells import is_empty, is_null_word, label, matches, parameter, plain
 from airflow_provider_apimart.generation.table import TableError, read_rows
 
-NULLS = ["null", "None", "NaN", "N/A", "n/a", "#N/A", "NULL", "NA", "nil", "undefined", "<NA>", "\\N", " none ", "(null)"]
+NULLS = [
+    "null",
+    "None",
+    "NaN",
+    "N/A",
+    "n/a",
+    "#N/A",
+    "NULL",
+    "NA",
+    "nil",
+    "undefined",
+    "<NA>",
+    "\\N",
+    " none ",
+    "(null)",
+]
 DAMAGE = ["#REF!", "#NAME?", "#VALUE!", "#DIV/0!", "#ERROR!", "#BEZUG!", "#\u00a1REF!", "\ufffd", "\ufffd\ufffd \ufffd"]
 UNSEEN = ["", "  ", "\x1a", "\x00", "\u200b", "\ufeff", " \u200b\u2060\xa0 "]
 PROMPTS = [
@@ -78,7 +93,13 @@ def test_values_are_taken_without_what_is_around_them(around: str) -> None:
     record = {"prompt": " a  cat ", **{name: around.format(cell) for name, cell in cells.items()}}
     (row,) = read_rows([record])
     found = row.request.model_dump(exclude_unset=True)
-    assert found == {"prompt": " a  cat ", **cells, "resolution": "1080p", "duration": 8, "extra_body": {"style": "film"}}
+    assert found == {
+        "prompt": " a  cat ",
+        **cells,
+        "resolution": "1080p",
+        "duration": 8,
+        "extra_body": {"style": "film"},
+    }
 
 
 def test_official_values_too() -> None:

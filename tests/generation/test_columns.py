@@ -195,7 +195,9 @@ HEADER = Header(("prompt", "sku"))
 
 
 def test_a_header_in_the_middle_is_no_row() -> None:
-    found = rows(HEADER, {"prompt": "a", "sku": "1"}, {"prompt": "\ufeffprompt", "sku": "sku"}, {"prompt": "b", "sku": ""})
+    found = rows(
+        HEADER, {"prompt": "a", "sku": "1"}, {"prompt": "\ufeffprompt", "sku": "sku"}, {"prompt": "b", "sku": ""}
+    )
     assert [(row.number, row.request.prompt) for row in found] == [(1, "a"), (2, "b")]
 
 

@@ -125,7 +125,9 @@ def test_no_damage_whatever_is_taken_for_an_outage() -> None:
             continue
 
 
-@pytest.mark.parametrize("error", [OSError("Corrupt is what the store says"), ConnectionResetError(), RuntimeError("x")])
+@pytest.mark.parametrize(
+    "error", [OSError("Corrupt is what the store says"), ConnectionResetError(), RuntimeError("x")]
+)
 @pytest.mark.parametrize("reads", [0, 2, 5])
 def test_an_outage_of_the_storage_is_none_of_the_files(error: Exception, reads: int) -> None:
     class Store(io.BytesIO):
@@ -191,7 +193,7 @@ print(held("VmHWM:") - before)
 
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="only Linux tells a process's peak anew")
 @pytest.mark.parametrize(
-    ("cell", "rows", "limit"), [(200, 2, 20), (3, 3_000, 60)], ids=["two cells of 200 MB", "the same 3 MB 3,000 times"]
+    ("cell", "rows", "limit"), [(80, 2, 20), (3, 3_000, 60)], ids=["two cells of 80 MB", "the same 3 MB 3,000 times"]
 )
 def test_little_is_held_of_a_file_that_unpacks_to_gigabytes(tmp_path: Path, cell: int, rows: int, limit: int) -> None:
     small, bomb = tmp_path / "small.parquet", tmp_path / "bomb.parquet"
