@@ -209,7 +209,7 @@ def stream_rows(
 
 
 def _is_header(record: Mapping[str, Any]) -> bool:
-    """Say whether a row of a table with a header is a header itself: it has the same names, or "prompt" as its prompt."""
+    """Say whether a row is a header itself: it has the names of its columns, or "prompt" as its prompt."""
     names = _names_in(record)
     return set(names) == set(record) or any(
         name == column and parameter_of(column) == "prompt" for name, column in zip(names, record, strict=True)

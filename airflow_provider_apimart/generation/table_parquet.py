@@ -7,6 +7,7 @@ one of a CSV file. A label that Python has no type for (nanoseconds, the year 20
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any, BinaryIO
 
@@ -154,6 +155,9 @@ def _value(cell: Any) -> Any:
     """Return a cell as Python's own value; as text where Python has none."""
     from pyarrow import types
 
+    if getattr(cell.type, "unit", None) == "ns" and (cell.value or 0) % 1000:
+        # The same with and without pandas, which pyarrow would ask for help.
+        return _text(cell)
     try:
         return cell.as_py()
     except UnicodeDecodeError:
@@ -169,14 +173,17 @@ def _value(cell: Any) -> Any:
     return _text(cell)
 
 
-def _text(cell: Any) -> str:
+def _text(cell: Any) -> str | float:
     import pyarrow
 
-    if getattr(cell.type, "tz", None) is not None:
-        # An instant that everybody can read, whatever zone it was meant to be shown in.
-        cell = cell.cast(pyarrow.timestamp(cell.type.unit, "UTC"))
-    text = str(cell.cast(pyarrow.string()).as_py())
+    if pyarrow.types.is_duration(cell.type):
+        return float(cell.value / {"s": 1, "ms": 1e3, "us": 1e6, "ns": 1e9}[cell.type.unit])
+    try:
+        text = cell.cast(pyarrow.string()).as_py()
+    except pyarrow.ArrowInvalid:
+        # A time zone that is not known here: the instant itself is.
+        text = cell.cast(pyarrow.timestamp(cell.type.unit, "UTC")).cast(pyarrow.string()).as_py()
     if text.startswith("<"):
         # "<value out of range: ...>": so far away that there is no date for it.
         return str(cell.value)
-    return text.replace(" ", "T", 1)
+    return re.sub(r"([+-]\d\d)(\d\d)$", r"\1:\2", text.replace(" ", "T", 1).replace("Z", "+00:00"))

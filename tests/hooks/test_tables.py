@@ -218,7 +218,7 @@ def test_parquet_that_can_never_be_read_is_no_outage(tmp_path: Path) -> None:
     data = bytearray(path.read_bytes())
     data[20:80] = b"\xff" * 60
     path.write_bytes(data)
-    with pytest.raises(AirflowFailException, match="a.parquet is damaged"):
+    with pytest.raises(AirflowFailException, match=r"a\.parquet is damaged"):
         prompt_rows(str(path))
 
 
