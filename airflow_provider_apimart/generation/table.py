@@ -163,6 +163,8 @@ def stream_rows(
     :raises TableError: after the last row, with all problems of all rows.
     """
     columns, defaults, skip = columns or Columns(), dict(defaults or {}), SkipIf(skip_if or {})
+    if not isinstance(skip.conditions, Mapping):
+        raise TableError(f"skip_if={skip_if!r}: allowed: a dict of columns and the values that leave a row out")
     if unknown := [key for key in defaults if key not in VeoRequest.FIELDS]:
         raise TableError(f"defaults: no such parameter: {', '.join(map(repr, unknown))}. Nothing was submitted")
     problems: list[RowProblem] = []

@@ -224,21 +224,35 @@ class _Csv:
 def _is_merged(cells: list[str], delimiter: str) -> bool:
     """Say whether a value looks like the rest of a row, whole rows, and the beginning of one.
 
-    A file whose writer knows quotes doubles those in a value, so a value that has one was quoted on purpose. And in
-    prose a space follows a comma.
+    A file whose writer knows quotes doubles those in a value, so a value that has one was quoted on purpose. In prose a
+    space follows a comma. And what would be the other cells of those rows is like those of this one.
     """
-    for before, cell in enumerate(cells):
+    for place, cell in enumerate(cells):
         lines = re.split(r"\r\n|\r|\n", cell)
         if len(lines) == 1 or '"' in cell:
             continue
         if delimiter == "\t" and "\t" in cell:
             return True
         counts = [len(re.findall(f"{re.escape(delimiter)}(?=\\S)", line)) for line in lines]
-        after = len(cells) - 1 - before
-        whole = len(cells) - 1
-        if whole and counts == [after, *[whole] * (len(lines) - 2), before]:
-            return True
+        before, after, whole = cells[:place], cells[place + 1 :], len(cells) - 1
+        if whole and counts == [len(after), *[whole] * (len(lines) - 2), len(before)]:
+            cut_off = re.split(f"{re.escape(delimiter)}(?=\\S)", lines[0])[1:]
+            led_in = re.split(f"{re.escape(delimiter)}(?=\\S)", lines[-1])[:-1]
+            if all(map(_alike, [*led_in, *cut_off], [*before, *after])):
+                return True
     return False
+
+
+def _alike(one: str, other: str) -> bool:
+    kinds = {_kind(one), _kind(other)}
+    return len(kinds) == 1 or None in kinds
+
+
+def _kind(cell: str) -> str | None:
+    cell = cell.strip()
+    if re.fullmatch(r"[-+]?[0-9.]+", cell):
+        return "number"
+    return ("words" if " " in cell else "word") if cell else None
 
 
 def check_header(header: Iterable[str], name: str) -> None:
@@ -299,10 +313,10 @@ def what_else(head: bytes, kind: str, prefix: str = "") -> str | None:
     even, odd = start[0::2].count(0), start[1::2].count(0)
     if kind != "parquet" and (even == 0) != (odd == 0) and max(even, odd) > len(start) // 8:
         return "not UTF-8 but UTF-16 without a byte order mark; save it as UTF-8"
-    text = head.removeprefix(b"\xef\xbb\xbf").lstrip()
-    if text[:9].lower().startswith((b"<!doctype", b"<html")):
+    begin = head.removeprefix(b"\xef\xbb\xbf").lstrip()
+    if begin[:9].lower().startswith((b"<!doctype", b"<html")):
         return "a web page (that of a login, or of an error?); fetch the table itself"
-    if kind in ("csv", "tsv") and re.match(rb"(\[\s*)?\{\s*\"", text):
+    if kind in ("csv", "tsv") and re.match(rb"(\[\s*)?\{\s*\"", begin):
         return f"JSON; say {prefix}format='jsonl', which needs one object a line"
     return None
 

@@ -83,9 +83,10 @@ def _table_problems(task: VeoGenerateBatchOperator) -> list[FieldProblem]:
     mark = task.table_delimiter
     if mark is not None and not is_delimiter(mark):
         problems.append(FieldProblem("table_delimiter", mark, "allowed: one character, for CSV files, or None"))
-    if task.skip_if is not None and not isinstance(task.skip_if, Mapping) and not arguments.is_template(task.skip_if):
+    skip_if: Any = task.skip_if
+    if skip_if is not None and not isinstance(skip_if, Mapping) and not arguments.is_template(skip_if):
         allowed = "allowed: a dict of columns and the values that leave a row out, or None"
-        problems.append(FieldProblem("skip_if", task.skip_if, allowed))
+        problems.append(FieldProblem("skip_if", skip_if, allowed))
     return problems
 
 

@@ -60,6 +60,8 @@ def test_what_a_writer_of_csv_has_written_comes_back(end: str, quotes: Any, deli
         '{"scene": "a cat",\n "light": "warm",\n "fps": 24\n}',
         "first\n\nsecond, third\n",
         "a,b",
+        "masterpiece,best quality\nsolo,standing",
+        "1girl,solo\nmasterpiece,best quality,8k",
     ],
 )
 @pytest.mark.parametrize("place", [0, 1])
