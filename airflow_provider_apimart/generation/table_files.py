@@ -82,6 +82,10 @@ class _Lines(Iterator[str]):
         """How many lines the record has."""
         return len(self._taken)
 
+    def has_quoted(self, delimiter: str) -> bool:
+        """Say whether the record has a value that begins with a quote."""
+        return any(line.startswith('"') or f'{delimiter}"' in line for line in self._taken)
+
     def give_back(self) -> None:
         """Put the record's lines back, to be read in another way."""
         self._back.extendleft(reversed(self._taken))
@@ -100,6 +104,8 @@ class _Csv:
         self.delimiter = delimiter or said or usual
         #: Whether a space follows each delimiter, which then belongs to no value.
         self.spaced = False
+        #: Whether quotes have enclosed a value.
+        self.quoted = False
 
     def _sep_line(self) -> str | None:
         found = _SEP.fullmatch(next(self.lines, ""))
@@ -139,7 +145,7 @@ class _Csv:
             # Of several lines it is for a quote alone.
             return BadRecord(cells, allowed + (self._quotes_hint() if self.lines.taken > 1 else ""))
         cells = cells[: len(header)]
-        if self.quoting is None and self.lines.taken > 1 and _is_merged(cells, self.delimiter):
+        if self.quoting is None and self.lines.taken > 1 and _is_merged(cells, self.delimiter, trusted=self.quoted):
             argument = f"{self.prefix}quoting"
             return BadRecord(
                 cells,
@@ -147,6 +153,7 @@ class _Csv:
                 f"quotes are characters of the text say {argument}=False; where the value does have these lines, "
                 f"{argument}=True",
             )
+        self.quoted = self.quoted or self.lines.has_quoted(self.delimiter)
         return dict(zip(header, cells, strict=True))
 
     def _header(self) -> list[str]:
@@ -221,25 +228,30 @@ class _Csv:
         return f". Is the delimiter {other!r}? Then say {self.prefix}delimiter={other!r}"
 
 
-def _is_merged(cells: list[str], delimiter: str) -> bool:
+def _is_merged(cells: list[str], delimiter: str, *, trusted: bool) -> bool:
     """Say whether a value looks like the rest of a row, whole rows, and the beginning of one.
 
     A file whose writer knows quotes doubles those in a value, so a value that has one was quoted on purpose. In prose a
     space follows a comma. And what would be the other cells of those rows is like those of this one.
+
+    :param trusted: quotes have enclosed values in this file before; then a whole row has to be in the value.
     """
+    tight = re.compile(f"{re.escape(delimiter)}(?=\\S)")
     for place, cell in enumerate(cells):
         lines = re.split(r"\r\n|\r|\n", cell)
         if len(lines) == 1 or '"' in cell:
             continue
         if delimiter == "\t" and "\t" in cell:
             return True
-        counts = [len(re.findall(f"{re.escape(delimiter)}(?=\\S)", line)) for line in lines]
-        before, after, whole = cells[:place], cells[place + 1 :], len(cells) - 1
-        if whole and counts == [len(after), *[whole] * (len(lines) - 2), len(before)]:
-            cut_off = re.split(f"{re.escape(delimiter)}(?=\\S)", lines[0])[1:]
-            led_in = re.split(f"{re.escape(delimiter)}(?=\\S)", lines[-1])[:-1]
-            if all(map(_alike, [*led_in, *cut_off], [*before, *after])):
-                return True
+        if len(cells) == 1 or (trusted and len(lines) == 2):
+            continue
+        before, after = cells[:place], cells[place + 1 :]
+        first, *whole, last = (tight.split(line) for line in lines)
+        rows = [before + first, *whole, last + after]
+        if all(
+            len(row) == len(cells) and all(map(_alike, row[:place] + row[place + 1 :], before + after)) for row in rows
+        ):
+            return True
     return False
 
 

@@ -91,6 +91,13 @@ def test_a_stray_quote_that_merges_rows_is_refused(text: str, delimiter: str, li
     assert "\n" in "".join(cells(text, delimiter=delimiter, quoting=True)[-1])
 
 
+def test_where_quotes_have_enclosed_values_a_whole_row_has_to_be_swallowed() -> None:
+    good = 'prompt,sku\n"a cat, red",1\n'
+    assert cells(good + '"Size 10,20\nend",3\n')[-1] == ["Size 10,20\nend", "3"]
+    assert "table_" not in bad(good + '"Hello, says the cat,1\nA dog,2\nbye",3\n')
+    assert bad('prompt,sku\n"Size 10,20\nend",3\n').startswith("line 2: a quote")
+
+
 def test_without_quoting_a_quote_is_a_character() -> None:
     text = 'prompt\tsku\n"GIGGLE" painted\t1\n"Hello"\t2\n"\t3\n'
     assert cells(text, delimiter="\t", quoting=False) == [['"GIGGLE" painted', "1"], ['"Hello"', "2"], ['"', "3"]]
