@@ -21,6 +21,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, fie
 from pydantic_core import PydanticCustomError
 
 from airflow_provider_apimart.client.errors import FieldProblem, InvalidParameterError
+from airflow_provider_apimart.client.null_words import is_null_word
 
 DEFAULT_MODEL = "veo3.1-fast-official"
 SEED_MAX = 4_294_967_295
@@ -58,15 +59,6 @@ MODELS: dict[str, ModelRules] = {
     **dict.fromkeys(("veo3.1-fast", "veo3.1-fast-ext", "veo3.1-quality", "veo3.1-quality-ext"), _EXT),
     **dict.fromkeys(("veo3.1-lite", "veo3.1-lite-ext"), _LITE),
 }
-
-
-#: What Python, databases, spreadsheets and JSON write where there is nothing.
-_NULL_WORDS = frozenset({"none", "null", "nan", "nat", "<na>", "n/a", "#n/a", "undefined"})
-
-
-def is_null_word(text: str) -> bool:
-    """Say whether a text is nothing but a word for "nothing": a template that found nothing renders to ``None``."""
-    return text.strip().strip("\"'").lower() in _NULL_WORDS
 
 
 def is_remote_image(value: str) -> bool:

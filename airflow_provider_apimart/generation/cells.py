@@ -1,21 +1,26 @@
 """One cell of a table: whether it is empty, what it is as a parameter, and what it is as a label.
 
 Tables spell the same value in many ways: a database without booleans has 0 and 1, a whole number beside empty cells
-becomes 8.0 in many tools, and JSON in a text column is text. What can only mean one thing is taken as that; anything
-else is left to the request's own check, which refuses it.
+becomes 8.0 in many tools, JSON in a text column is text, and numpy has numbers of its own. What can only mean one thing
+is taken as that; anything else is left to the request's own check, which refuses it.
 """
 
 from __future__ import annotations
 
 import json
 import re
+import sys
 from collections.abc import Mapping
 from datetime import date, datetime, time, timedelta
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from typing import Any
+
+from airflow_provider_apimart.client.null_words import is_damage, says_nothing, strip
 
 WHOLE_NUMBERS = frozenset({"duration", "seed", "sample_count"})
 TRUTHS = frozenset({"generate_audio", "enhance_prompt"})
+#: What people write. Every space in it is theirs.
+PROSE = frozenset({"prompt", "negative_prompt"})
 _TRUE, _FALSE = frozenset({"true", "t", "yes", "y", "1"}), frozenset({"false", "f", "no", "n", "0"})
 _WHOLE = re.compile(r"([0-9]{1,12})\.0+")
 
@@ -24,12 +29,30 @@ class BadCell(ValueError):
     """A cell that cannot be read; the text says what is allowed."""
 
 
+def plain(cell: Any) -> Any:
+    """Return a cell as Python's own type: numpy's scalars and arrays as what they hold, bytes in UTF-8 as text."""
+    if isinstance(cell, (bytes, bytearray, memoryview)):
+        try:
+            return bytes(cell).decode()
+        except UnicodeDecodeError:
+            return cell
+    # Nobody has a value of numpy's before numpy is loaded.
+    numpy = sys.modules.get("numpy")
+    if numpy is None or not isinstance(cell, (numpy.generic, numpy.ndarray)):
+        return cell
+    if isinstance(cell, (numpy.datetime64, numpy.timedelta64)):
+        return None if numpy.isnat(cell) else str(cell)
+    if isinstance(cell, numpy.longdouble):
+        return float(cell)
+    return plain(cell.tolist())
+
+
 def is_empty(cell: Any) -> bool:
-    """Say whether a cell holds nothing: ``None``, blank text, or any library's "not a number"."""
+    """Say whether a cell holds nothing: ``None``, text that says so, or any library's "not a number"."""
     if cell is None:
         return True
     if isinstance(cell, str):
-        return not cell.strip()
+        return says_nothing(cell)
     if type(cell).__name__ in ("NAType", "NaTType"):
         return True
     if isinstance(cell, Decimal):
@@ -38,11 +61,38 @@ def is_empty(cell: Any) -> bool:
     return isinstance(cell, float) and cell != cell
 
 
+def matches(cell: Any, wanted: Any) -> bool:
+    """Say whether a cell holds what is wanted; ``None`` wants an empty cell.
+
+    Cells of text files have no types: ``False`` is also "false" and "0", and 0 is also "0.00".
+    """
+    cell = plain(cell)
+    if wanted is None:
+        return is_empty(cell)
+    if cell is None:
+        return False
+    if isinstance(wanted, bool):
+        return _truth(cell) is wanted
+    if isinstance(cell, bool):
+        return _truth(wanted) is cell
+    if isinstance(wanted, (int, float, Decimal)):
+        try:
+            return Decimal(str(cell).strip()) == Decimal(str(wanted))
+        except InvalidOperation:
+            return False
+    return strip(str(cell)) == strip(str(wanted))
+
+
 def parameter(name: str, cell: Any) -> Any:
     """Return a cell as the value of a request's parameter.
 
     :raises BadCell: for what cannot be read as one.
     """
+    if isinstance(cell, str):
+        if is_damage(cell):
+            raise BadCell("this is a spreadsheet's error, or text that was lost, and no value; leave the cell empty")
+        if name not in PROSE:
+            cell = strip(cell)
     if name in WHOLE_NUMBERS:
         return _whole(cell)
     if name in TRUTHS:
@@ -53,7 +103,8 @@ def parameter(name: str, cell: Any) -> Any:
 
 
 def label(cell: Any) -> Any:
-    """Return a cell as plain JSON; an empty one is ``None``, blank text stays what it is."""
+    """Return a cell as plain JSON; an empty one is ``None``, text stays what it is."""
+    cell = plain(cell)
     if isinstance(cell, str):
         return _valid(cell)
     if isinstance(cell, (bool, int)):
@@ -86,7 +137,7 @@ def _whole(cell: Any) -> Any:
     # A number far out of any range stays what it is, so that the error shows it and not its thousand digits.
     if isinstance(cell, (float, Decimal)) and -1e15 < cell < 1e15 and cell == int(cell):
         return int(cell)
-    if isinstance(cell, str) and (match := _WHOLE.fullmatch(cell.strip())):
+    if isinstance(cell, str) and (match := _WHOLE.fullmatch(cell)):
         return int(match[1])
     return cell
 
@@ -95,7 +146,7 @@ def _truth(cell: Any) -> Any:
     if isinstance(cell, (int, float, Decimal)) and cell in (0, 1):
         return bool(cell)
     if isinstance(cell, str):
-        word = cell.strip().lower()
+        word = strip(cell).lower()
         if word in _TRUE or word in _FALSE:
             return word in _TRUE
     return cell
@@ -103,9 +154,22 @@ def _truth(cell: Any) -> Any:
 
 def _json(text: str) -> Any:
     try:
-        return json.loads(text)
+        return json.loads(text, object_pairs_hook=unique_keys)
     except (ValueError, RecursionError) as error:
         raise BadCell(f"allowed: a JSON object ({error})") from None
+
+
+def unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return the pairs of a JSON object as a dict: the hook for ``json.loads``.
+
+    :raises ValueError: for a key that comes twice, of which JSON does not say which one counts.
+    """
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = next(key for key in keys if keys.count(key) > 1)
+        raise ValueError(f"the key {twice!r} comes twice")
+    return found
 
 
 def _decimal(value: Decimal) -> Any:

@@ -1,31 +1,44 @@
 """A prompt table: records become checked requests, or one error that tells everything that is wrong in all of them.
 
-Pure. A record is a mapping of columns to cells, from wherever it was read. Columns that carry a parameter's name are
-that parameter (in any case: some databases shout), a mapping renames others, and what is left travels along as labels.
+Pure. A record is a mapping of columns to cells, from wherever it was read. Which column is which parameter is for
+``columns.py`` to say; what is no parameter travels along as a label.
 
 * Every row is checked before one is paid: a table with one bad row gives no row at all.
-* An empty cell (``None``, blank text, NaN) means "not set".
+* An empty cell (``None``, blank text, NaN, a null word) means "not set".
+* What is wrong with the table as a whole is told once, and not row by row.
 * A row's key depends on what is asked for and not on where the row stands: rows may be inserted, removed and reordered
   without anything being paid for twice.
 """
 
 from __future__ import annotations
 
-import difflib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from pydantic import ValidationError
 
 from airflow_provider_apimart.client.errors import ApimartError, Charge, FieldProblem
 from airflow_provider_apimart.client.request import VeoRequest
-from airflow_provider_apimart.generation.cells import BadCell, is_empty, label, parameter
+from airflow_provider_apimart.generation.cells import BadCell, is_empty, label, matches, parameter, plain
+from airflow_provider_apimart.generation.columns import Columns, Header, clean_name, parameter_of
 from airflow_provider_apimart.generation.identity import fingerprint
 
-#: How like a parameter's name another one must be to be taken for a slip of the pen.
-LIKENESS = 0.8
+__all__ = [
+    "BadRecord",
+    "Columns",
+    "EmptyTableError",
+    "Header",
+    "Row",
+    "RowProblem",
+    "SkipIf",
+    "TableError",
+    "read_rows",
+    "stream_rows",
+    "table_error",
+]
+
 #: Groups of problems that an error's text spells out; the error itself holds all of them.
 MAX_SHOWN = 1000
 
@@ -58,6 +71,10 @@ class BadRecord:
     allowed: str
 
 
+#: What a table is read as: a header, where all records have the same columns, and records.
+Record = Mapping[str, Any] | BadRecord | Header
+
+
 @dataclass(frozen=True)
 class RowProblem:
     """One wrong cell: the row's number, the column as the table names it, the value and what is allowed."""
@@ -88,86 +105,55 @@ class EmptyTableError(TableError):
 
 
 @dataclass
-class Columns:
-    """Which column is which parameter.
+class SkipIf:
+    """Which rows of a table are none.
 
-    :param renamed: column to parameter; or to another name, under which it travels as a label.
+    :param conditions: column to the value, or the list of values, that makes a row be skipped; ``None`` is an empty
+        cell. One condition that holds is enough.
     """
 
-    renamed: Mapping[str, str] = field(default_factory=dict)
-    _known: dict[str, tuple[str, bool]] = field(default_factory=dict, init=False, repr=False)
+    conditions: Mapping[str, Any]
 
-    def __post_init__(self) -> None:
-        for column, target in self.renamed.items():
-            near = difflib.get_close_matches(str(target), VeoRequest.FIELDS, n=1, cutoff=LIKENESS)
-            if target not in VeoRequest.FIELDS and near:
-                raise TableError(f"columns={{{column!r}: {target!r}}}: no such parameter; did you mean {near[0]!r}?")
+    def skips(self, record: Mapping[str, Any], columns: Columns) -> bool:
+        """Say whether a record is to be left out."""
+        for column, cell in record.items():
+            for name in {clean_name(column), columns.of(column)[0]} & set(self.conditions):
+                wanted = self.conditions[name]
+                values = wanted if isinstance(wanted, (list, tuple, set, frozenset)) else [wanted]
+                if any(matches(cell, value) for value in values):
+                    return True
+        return False
 
-    def of(self, column: str) -> tuple[str, bool]:
-        """Return the name of a column's value, and whether it is a parameter."""
-        if column not in self._known:
-            name = self.renamed.get(column) or column.strip().lower()
-            known = name in VeoRequest.FIELDS
-            self._known[column] = (name if known else self.renamed.get(column, column), known)
-        return self._known[column]
-
-    def refusal(self, names: Iterable[str]) -> str | None:
-        """Say what is wrong with a table that has columns of these names, if anything."""
-        taken: dict[str, str] = {}
-        for column in names:
-            name, _ = self.of(column)
-            if name in taken:
-                return (
-                    f"the columns {taken[name]!r} and {column!r} are both {name!r}; give one of them another name: "
-                    f'columns={{{column!r}: "a label"}}'
-                )
-            taken[name] = column
-        return None
-
-    @property
-    def slips(self) -> dict[str, str]:
-        """The labels seen so far whose names look like a parameter's, and which."""
-        near = {
-            column: difflib.get_close_matches(
-                column.strip().lower().replace(" ", "_").replace("-", "_"), VeoRequest.FIELDS, n=1, cutoff=LIKENESS
-            )
-            for column, (_, known) in self._known.items()
-            if not known and column not in self.renamed
-        }
-        return {column: names[0] for column, names in near.items() if names}
-
-    @property
-    def missing(self) -> list[str]:
-        """The columns that were to be renamed and never came."""
-        return [column for column in self.renamed if column not in self._known]
-
-    @property
-    def seen(self) -> list[str]:
-        """The columns of the table so far."""
-        return list(self._known)
+    def missing(self, columns: Columns) -> list[str]:
+        """Return the columns that are asked for and that the table does not have."""
+        there = {name for column in columns.seen for name in (clean_name(column), columns.of(column)[0])}
+        return [name for name in self.conditions if name not in there]
 
 
 def read_rows(
-    records: Iterable[Mapping[str, Any] | BadRecord],
+    records: Iterable[Record],
     *,
     columns: Columns | None = None,
     defaults: Mapping[str, Any] | None = None,
+    skip_if: Mapping[str, Any] | None = None,
     name: str = "the table",
 ) -> list[Row]:
     """Return the rows of a table, all of them checked.
 
     :param defaults: parameters for rows that do not set them.
+    :param skip_if: the rows to leave out: see :class:`SkipIf`.
     :param name: what the table is called in an error.
     :raises TableError: with all problems of all rows; :class:`EmptyTableError` where there is no row.
     """
-    return list(stream_rows(records, columns=columns, defaults=defaults, name=name))
+    return list(stream_rows(records, columns=columns, defaults=defaults, skip_if=skip_if, name=name))
 
 
 def stream_rows(
-    records: Iterable[Mapping[str, Any] | BadRecord],
+    records: Iterable[Record],
     *,
     columns: Columns | None = None,
     defaults: Mapping[str, Any] | None = None,
+    skip_if: Mapping[str, Any] | None = None,
     name: str = "the table",
 ) -> Iterator[Row]:
     """Yield the rows of a table as :func:`read_rows` returns them, one at a time.
@@ -176,21 +162,38 @@ def stream_rows(
 
     :raises TableError: after the last row, with all problems of all rows.
     """
-    columns, defaults = columns or Columns(), dict(defaults or {})
+    columns, defaults, skip = columns or Columns(), dict(defaults or {}), SkipIf(skip_if or {})
+    if not isinstance(skip.conditions, Mapping):
+        raise TableError(f"skip_if={skip_if!r}: allowed: a dict of columns and the values that leave a row out")
     if unknown := [key for key in defaults if key not in VeoRequest.FIELDS]:
         raise TableError(f"defaults: no such parameter: {', '.join(map(repr, unknown))}. Nothing was submitted")
     problems: list[RowProblem] = []
     ordinals: Counter[str] = Counter()
-    count, headers = 0, set[tuple[str, ...]]()
-    for count, record in enumerate(records, start=1):
+    count, skipped = 0, 0
+    header, headers = None, set[tuple[str, ...]]()
+    for record in records:
+        if isinstance(record, Header):
+            header = record
+            continue
+        if header is not None and not isinstance(record, BadRecord) and _is_header(record):
+            if _names_in(record) == list(record):
+                # Files that were joined: what stands here again is no row.
+                continue
+            record = BadRecord(list(record.values()), "this is another header; join files of the same columns only")
+        count += 1
+        if count == 1 and header is not None:
+            headers.add(header.names)
+            _refuse(name, columns.refusal(header.names), columns.not_there(header, defaults), skip.missing(columns))
         if isinstance(record, BadRecord):
             problems.append(RowProblem(count, FieldProblem("record", record.value, record.allowed)))
             continue
-        header = tuple(record)
-        if header not in headers:
-            headers.add(header)
-            if refusal := columns.refusal(header):
-                raise TableError(f"{name}: {refusal}. Nothing was submitted")
+        names = tuple(map(str, record))
+        if names not in headers:
+            headers.add(names)
+            _refuse(name, columns.refusal(names))
+        if skip.conditions and skip.skips(record, columns):
+            skipped += 1
+            continue
         request, labels, wrong = _check(record, columns, defaults)
         if request is None:
             problems += [RowProblem(count, problem) for problem in wrong]
@@ -198,15 +201,41 @@ def stream_rows(
             mark = fingerprint(request.body())[:32]
             ordinals[mark] += 1
             yield Row(count, request, labels, f"{mark}-{ordinals[mark]}")
-    if not count:
-        raise EmptyTableError(f"{name} has no rows. Nothing was submitted")
-    if missing := columns.missing:
-        raise TableError(
-            f"{name} has no column {' or '.join(map(repr, missing))}; it has "
-            f"{', '.join(map(repr, columns.seen)) or 'none'}. Nothing was submitted"
-        )
+    if header is None and columns.seen:
+        _refuse(name, None, columns.not_there(None, defaults), skip.missing(columns))
     if problems:
         raise table_error(name, count, problems)
+    if count == skipped:
+        why = f": skip_if leaves out all {count:,} of them" if count else ""
+        raise EmptyTableError(f"{name} has no rows{why}. Nothing was submitted")
+
+
+def _is_header(record: Mapping[str, Any]) -> bool:
+    """Say whether a row is a header itself: it has the names of its columns, or "prompt" as its prompt."""
+    names = _names_in(record)
+    return set(names) == set(record) or any(
+        name == column and parameter_of(column) == "prompt" for name, column in zip(names, record, strict=True)
+    )
+
+
+def _names_in(record: Mapping[str, Any]) -> list[str]:
+    # No column's name is as long as a prompt can be.
+    return [clean_name(cell).strip() if isinstance(cell, str) and len(cell) < 200 else "" for cell in record.values()]
+
+
+def _refuse(name: str, wrong: str | None, lacks: str | None = None, not_skipped: Iterable[str] = ()) -> None:
+    """Raise what is to be said of the table as a whole.
+
+    :param wrong: a sentence about its columns.
+    :param lacks: the rest of a sentence that begins with the table's name.
+    :param not_skipped: columns of ``skip_if`` that are not there.
+    """
+    told = [f"{name} {lacks}"] if lacks else []
+    told += [wrong if told else f"{name}: {wrong}"] if wrong else []
+    if missing := list(not_skipped):
+        told.append(f"{name}: skip_if: no column {' or '.join(map(repr, missing))}")
+    if told:
+        raise TableError(f"{'; '.join(told)}. Nothing was submitted")
 
 
 def table_error(name: str, count: int, problems: list[RowProblem]) -> TableError:
@@ -219,18 +248,24 @@ def _check(
 ) -> tuple[VeoRequest | None, dict[str, Any], list[FieldProblem]]:
     values, labels = dict(defaults), dict[str, Any]()
     names: dict[str, str] = {}
+    nulls: dict[str, str] = {}
     problems: list[FieldProblem] = []
     for column, cell in record.items():
-        name, known = columns.of(column)
+        name, known = columns.of(str(column))
         if not known:
             labels[name] = label(cell)
-        elif not is_empty(cell):
-            names[name] = column
-            try:
-                values[name] = parameter(name, cell)
-            except BadCell as error:
-                problems.append(FieldProblem(column, cell, str(error)))
-                values.pop(name, None)
+            continue
+        cell = plain(cell)
+        names[name] = str(column)
+        if is_empty(cell):
+            if isinstance(cell, str):
+                nulls[name] = cell
+            continue
+        try:
+            values[name] = parameter(name, cell)
+        except BadCell as error:
+            problems.append(FieldProblem(str(column), cell, str(error)))
+            values.pop(name, None)
     if not problems:
         try:
             return VeoRequest.model_validate(values), labels, []
@@ -239,8 +274,10 @@ def _check(
     bad = {name for name, column in names.items() if any(problem.field == column for problem in problems)}
     for problem in VeoRequest.problems(values, unknown=bad):
         head, dot, rest = problem.field.partition(".")
-        shown = f"{names.get(head, head)}{dot}{rest}"
-        problems.append(FieldProblem(shown, problem.value, problem.allowed))
+        value, allowed = problem.value, problem.allowed
+        if value is None and nulls.get(head, "").strip():
+            value, allowed = nulls[head], f"{allowed}, and this says that there is none"
+        problems.append(FieldProblem(f"{names.get(head, head)}{dot}{rest}", value, allowed))
     return None, labels, problems
 
 

@@ -12,10 +12,12 @@ from __future__ import annotations
 import gzip
 import io
 import logging
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_args
+from itertools import chain
+from typing import Any, BinaryIO, Literal, get_args
 
 from airflow.providers.common.compat.sdk import BaseHook, ObjectStoragePath
 
@@ -24,11 +26,20 @@ from airflow_provider_apimart.client.errors import ApimartError, ConfigurationEr
 from airflow_provider_apimart.generation.table import (
     Columns,
     EmptyTableError,
+    Header,
+    Record,
     Row,
     TableError,
     stream_rows,
 )
-from airflow_provider_apimart.generation.table_files import Record, check_header, csv_records, jsonl_records
+from airflow_provider_apimart.generation.table_files import (
+    check_header,
+    csv_records,
+    is_delimiter,
+    jsonl_records,
+    what_else,
+)
+from airflow_provider_apimart.generation.table_parquet import StorageFault, parquet_records
 from airflow_provider_apimart.hooks.storage import StorageReadError
 from airflow_provider_apimart.hooks.verbatim import verbatim
 
@@ -43,8 +54,12 @@ _SUFFIXES: dict[str, TableFormat] = {
     "parquet": "parquet",
     "pq": "parquet",
 }
-#: Rows that are fetched from a database, or decoded from Parquet, at once.
+#: Rows that are fetched from a database at once.
 FETCH_ROWS = 500
+#: What is looked at to tell what a file is.
+HEAD_BYTES = 4096
+#: No line of a table is longer; a file without line ends is none.
+MAX_LINE = 64 * 1024 * 1024
 #: Airflow's own default, where its configuration cannot be asked.
 MAX_MAP_LENGTH = 1024
 
@@ -57,8 +72,10 @@ def read_table(
     sql_parameters: Sequence[Any] | Mapping[str, Any] | None = None,
     format: TableFormat | None = None,
     delimiter: str | None = None,
+    quoting: bool | None = None,
     columns: Mapping[str, str] | None = None,
     defaults: Mapping[str, Any] | None = None,
+    skip_if: Mapping[str, Any] | None = None,
 ) -> list[Row]:
     """Read a prompt table and check every row of it. Pays nothing and asks APIMart nothing.
 
@@ -68,10 +85,14 @@ def read_table(
     :param sql_conn_id: the database to ask, any connection of a common-sql hook.
     :param sql_parameters: for the query's placeholders, in the database's own style.
     :param format: of the file; told by its name otherwise.
-    :param delimiter: of a CSV file; ``,`` otherwise.
+    :param delimiter: of a CSV file; what its first line ``sep=;`` says otherwise, or ``,``.
+    :param quoting: of a CSV file. ``False``: quotes are characters of the text, as in most TSV files. ``True``: they
+        enclose values. ``None``: they do, and a value that looks as if a stray quote had merged rows is refused.
     :param columns: column to parameter (``{"text": "prompt"}``). Columns that are no parameters become labels; a name
         that is no parameter renames a label.
     :param defaults: parameters for the rows that do not set them.
+    :param skip_if: the rows to leave out: column to the value, or the list of values, that leaves a row out; ``None``
+        is an empty cell (``{"Title": None, "Status": ["draft", "archived"]}``). One that holds is enough.
     :raises TableError: with all that is wrong in all rows, or :class:`EmptyTableError` for a table without rows.
     :raises ConfigurationError: where a package, a connection or an argument is missing.
     :raises StorageReadError: where the storage cannot be reached just now.
@@ -85,8 +106,10 @@ def read_table(
         sql_parameters=sql_parameters,
         format=format,
         delimiter=delimiter,
+        quoting=quoting,
         columns=columns,
         defaults=defaults,
+        skip_if=skip_if,
     )
     return rows
 
@@ -100,27 +123,32 @@ def stream_table(
     sql_parameters: Sequence[Any] | Mapping[str, Any] | None = None,
     format: TableFormat | None = None,
     delimiter: str | None = None,
+    quoting: bool | None = None,
     columns: Mapping[str, str] | None = None,
     defaults: Mapping[str, Any] | None = None,
+    skip_if: Mapping[str, Any] | None = None,
     share_identical: bool = False,
+    prefix: str = "",
 ) -> None:
     """Read a prompt table without ever holding it; the other parameters are those of :func:`read_table`.
 
     :param take: is given the rows, once, while the file or the query is open. Nothing may be done for a row before this
         function has returned: a later one may be wrong.
     :param share_identical: rows that ask for the same are not paid for one by one, and nobody needs to be told.
+    :param prefix: of ``format``, ``delimiter`` and ``quoting``, as the user knows them.
     """
     known = Columns(dict(columns or {}))
+    options: dict[str, Any] = {"columns": known, "defaults": defaults, "skip_if": skip_if}
     tally = _Tally()
     if path is not None and sql is None and sql_conn_id is None:
         name = str(path)
-        with _file_records(ObjectStoragePath(path), format, delimiter) as records:
-            take(tally.of(stream_rows(records, columns=known, defaults=defaults, name=name)))
+        with _file_records(ObjectStoragePath(path), format, delimiter, quoting, prefix) as records:
+            take(tally.of(stream_rows(records, **options, name=name)))
     elif path is None and sql is not None and sql_conn_id is not None:
         name = f"the query to {sql_conn_id!r}"
 
         def collect(records: Iterator[Record]) -> None:
-            take(tally.of(stream_rows(records, columns=known, defaults=defaults, name=name)))
+            take(tally.of(stream_rows(records, **options, name=name)))
 
         _from_database(collect, sql_conn_id, sql, sql_parameters, name)
     else:
@@ -160,8 +188,10 @@ def prompt_rows(
     sql_parameters: Sequence[Any] | Mapping[str, Any] | None = None,
     format: TableFormat | None = None,
     delimiter: str | None = None,
+    quoting: bool | None = None,
     columns: Mapping[str, str] | None = None,
     defaults: Mapping[str, Any] | None = None,
+    skip_if: Mapping[str, Any] | None = None,
     allow_empty: bool = False,
 ) -> list[dict[str, Any]]:
     """Read a table for ``expand_kwargs``; made to be a task: ``task(prompt_rows)("s3://conn@bucket/{{ ds }}.csv")``.
@@ -179,8 +209,10 @@ def prompt_rows(
                 sql_parameters=sql_parameters,
                 format=format,
                 delimiter=delimiter,
+                quoting=quoting,
                 columns=columns,
                 defaults=defaults,
+                skip_if=skip_if,
             )
         )
     except EmptyTableError as error:
@@ -236,29 +268,38 @@ def _tell(name: str, tally: _Tally, columns: Columns, *, share_identical: bool) 
 
 
 @contextmanager
-def _file_records(path: ObjectStoragePath, format: TableFormat | None, delimiter: str | None) -> Iterator[Any]:
-    kind, zipped = _format_of(path, format)
-    if delimiter is not None and (kind not in ("csv", "tsv") or len(delimiter) != 1):
-        raise ConfigurationError(f"delimiter={delimiter!r}: allowed: one character, for CSV files")
+def _file_records(
+    path: ObjectStoragePath, format: TableFormat | None, delimiter: str | None, quoting: bool | None, prefix: str
+) -> Iterator[Iterator[Record]]:
+    kind, zipped = _format_of(path, format, prefix)
+    text = kind in ("csv", "tsv")
+    if delimiter is not None and not (text and is_delimiter(delimiter)):
+        raise ConfigurationError(f"{prefix}delimiter={delimiter!r}: allowed: one character, for CSV files")
+    if quoting is not None and not (text and isinstance(quoting, bool)):
+        raise ConfigurationError(f"{prefix}quoting={quoting!r}: allowed: True or False, for CSV files, or None")
+    name = str(path)
     try:
         with path.open("rb") as file:  # type: ignore[no-untyped-call]
-            stream = gzip.GzipFile(fileobj=file) if zipped else file
+            stream = _opened(file, name, zipped, kind, prefix)
             if kind == "parquet":
-                yield _parquet_records(stream, str(path))
-            else:
-                # utf-8-sig: Excel puts a byte order mark before the first column's name.
-                with io.TextIOWrapper(stream, encoding="utf-8-sig", newline="") as lines:
-                    if kind == "jsonl":
-                        yield jsonl_records(lines)
-                    else:
-                        mark = delimiter or ("\t" if kind == "tsv" else ",")
-                        yield csv_records(lines, delimiter=mark, name=str(path))
+                yield parquet_records(stream, name)
+                return
+            # utf-8-sig: Excel puts a byte order mark before the first column's name.
+            with io.TextIOWrapper(stream, encoding="utf-8-sig", newline="") as opened:
+                lines = _lines(opened, name)
+                if kind == "jsonl":
+                    yield jsonl_records(lines, name=name)
+                else:
+                    usual = "\t" if kind == "tsv" else ","
+                    yield csv_records(
+                        lines, delimiter=delimiter, usual=usual, quoting=quoting, name=name, prefix=prefix
+                    )
     except UnicodeDecodeError as error:
         raise TableError(
             f"{path} is not UTF-8 ({error.reason} at byte {error.start} of a block); save it as UTF-8. "
             "Nothing was submitted"
         ) from None
-    except (FileNotFoundError, IsADirectoryError, PermissionError, gzip.BadGzipFile, EOFError) as error:
+    except (FileNotFoundError, IsADirectoryError, PermissionError, gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise TableError(f"{path} cannot be read: {type(error).__name__}: {error}. Nothing was submitted") from None
     except ApimartError:
         raise
@@ -266,37 +307,68 @@ def _file_records(path: ObjectStoragePath, format: TableFormat | None, delimiter
         raise ConfigurationError(f"{path}: this storage cannot be used: {error}") from error
     except Exception as error:
         # What object stores raise when they are out of reach is theirs; a retry may find them again.
-        raise StorageReadError(f"{path} could not be read: {type(error).__name__}: {error}") from error
+        cause = error.__cause__ if isinstance(error, StorageFault) else error
+        raise StorageReadError(f"{path} could not be read: {type(cause).__name__}: {cause}") from cause
 
 
-def _format_of(path: ObjectStoragePath, format: TableFormat | None) -> tuple[TableFormat, bool]:
+class _Rejoined(io.RawIOBase):
+    """A file whose first bytes were looked at, from its start: not every storage can go back."""
+
+    def __init__(self, head: bytes, rest: BinaryIO) -> None:
+        self._head, self._rest = head, rest
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        size = len(buffer)
+        piece = self._head[:size] or self._rest.read(size)
+        self._head = self._head[size:]
+        buffer[: len(piece)] = piece
+        return len(piece)
+
+
+def _opened(file: BinaryIO, name: str, zipped: bool, kind: TableFormat, prefix: str) -> Any:
+    """Return a table's file from its start, unpacked, if it is what it is said to be."""
+    head = file.read(HEAD_BYTES)
+    stream = _from_start(file, head, kind)
+    if zipped or head.startswith(b"\x1f\x8b"):
+        stream = gzip.GzipFile(fileobj=stream)
+        head = stream.read(HEAD_BYTES)
+        stream = _from_start(stream, head, kind)
+    if (what := what_else(head, kind, prefix)) is not None:
+        raise TableError(f"{name} is {what}. Nothing was submitted")
+    return stream
+
+
+def _from_start(file: Any, head: bytes, kind: TableFormat) -> Any:
+    if kind == "parquet":
+        file.seek(0)
+        return file
+    return io.BufferedReader(_Rejoined(head, file))
+
+
+def _lines(file: io.TextIOWrapper, name: str) -> Iterator[str]:
+    while line := file.readline(MAX_LINE + 1):
+        if len(line) > MAX_LINE:
+            raise TableError(f"{name} is no table: it has a line of more than {MAX_LINE:,} characters")
+        yield line
+
+
+def _format_of(path: ObjectStoragePath, format: TableFormat | None, prefix: str) -> tuple[TableFormat, bool]:
+    formats = ", ".join(get_args(TableFormat))
+    if format is not None and format not in get_args(TableFormat):
+        raise ConfigurationError(f"{prefix}format={format!r}: allowed: {formats}")
     name = path.name.lower()
     zipped = name.endswith(".gz")
     suffix = name.removesuffix(".gz").rpartition(".")[2]
     kind = format or _SUFFIXES.get(suffix)
-    if kind is None or kind not in get_args(TableFormat):
+    if kind is None:
         allowed = ", ".join(f".{suffix}" for suffix in _SUFFIXES)
         raise ConfigurationError(
-            f"{path}: what kind of table is this? Allowed are {allowed}, or format= {', '.join(get_args(TableFormat))}"
+            f"{path}: what kind of table is this? Allowed are {allowed}, or {prefix}format= {formats}"
         )
     return kind, zipped
-
-
-def _parquet_records(file: Any, name: str) -> Iterator[Record]:
-    try:
-        import pyarrow
-        from pyarrow import parquet
-    except ImportError as error:
-        raise ConfigurationError(
-            f"{name}: Parquet needs pyarrow: pip install 'airflow-provider-apimart[parquet]'"
-        ) from error
-    try:
-        table = parquet.ParquetFile(file)
-        check_header(table.schema_arrow.names, name)
-        for batch in table.iter_batches(batch_size=FETCH_ROWS):
-            yield from batch.to_pylist()
-    except pyarrow.ArrowInvalid as error:
-        raise TableError(f"{name} is no Parquet file: {error}. Nothing was submitted") from None
 
 
 # --- databases -------------------------------------------------------------------------------------------------------
@@ -315,7 +387,7 @@ def _from_database(
             raise ConfigurationError(f"{name} returns no rows: a SELECT is needed")
         header = [str(column[0]) for column in cursor.description]
         check_header(header, name)
-        take(_fetched(cursor, header))
+        take(chain([Header(tuple(header))], _fetched(cursor, header)))
         # What a handler returns is of no use to anybody here.
         return []
 

@@ -186,9 +186,9 @@ def truth_of(value: Any) -> bool | None:
     return value if isinstance(value, bool) else None
 
 
-def truth_problems(name: str, value: Any) -> list[FieldProblem]:
-    """Return what is wrong with a truth value."""
-    return [] if truth_of(value) is not None else [FieldProblem(name, value, "allowed: True or False")]
+def truth_problems(name: str, value: Any, more: str = "") -> list[FieldProblem]:
+    """Return what is wrong with a truth value; ``more`` is what is allowed besides."""
+    return [] if truth_of(value) is not None else [FieldProblem(name, value, f"allowed: True or False{more}")]
 
 
 def output_problems(name: str, value: Any) -> list[FieldProblem]:

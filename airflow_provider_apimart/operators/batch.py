@@ -66,12 +66,17 @@ class VeoGenerateBatchOperator(AuthorTemplates, BaseOperator):
     :param requests: the rows: dicts of request parameters under APIMart's names; further names are labels.
     :param table: instead of it, a CSV, JSONL or Parquet file, local or in any object storage.
     :param table_format: of the file, where its name does not tell.
-    :param table_delimiter: of a CSV file; ``,`` otherwise.
+    :param table_delimiter: of a CSV file; what its first line ``sep=;`` says otherwise, or ``,``.
+    :param table_quoting: of a CSV file. ``False``: quotes are characters of the text, as in most TSV files. ``True``:
+        they enclose values. ``None``: they do, and a value that looks as if a stray quote had merged rows is refused.
     :param sql: instead of both, a query whose columns are the table's,
     :param sql_conn_id: the database to ask,
     :param sql_parameters: and the query's parameters.
     :param columns: column to parameter (``{"text": "prompt"}``), or to a label's name.
     :param defaults: parameters for the rows that do not set them.
+    :param skip_if: the rows to leave out: column to the value, or the list of values, that leaves a row out; ``None``
+        is an empty cell (``{"Title": None}``). One that holds is enough.
+    :param allow_empty: a table without rows is no error: it ends with an empty manifest.
     :param output_path: the folder that videos and manifest go to, in any storage.
     :param max_in_flight: how many generations run at APIMart at once, at most.
     :param requests_per_minute: how many requests (of any kind) are sent in a minute, at most; ``None`` goes by
@@ -98,12 +103,13 @@ class VeoGenerateBatchOperator(AuthorTemplates, BaseOperator):
     """
 
     template_fields: Sequence[str] = (
-        *("requests", "table", "table_format", "table_delimiter", "sql", "sql_conn_id", "sql_parameters"),
-        *("columns", "defaults", "output_path", "state_path", "apimart_conn_id"),
+        *("requests", "table", "table_format", "table_delimiter", "table_quoting", "sql", "sql_conn_id"),
+        *("sql_parameters", "columns", "defaults", "skip_if", "allow_empty", "output_path", "state_path"),
+        "apimart_conn_id",
         *("max_in_flight", "requests_per_minute", "on_row_failure", "max_failed_share", "reuse", "max_cost_usd"),
         *("dry_run_only", "on_clear", "on_unknown_submit", "timeout", "poll_interval", "manifest_format"),
     )
-    object_fields = ("requests", "sql_parameters", "columns", "defaults")
+    object_fields = ("requests", "sql_parameters", "columns", "defaults", "skip_if")
     # A row's text is data, whoever wrote the list: a prompt may have braces in it.
     data_fields = ("requests",)
     file_fields = ("sql",)
@@ -119,11 +125,14 @@ class VeoGenerateBatchOperator(AuthorTemplates, BaseOperator):
         table: str | ObjectStoragePath | None = None,
         table_format: Any = None,
         table_delimiter: str | None = None,
+        table_quoting: bool | None = None,
         sql: str | None = None,
         sql_conn_id: str | None = None,
         sql_parameters: Any = None,
-        columns: Mapping[str, str] | None = None,
-        defaults: Mapping[str, Any] | None = None,
+        columns: Mapping[str, str] | str | None = None,
+        defaults: Mapping[str, Any] | str | None = None,
+        skip_if: Mapping[str, Any] | str | None = None,
+        allow_empty: bool | str = False,
         max_in_flight: int | str = 20,
         requests_per_minute: float | str | None = None,
         on_row_failure: str = "continue",
@@ -147,11 +156,14 @@ class VeoGenerateBatchOperator(AuthorTemplates, BaseOperator):
         self.table = table
         self.table_format = table_format
         self.table_delimiter = table_delimiter
+        self.table_quoting = table_quoting
         self.sql = sql
         self.sql_conn_id = sql_conn_id
         self.sql_parameters = sql_parameters
         self.columns = columns
         self.defaults = defaults
+        self.skip_if = skip_if
+        self.allow_empty = allow_empty
         self.max_in_flight = max_in_flight
         self.requests_per_minute = requests_per_minute
         self.on_row_failure = on_row_failure

@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from airflow_provider_apimart.client.errors import ConfigurationError, FieldProblem, InvalidParameterError
 from airflow_provider_apimart.generation.batch.bill import Bill, money
@@ -21,9 +21,17 @@ from airflow_provider_apimart.generation.decide import Action
 from airflow_provider_apimart.generation.pricing import PriceList
 from airflow_provider_apimart.generation.record import RecordState
 from airflow_provider_apimart.generation.schedule import expected_seconds
-from airflow_provider_apimart.generation.table import Columns, Row, RowProblem, stream_rows, table_error
+from airflow_provider_apimart.generation.table import (
+    Columns,
+    EmptyTableError,
+    Row,
+    RowProblem,
+    stream_rows,
+    table_error,
+)
+from airflow_provider_apimart.generation.table_files import is_delimiter
 from airflow_provider_apimart.hooks.storage import read_image
-from airflow_provider_apimart.hooks.tables import stream_table
+from airflow_provider_apimart.hooks.tables import TableFormat, stream_table
 from airflow_provider_apimart.operators import arguments
 
 if TYPE_CHECKING:
@@ -75,7 +83,26 @@ def _argument_problems(task: VeoGenerateBatchOperator, check: arguments.Check) -
         problems += check(arguments.output_problems, "output_path", task.output_path)
     if not arguments.is_unset(task.state_path):
         problems += check(arguments.output_problems, "state_path", task.state_path)
-    return problems
+    return problems + _table_problems(task, check)
+
+
+def _table_problems(task: VeoGenerateBatchOperator, check: arguments.Check) -> list[FieldProblem]:
+    """Return what is wrong with how the table is to be read."""
+    problems = check(arguments.truth_problems, "allow_empty", task.allow_empty)
+    if not arguments.is_unset(task.table_quoting):
+        problems += check(arguments.truth_problems, "table_quoting", task.table_quoting, " or None")
+    if not arguments.is_unset(task.table_format):
+        choices = (*get_args(TableFormat), None)
+        problems += check(arguments.choice_problems, "table_format", task.table_format, choices)
+    if not arguments.is_unset(task.table_delimiter):
+        problems += check(_delimiter_problems, "table_delimiter", task.table_delimiter)
+    return problems + check(arguments.mapping_problems, "skip_if", task.skip_if)
+
+
+def _delimiter_problems(name: str, value: Any) -> list[FieldProblem]:
+    if is_delimiter(value):
+        return []
+    return [FieldProblem(name, value, "allowed: one character, for CSV files, or None")]
 
 
 def _rate_problems(name: str, value: Any) -> list[FieldProblem]:
@@ -93,28 +120,47 @@ def plan_rows(task: VeoGenerateBatchOperator, draft: PlanDraft, prices: PriceLis
     :raises TableError: with all that is wrong in all rows, or with all frames that cannot be used.
     """
     planned = Planned(draft, Bill(prices), share_identical=task.reuse == "always")
-    columns, defaults = arguments.object_of(task.columns), arguments.object_of(task.defaults)
-    if task.requests is not None:
-        records = _records(task.requests)
-        planned.take(stream_rows(records, columns=Columns(dict(columns or {})), defaults=defaults, name="requests"))
-    else:
-        stream_table(
-            planned.take,
-            task.table,
-            sql=task.sql,
-            sql_conn_id=task.sql_conn_id,
-            sql_parameters=task.sql_parameters,
-            format=task.table_format,
-            delimiter=task.table_delimiter,
-            columns=columns,
-            defaults=defaults,
-            share_identical=planned.share_identical,
-        )
+    try:
+        _read(task, planned)
+    except EmptyTableError as error:
+        if not arguments.truth_of(task.allow_empty):
+            raise
+        log.info("%s.", error)
     if planned.problems:
         raise table_error("the table", planned.count, planned.problems)
     for note in sorted(planned.notes):
         log.warning("%s", note)
     return planned
+
+
+def _read(task: VeoGenerateBatchOperator, planned: Planned) -> None:
+    columns, defaults, skip_if = (arguments.object_of(each) for each in (task.columns, task.defaults, task.skip_if))
+    if task.requests is not None:
+        planned.take(
+            stream_rows(
+                _records(task.requests),
+                columns=Columns(dict(columns or {})),
+                defaults=defaults,
+                skip_if=skip_if,
+                name="requests",
+            )
+        )
+    else:
+        stream_table(
+            planned.take,
+            task.table or None,
+            sql=task.sql or None,
+            sql_conn_id=task.sql_conn_id or None,
+            sql_parameters=task.sql_parameters,
+            format=task.table_format or None,
+            delimiter=task.table_delimiter or None,
+            quoting=arguments.truth_of(task.table_quoting),
+            columns=columns,
+            defaults=defaults,
+            skip_if=skip_if,
+            share_identical=planned.share_identical,
+            prefix="table_",
+        )
 
 
 def _records(requests: Any) -> Iterator[Mapping[str, Any]]:
@@ -123,8 +169,9 @@ def _records(requests: Any) -> Iterator[Mapping[str, Any]]:
         rows = json.loads(requests) if isinstance(requests, str) else requests
     except (ValueError, RecursionError):
         rows = None
-    if rows is None or isinstance(rows, (str, bytes, Mapping)) or not isinstance(rows, Iterable):
-        allowed = "allowed: a list of dicts, one for each row, or its JSON text ({{ … | tojson }})"
+    if rows is None or isinstance(rows, (str, bytes, Mapping)) or hasattr(rows, "to_dict"):
+        hint = "; of a data frame, df.to_dict('records')" if hasattr(rows, "to_dict") else ""
+        allowed = f"allowed: a list of dicts, one for each row, or its JSON text ({{{{ … | tojson }}}}){hint}"
         raise ConfigurationError(f"requests={str(requests)[:100]!r}: {allowed}")
     for number, record in enumerate(rows, start=1):
         if not isinstance(record, Mapping):

@@ -167,7 +167,7 @@ def test_extra_body_as_json_text() -> None:
 
 
 @pytest.mark.parametrize(
-    "prompt", ["x" * 20_000, "🐕‍🦺👨‍👩‍👧 골든 리트리버", 'a\nb\t"c" {d} {{e}} %s', "مرحبا", "\x00"]
+    "prompt", ["x" * 20_000, "🐕‍🦺👨‍👩‍👧 골든 리트리버", 'a\nb\t"c" {d} {{e}} %s', "مرحبا", "a\x00b"]
 )
 def test_prompts(prompt: str) -> None:
     sent = body(prompt=prompt, negative_prompt=prompt)
@@ -205,7 +205,8 @@ WHOLE = [
 WRONG: list[tuple[str, Any, str]] = [
     *(("prompt", value, "text is needed") for value in (None, *TEXTS) if not isinstance(value, (dict, list, str))),
     *(("prompt", value, "must not be empty") for value in ("", " \n", {}, [])),
-    *(("prompt", value, "found nothing") for value in ("None", "null", " NaN ", "N/A", "#N/A", '"None"', "undefined")),
+    *(("prompt", value, "found nothing") for value in ("None", "null", " NaN ", "N/A", "#N/A", "nil")),
+    *(("prompt", value, "found nothing") for value in ("#REF!", "\ufffd", "\u200b", "\x1a")),
     *(("negative_prompt", value, "found nothing") for value in ("None", "null", "nan")),
     *(("prompt", value, "allowed: text, or a dict or list") for value in ({1: "a"}, ["a", {2}], [float("nan")])),
     *(("prompt", value, "must be valid Unicode") for value in ({"a": "\ud800"}, ["\ud800"])),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import gzip
+import io
 import json
 import logging
 import sqlite3
@@ -19,6 +20,7 @@ from pyarrow import parquet
 from airflow_provider_apimart._compat import AirflowFailException
 from airflow_provider_apimart.client.errors import ConfigurationError
 from airflow_provider_apimart.generation.table import EmptyTableError, TableError
+from airflow_provider_apimart.hooks import tables
 from airflow_provider_apimart.hooks.tables import prompt_rows, read_table, rows_as_kwargs
 
 TABLE: list[dict[str, Any]] = [
@@ -122,7 +124,17 @@ def test_sql_takes_parameters_and_refuses_what_is_no_query(tmp_path: Path, monke
         ("a.csv", b'prompt,seed\na,1\n"a" cat,4\n', "row 2: .*no CSV from here on"),
         ("a.csv", "prompt\nein süßer Hund\n".encode("latin-1"), "is not UTF-8"),
         ("a.csv", "prompt\na cat\n".encode("utf-16"), "is not UTF-8"),
-        ("a.csv", b"prompt;seed\na;4\n", "prompt=None: is needed"),
+        ("a.csv", "prompt\na cat\n".encode("utf-16-le"), "is not UTF-8 but UTF-16 without a byte order mark"),
+        ("a.csv", b"prompt;seed\na;4\n", "no column 'prompt'; it has 'prompt;seed'.*say delimiter=';'"),
+        ("a.csv", b"prompt;seed\na, b;4\n", "no column 'prompt'; it has 'prompt;seed'.*say delimiter=';'"),
+        ("a.csv", b"PK\x03\x04 and [Content_Types].xml", "is an Excel workbook; save the sheet as CSV"),
+        ("a.csv.gz", gzip.compress(b"PK\x03\x04 prompts.csv"), "is a ZIP archive"),
+        ("a.csv.gz", gzip.compress(b"prompt\na cat\n" * 99)[:-20], "cannot be read: EOFError"),
+        ("a.csv.gz", b"\x1f\x8b\x08\x00" + b"\x00" * 6 + b"\xff" * 99, "cannot be read: error"),
+        ("a.csv", b'[{"prompt": "a"}]', "is JSON; say format='jsonl'"),
+        ("a.csv", b"prompt,sku\na,1\nhalf of b", "row 2: .*line 3: allowed: 2 cells"),
+        ("a.tsv", b'prompt\tsku\n"a\t1\nb\t2\nc"\t3\n', "line 2: a quote .*to line 4.*say quoting=False"),
+        ("a.parquet", b"PK\x03\x04 prompts.csv", "is a ZIP archive"),
         ("a.jsonl", b'{"prompt": "a"}\n{"prompt": \n[1]\n', "row 2: .*one JSON object a line"),
         ("a.jsonl", b'[{"prompt": "a"}]', "one JSON object a line"),
         ("a.parquet", b"PAR1 or not", "is no Parquet file"),
@@ -148,15 +160,75 @@ def test_what_is_asked_wrongly_is_told(tmp_path: Path) -> None:
             read_table(**arguments)  # type: ignore[arg-type]
     with pytest.raises(ConfigurationError, match="one character, for CSV"):
         read_table(str(tmp_path / "table.jsonl"), delimiter=";")
+    with pytest.raises(ConfigurationError, match="quoting=False: allowed: True or False, for CSV"):
+        read_table(str(tmp_path / "table.jsonl"), quoting=False)
+    with pytest.raises(ConfigurationError, match=r"^format='xlsx': allowed: csv, tsv, jsonl, parquet"):
+        read_table(str(tmp_path / "table.csv"), format="xlsx")  # type: ignore[arg-type]
+
+
+def test_gzip_is_read_under_any_name(tmp_path: Path, expected: list[Any]) -> None:
+    for write, name in ((write_csv, "a.csv"), (write_jsonl, "a.jsonl"), (write_parquet, "a.parquet")):
+        path = write(tmp_path / name)
+        path.write_bytes(gzip.compress(path.read_bytes()))
+        assert requests(read_table(str(path))) == expected
+
+
+def test_storages_that_cannot_go_back_are_read(
+    tmp_path: Path, expected: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class OneWay(io.RawIOBase):
+        """Like an HTTP answer: some bytes at a time, from the start to the end."""
+
+        def __init__(self, data: bytes) -> None:
+            self._rest = io.BytesIO(data)
+
+        def read(self, size: int | None = -1) -> bytes:
+            return self._rest.read(min(size if size and size > 0 else 7_000, 7_000))
+
+    write_csv(tmp_path / "a.csv")
+    (tmp_path / "a.csv.gz").write_bytes(gzip.compress((tmp_path / "a.csv").read_bytes()))
+    monkeypatch.setattr(tables.ObjectStoragePath, "open", lambda self, mode: OneWay(Path(str(self)).read_bytes()))
+    for name in ("a.csv", "a.csv.gz"):
+        assert requests(read_table(str(tmp_path / name))) == expected
+
+
+def test_a_line_without_an_end_is_not_held(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tables, "MAX_LINE", 1_000)
+    path = tmp_path / "a.csv"
+    path.write_text("prompt\n" + "x" * 1_001)
+    with pytest.raises(TableError, match="a line of more than 1,000 characters"):
+        read_table(str(path))
+
+
+def test_rows_can_be_skipped_and_quotes_be_characters(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = tmp_path / "a.tsv"
+    path.write_text('Title\tBody\nKettle\t"a" kettle\n\t"x\nLamp\t"b"\n')
+    options: dict[str, Any] = {"columns": {"Body": "prompt"}, "skip_if": {"Title": None}, "quoting": False}
+    assert [(row.number, row.request.prompt) for row in read_table(str(path), **options)] == [
+        (1, '"a" kettle'),
+        (3, '"b"'),
+    ]
+    assert [row["prompt"] for row in prompt_rows(str(path), **options)] == ['"a" kettle', '"b"']
+    options["skip_if"] = {"Title": ["Kettle", "Lamp", None]}
+    assert prompt_rows(str(path), **options, allow_empty=True) == []
+
+
+def test_parquet_that_can_never_be_read_is_no_outage(tmp_path: Path) -> None:
+    path = write_parquet(tmp_path / "a.parquet")
+    data = bytearray(path.read_bytes())
+    data[20:80] = b"\xff" * 60
+    path.write_bytes(data)
+    with pytest.raises(AirflowFailException, match=r"a\.parquet is damaged"):
+        prompt_rows(str(path))
 
 
 def test_log_tells_of_slips_and_duplicates(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     path = tmp_path / "a.csv"
-    path.write_text("prompt,durations\na,4\nb,4\na,8\n")
+    path.write_text("prompt,models\na,4\nb,4\na,8\n")
     with caplog.at_level(logging.INFO):
         read_table(str(path))
     assert "3 rows, all of them checked" in caplog.text
-    assert "Did you mean 'duration'?" in caplog.text
+    assert "Did you mean 'model'?" in caplog.text
     assert "1 rows ask for the same as an earlier one" in caplog.text and "rows 3" in caplog.text
 
 

@@ -48,9 +48,7 @@ class Fragments:
         self._reader = reader
         self._movie = movie
         self._media = media
-        self._lines = {
-            number: _Line(end=samples.ticks or None, last=samples) for number, samples in own.items()
-        }
+        self._lines = {number: _Line(end=samples.ticks or None, last=samples) for number, samples in own.items()}
         self.count = 0
         self._number: int | None = None
         self._repeated = False

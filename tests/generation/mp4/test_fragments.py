@@ -239,7 +239,9 @@ def test_an_index_of_32_bits() -> None:
 
 def test_an_index_behind_the_fragments() -> None:
     head, fragments, tail = parts(SILENT)
-    refused(head + b"".join(fragments[1:]) + tail, rf"'mfra' names {len(fragments)} fragments, {len(fragments) - 1} are")
+    refused(
+        head + b"".join(fragments[1:]) + tail, rf"'mfra' names {len(fragments)} fragments, {len(fragments) - 1} are"
+    )
     assert accepts(head + box(b"free") + b"".join(fragments) + tail)
 
 

@@ -1,0 +1,58 @@
+"""Text that stands where there is no text: what templates, tables and tools write for "no value". Pure.
+
+``None`` is what a template renders to when it has found nothing, and it must not be paid for as a prompt.
+"""
+
+from __future__ import annotations
+
+#: How tools write that there is no value: Python, pandas, SQL and its dumps, JavaScript, spreadsheets.
+_NULLS = frozenset(
+    r"null none nan -nan nat nil undefined na n/a n.a. \n (null) <null> [null] <na> <none> #n/a #na #n/d #nv".split()
+) | {"#n/a n/a"}
+#: What a spreadsheet shows where a formula has failed; some of them translated.
+_FORMULA_ERRORS = frozenset(
+    "#ref! #value! #name? #div/0! #null! #num! #error! #spill! #calc! #getting_data #field! #blocked! #connect! #busy! "
+    "#unknown! #external! #python! #circular! #bezug! #wert! #zahl! #valeur! #nom? #nombre! #\u00a1ref! "
+    "#\u00a1valor! #\u00bfnombre? #\u00a1num! #\u00a1div/0!".split()
+)
+#: Longer than each of these words.
+_LONGEST_WORD = 16
+#: White space, control characters (old DOS ends a file with 0x1A), and characters of no width.
+_UNSEEN = "".join(
+    chr(code)
+    for first, last in (
+        *((0x00, 0x20), (0x7F, 0xA0), (0xAD, 0xAD), (0x1680, 0x1680), (0x180E, 0x180E), (0x2000, 0x200F)),
+        *((0x2028, 0x202F), (0x205F, 0x206F), (0x3000, 0x3000), (0xFEFF, 0xFEFF)),
+    )
+    for code in range(first, last + 1)
+)
+#: What a decoder puts in the place of bytes that it could not read.
+_LOST = "\ufffd"
+
+
+def is_null_word(text: str) -> bool:
+    """Say whether a text holds nothing but a word for "no value".
+
+    That is a null word of some tool (``None``, ``N/A``), a spreadsheet's error (``#REF!``), what a failed decoding has
+    left (U+FFFD), or nothing that anybody could see: blank text, a lone zero-width space, NUL. Case does not matter.
+    """
+    return says_nothing(text) or is_damage(text)
+
+
+def says_nothing(text: str) -> bool:
+    """Say whether a text means that there is no value, on purpose."""
+    seen = strip(text)
+    return not seen or (len(seen) <= _LONGEST_WORD and seen.lower() in _NULLS)
+
+
+def is_damage(text: str) -> bool:
+    """Say whether a text stands where there was a value: a failed formula, or characters that were lost."""
+    seen = strip(text)
+    if seen.startswith("#"):
+        return len(seen) <= _LONGEST_WORD and seen.lower() in _FORMULA_ERRORS
+    return seen.startswith(_LOST) and not seen.strip(_LOST + _UNSEEN)
+
+
+def strip(text: str) -> str:
+    """Return a text without the characters around it that nobody sees."""
+    return text.strip(_UNSEEN)
