@@ -168,7 +168,8 @@ class Generation(Frozen):
             error_code=code,
             error_message=message,
             result_at_hand=bool(offered),
-            rejected=ended_badly and _is_refusal(code, message, data.get("error")),
+            # A completed one may have been billed, and its video may still come, whatever a text says beside it.
+            rejected=status is GenerationStatus.FAILED and _is_refusal(code, message, data.get("error")),
         )
 
     def scrubbed(self, secret: str) -> Generation:

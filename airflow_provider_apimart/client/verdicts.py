@@ -86,7 +86,9 @@ _RULES = (
     r"(?:content|usage|safety|moderation|prohibited\ use|acceptable\ use|community|responsible\ ai|google|vertex"
     r"|agent\ platform|openai|our|third[- ]party)"
 )
-_PEOPLE = r"(?:real\ (?:people|person)|celebrit|public\ figure|prominent\ (?:people|person)|likeness|minors?\b|children\b)"
+_PEOPLE = (
+    r"(?:real\ (?:people|person)|celebrit|public\ figure|prominent\ (?:people|person)|likeness|minors?\b|children\b)"
+)
 _REFUSED = re.compile(
     rf"""
     \bpublic_error_(?:unsafe|sexual|violence|danger|nsfw|minor_upload|prominent_people|content_policy|ip_input)

@@ -192,12 +192,14 @@ def _submitted(record: Record, view: Generation | None) -> Decision:
         return Decision(Action.WAIT, f"generation {record.generation_id} was submitted before")
     if view.status is GenerationStatus.COMPLETED and view.videos:
         return Decision(Action.LAND, f"generation {record.generation_id} is completed")
-    if view.rejected:
-        return Decision(Action.FAIL, "the content was refused", error=_rejected(record, view.error_message, view))
+    if view.rejected and view.status is GenerationStatus.FAILED:
+        return Decision(
+            Action.FAIL, "the content was refused", error=_rejected(record.but(cost_usd=None), view.error_message)
+        )
     if view.status is GenerationStatus.COMPLETED:
         cost = "an unknown amount" if view.cost_usd is None else f"{view.cost_usd:g} USD"
         error = EmptyResultError(
-            f"APIMart reports generation {record.generation_id} as completed, but names no video that can be fetched"
+            f"APIMart reports generation {record.generation_id} as completed, but without a video that can be fetched"
             f"{f' ({view.error_message})' if view.error_message else ''}, and did so each time it was asked. A clear "
             f"asks again without paying, and lands the video if it is there by then. It was billed with {cost}: if no "
             f"video appears, that is for APIMart's support to settle. Retries do not pay again; {REGENERATE_HINT}",
@@ -212,12 +214,11 @@ def _next_number(record: Record) -> Decision:
     return Decision(Action.SUBMIT, reason, record.epoch, record.number + 1)
 
 
-def _rejected(record: Record, message: str | None, view: Generation | None = None) -> ContentRejectedError:
-    cost = record.cost_usd if view is None else view.cost_usd
-    completed = view is None or view.status is GenerationStatus.COMPLETED
+def _rejected(record: Record, message: str | None) -> ContentRejectedError:
     money = "Rejected generations are not charged"
-    if cost and completed:
-        money = f"It was billed with {cost:g} USD all the same, which is for APIMart's support to settle"
+    if record.cost_usd:
+        # Written by an earlier version, which took a text beside a "completed" for a refusal.
+        money = f"It was billed with {record.cost_usd:g} USD all the same, which is for APIMart's support to settle"
     meaning = category(message)
     told = f" (Google's support code stands for: {meaning})" if meaning else ""
     return ContentRejectedError(

@@ -138,7 +138,7 @@ class Watch:
             if again is not None and now < self.deadline:
                 self.least = again
                 text = (
-                    f"APIMart reports generation {self.generation_id} as completed, but names no video yet; asking again"
+                    f"APIMart reports generation {self.generation_id} as completed, but without a video; asking again"
                 )
                 return Step(self._clip(again, now), None, self._once(text), True)
             self._learn(view, elapsed)

@@ -10,11 +10,12 @@ from dataclasses import dataclass
 
 from airflow_provider_apimart.client.models import Generation, GenerationStatus
 
-#: An empty "completed" counts when it is so old, and
+#: So long is waited for the video of a generation that is completed,
 PATIENCE_SECONDS = 120.0
-#: has been seen so often by this process, which did not see it before a restart and whose clock may be wrong.
-LEAST_LOOKS = 4
+#: in questions that come further and further apart.
 FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS = 3.0, 30.0
+#: Where APIMart says that it was completed long ago, fewer are enough. (More than one: clocks are wrong.)
+LEAST_QUESTIONS = 4
 
 
 def is_empty(view: Generation) -> bool:
@@ -24,10 +25,12 @@ def is_empty(view: Generation) -> bool:
 
 @dataclass(slots=True)
 class Settling:
-    """What one wait has seen of an empty "completed"."""
+    """What one wait has seen of a "completed" without a video. It counts what was waited and needs no clock of its own,
+    so that a wait that begins anew after a restart ends as well.
+    """
 
-    _since: float | None = None
-    _looks: int = 0
+    _waited: float = 0.0
+    _questions: int = 0
 
     def wait(self, view: Generation, now: float) -> float | None:
         """Return the seconds until the next question; ``None`` where ``view`` counts as it is.
@@ -35,11 +38,13 @@ class Settling:
         :param now: unix seconds.
         """
         if not is_empty(view):
-            self._since, self._looks = None, 0
+            self._waited, self._questions = 0.0, 0
             return None
-        self._since = now if self._since is None else self._since
-        completed = self._since if view.completed_at is None else min(self._since, view.completed_at.timestamp())
-        self._looks += 1
-        if self._looks >= LEAST_LOOKS and now - completed >= PATIENCE_SECONDS:
+        self._questions += 1
+        old = view.completed_at is not None and now - view.completed_at.timestamp() >= PATIENCE_SECONDS
+        if self._waited >= PATIENCE_SECONDS or (old and self._questions >= LEAST_QUESTIONS):
             return None
-        return min(LONGEST_WAIT_SECONDS, FIRST_WAIT_SECONDS * 2.0 ** (self._looks - 1))
+        seconds = min(LONGEST_WAIT_SECONDS, FIRST_WAIT_SECONDS * 2.0 ** (self._questions - 1))
+        seconds = min(seconds, PATIENCE_SECONDS - self._waited)
+        self._waited += seconds
+        return seconds

@@ -61,7 +61,7 @@ REFUSED = (
     "upstream said {'code': 3, 'message': \"Veo could not generate videos because the input image violates Vertex AI's "
     'usage guidelines. Support codes: 15236754"}',
     r'fail_reason: {"error":"{\"message\":\"This prompt violates our usage policies\"}"}',
-    '"Sorry, we can\'t create videos with real people\'s names or likenesses"',
+    "\"Sorry, we can't create videos with real people's names or likenesses\"",
     'The words "a famous singer" violate Google\'s usage guidelines',
     "提示词包含敏感词，请修改后重试",
     "提示詞違反平台內容政策",
@@ -81,7 +81,7 @@ REFUSED = (
 PASSING = (
     AUDIO,
     "We encountered an issue with the audio for your prompt. Support codes: 15236754",
-    "raiMediaFilteredReasons: [\"We encountered an issue with the audio for your prompt...\"]",
+    'raiMediaFilteredReasons: ["We encountered an issue with the audio for your prompt..."]',
     "PUBLIC_ERROR_AUDIO_FILTERED",
     "Audio generation failed: PUBLIC_ERROR_AUDIO_FILTERED",
     "AUDIO_GENERATION_FILTERED",

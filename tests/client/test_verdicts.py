@@ -51,7 +51,9 @@ def test_code_and_type_count_more_than_the_message(
     assert verdict(code, kind, message) is said
 
 
-@pytest.mark.parametrize("message", [text for text in REFUSED if text.isascii() and '"' not in text and "'" not in text])
+@pytest.mark.parametrize(
+    "message", [text for text in REFUSED if text.isascii() and '"' not in text and "'" not in text]
+)
 @pytest.mark.parametrize("quotes", ['""', "''", "“”", "「」", "``"])
 def test_quoted_text_never_decides(message: str, quotes: str) -> None:
     assert verdict(None, None, f"Task failed, prompt: {quotes[0]}{message}{quotes[1]}") is Verdict.UNKNOWN
@@ -68,7 +70,9 @@ def test_a_support_code_that_google_has_not_listed_is_one_too() -> None:
     assert category("Support codes: 12345678") is None
 
 
-@pytest.mark.parametrize("text", ["violates " * 1200, '"' * 10_000, '{"message": "' * 800, "'a " * 3000, "prompt " * 1500])
+@pytest.mark.parametrize(
+    "text", ["violates " * 1200, '"' * 10_000, '{"message": "' * 800, "'a " * 3000, "prompt " * 1500]
+)
 def test_long_text_takes_no_time(text: str) -> None:
     started = time.perf_counter()
     verdict(None, None, text)
