@@ -202,8 +202,8 @@ class InsufficientBalanceError(ApiStatusError):
 
 
 # "insufficient balance (current: 0.013570 USD, required: 0.050000 USD)", and how its kin write it.
-_CURRENT = re.compile(r"(?:current|remain quota|user quota|剩余额度)[:：] *[$＄]?(\d+(?:\.\d+)?)")
-_REQUIRED = re.compile(r"(?:required|need quota|需要预扣费额度)[:：] *[$＄]?(\d+(?:\.\d+)?)")
+_CURRENT = re.compile(r"(?:current|remain quota|user quota|剩余额度)[:\uff1a] *[$\uff04]?(\d+(?:\.\d+)?)")
+_REQUIRED = re.compile(r"(?:required|need quota|需要预扣费额度)[:\uff1a] *[$\uff04]?(\d+(?:\.\d+)?)")
 
 
 def _dollars(pattern: re.Pattern[str], message: str) -> float | None:

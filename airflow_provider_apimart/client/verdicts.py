@@ -1,9 +1,9 @@
 """Whether a failure refuses the input. One table, and the only place that reads it out of text.
 
-A refusal of the prompt or of an image is final, because sending the same again is not expected to help. Everything else
-is an ordinary failure, which is not charged and which the next try may get past; so is whatever the table does not know.
-A wrong "refused" ends a task that a retry would have mended. A wrong "not refused" costs one more attempt that is not
-charged. So the evidence is taken in this order:
+A refusal of the prompt or of an image is final, because sending the same again is not expected to help. Everything
+else is an ordinary failure, which is not charged and which the next try may get past; so is whatever the table does not
+know. A wrong "refused" ends a task that a retry would have mended; a wrong "not refused" costs one more attempt, which
+is not charged. So the evidence is taken in this order:
 
 1. ``error.code`` and ``error.type``, where they name the verdict.
 2. What says of itself that it passes: timeouts, overload, and Veo's filters on what it has *made* (audio above all),
@@ -15,6 +15,7 @@ Quoted text does not count, because APIMart and those behind it echo the user's 
 made from are in ``tests/client/failure_messages.py``.
 """
 
+# ruff: noqa: RUF001 - the table holds Chinese punctuation on purpose.
 from __future__ import annotations
 
 import json
@@ -70,7 +71,7 @@ _PASSING = re.compile(
     | \b(?:output|generated|resulting)\ (?:video|image|content|media|clip|result)s?\b[^.;]{{0,60}}\b{_DONE}
     | \boutput\w*sensitivecontentdetected
     | (?<!input\ )\b(?:videos?|outputs?|samples?)\ (?:was|were|has\ been|have\ been)\ (?:filtered|blocked|removed)
-    | \btime(?:d)?[ -]?out\b | \bdeadline[ _]exceeded | \btemporar(?:y|ily)\b | \bunavailable\b | \boverload | \bbusy\b
+    | \btimed?[ -]?out\b | \bdeadline[ _]exceeded | \btemporar(?:y|ily)\b | \bunavailable\b | \boverload | \bbusy\b
     | \brate[ _-]?limit | \btoo\ many\ requests | \bthrottl | \bresource[ _]exhausted | \bhigh\ (?:traffic|demand)
     | \b(?:try|retry)\ (?:again\ )?later | \bretry\ shortly | \b(?:internal|service|server|gateway|network)[ _]error
     | \binternal\ server\ error | \bbad\ gateway | \bconnection\ (?:reset|refused|closed)
@@ -105,7 +106,8 @@ _REFUSED = re.compile(
     | \bprompt\ (?:couldn't|could\ not|can't|cannot)\ be\ submitted
     | \btry\ (?:rephrasing|rewording)\ (?:the|your)\ prompt
     | \bsupport\ codes?\W{{0,6}}\d{{8}}\b | \b(?:{"|".join(SUPPORT_CODES)})\b
-    | (?:提示词?|输入|图片|图像|参考图|首帧|素材|内容)[^。；;,，]{{0,12}}(?:违规|违反|敏感|不合规|涉嫌|(?:审核|审查)[未不]通过|未通过[^。；;,，]{{0,6}}审[核查])
+    | (?:提示词?|输入|图片|图像|参考图|首帧|素材|内容)[^。；;,，]{{0,12}}
+      (?:违规|违反|敏感|不合规|涉嫌|审[核查][未不]通过|未通过[^。；;,，]{{0,6}}审[核查])
     | 违反[^。；;]{{0,20}}(?:政策|准则|规定|规范|条例|原则|策略) | (?:内容|安全)审[核查][未不]通过 | 敏感词
     | 触发[^。；;]{{0,6}}(?:安全|内容|敏感)[^。；;]{{0,6}}(?:策略|过滤|审核|机制)
     | (?:无法|不能|不支持|禁止|不允许)[^。；;]{{0,16}}(?:真人|名人|公众人物|未成年)

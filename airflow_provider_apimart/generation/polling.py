@@ -150,8 +150,8 @@ class Watch:
             interval = self.least = self.poll_interval
         else:
             interval = self._adapted(self._belief(view, elapsed), elapsed, asked=True)
-        if self.last_word and (text := self._once(f"Generation {self.generation_id}: {self.last_word}")):
-            return Step(self._clip(interval, now), None, f"{text}. The wait goes on", True)
+        if self.last_word and (strange := self._once(f"Generation {self.generation_id}: {self.last_word}")):
+            return Step(self._clip(interval, now), None, f"{strange}. The wait goes on", True)
         return Step(self._clip(interval, now), None, self._worth_saying(view, now))
 
     def failed(self, error: Exception, now: float) -> Step:

@@ -1,7 +1,7 @@
 """How long a "completed" without a video is asked about again before it counts.
 
-Services behind APIMart write status and result apart, so the video can be there a moment later. One answer is no verdict
-(invariant 4); the deadline still is. Pure, and shared by the single generation and the batch.
+Services behind APIMart write status and result apart, so the video can be there a moment later. One answer is no
+verdict (invariant 4); the deadline still is. Pure, and shared by the single generation and the batch.
 """
 
 from __future__ import annotations

@@ -28,8 +28,8 @@ class VeoGenerationTrigger(BaseTrigger):
 
     The event is plain JSON: ``{"version", "generation_id", "reason": "finished" | "deadline", "generation",
     "failures", "last_word"}``, where ``generation`` is APIMart's final word
-    (:class:`~airflow_provider_apimart.client.models.Generation`) or ``None``, and ``last_word`` is what was strange about
-    its last answer, else empty.
+    (:class:`~airflow_provider_apimart.client.models.Generation`) or ``None``, and ``last_word`` is what was strange
+    about its last answer, else empty.
 
     :param generation_id: what to ask for.
     :param submitted_at: unix seconds of the submission.

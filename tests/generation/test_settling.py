@@ -1,4 +1,4 @@
-"""A "completed" without a video: asked about again for two minutes, by whoever waits, and no longer than the deadline."""
+"""A "completed" without a video: asked about again for two minutes, by whoever waits, and not after the deadline."""
 
 from __future__ import annotations
 
