@@ -119,7 +119,8 @@ _EMPTY_CODES_UNLESS_429 = frozenset(
 )
 _EMPTY_TEXT = re.compile(
     r"\b(?:user|token|account|group)(?:'s)?(?: remaining)? (?:quota|balance|credits?(?: limit)?) (?:is |are )?"
-    r"(?:not enough|insufficient|exhausted|used up)|\binsufficient (?:account |user |token )?(?:balance|quota|credits?)\b"
+    r"(?:not enough|insufficient|exhausted|used up)"
+    r"|\binsufficient (?:account |user |token )?(?:balance|quota|credits?)\b"
     r"|\bpre-?consumed? (?:token )?quota failed|(?:额度|余额)(?:不足|已用尽|已耗尽)|预扣费额度失败"
 )
 _REQUEST_ID = re.compile(r"\(request id: ([^)\s]+)\)")

@@ -66,8 +66,8 @@ SUPPORT_CODES = {code: category for category, codes in _CATEGORIES.items() for c
 _DONE = r"(?:filtered|blocked|removed|flagged|rejected|withheld|violat\w*|unsafe|restricted|moderat\w*)"
 _PASSING = re.compile(
     rf"""
-    \b(?:issue|problem|error)s?\ with\ the\ audio | \b(?:output|generated)\ audio\b | (?<![a-z])audio[ _](?:generation[ _])?
-      (?:was[ _])?(?:fail|filter|block) | \bother\ processing\ issues
+    \b(?:issue|problem|error)s?\ with\ the\ audio | \b(?:output|generated)\ audio\b
+    | (?<![a-z])audio[ _](?:generation[ _])?(?:was[ _])?(?:fail|filter|block) | \bother\ processing\ issues
     | \b(?:output|generated|resulting)\ (?:video|image|content|media|clip|result)s?\b[^.;]{{0,60}}\b{_DONE}
     | \boutput\w*sensitivecontentdetected
     | (?<!input\ )\b(?:videos?|outputs?|samples?)\ (?:was|were|has\ been|have\ been)\ (?:filtered|blocked|removed)
@@ -88,7 +88,12 @@ _RULES = (
     r"|agent\ platform|openai|our|third[- ]party)"
 )
 _PEOPLE = (
-    r"(?:real\ (?:people|person)|celebrit|public\ figure|prominent\ (?:people|person)|likeness|minors?\b|children\b)"
+    r"(?:real\ (?:people|person)|celebrit|public\ figure|prominent\ (?:people|person)|likeness|minors\b"
+    r"|(?:of|with|depicting)\ children\b)"
+)
+_CANNOT = (
+    r"(?:can't|cannot|can\ not|couldn't|could\ not|won't|(?:unable|not\ able|not\ allowed)\ to"
+    r"|(?:do|does|is|are)(?:n't|\ not)\ (?:allow|permit)\w*)"
 )
 _REFUSED = re.compile(
     rf"""
@@ -96,10 +101,10 @@ _REFUSED = re.compile(
     | \bcontent[ _](?:policy[ _]violation|violation|rejected|refused|blocked)\b
     | \b(?:blocked|rejected|refused|declined|denied|flagged)\ (?:by|due\ to|because\ of|for|under)\b[^.;:]{{0,30}}
       \b(?:safety|moderation|responsible\ ai|content\ (?:polic|filter|check|review)|usage\ (?:polic|guideline))
-    | \bviolat\w*\b[^.;]{{0,40}}\b{_RULES}\b[^.;]{{0,40}}\b(?:polic(?:y|ies)|guidelines|practices|principles|standards|terms)
+    | \bviolat\w*\b[^.;]{{0,40}}\b{_RULES}\b[^.;]{{0,40}}
+      \b(?:polic(?:y|ies)|guidelines|practices|principles|standards)
     | \binput\ images?\ (?:violat|was\ (?:blocked|rejected|refused|flagged))
-    | \b(?:can't|cannot|can\ not|couldn't|could\ not|won't|unable\ to|not\ able\ to|not\ allowed\ to|(?:n't|not)\ (?:allow|permit))
-      \b[^.;]{{0,60}}\b{_PEOPLE}
+    | \b{_CANNOT}\b[^.;]{{0,60}}\b{_PEOPLE}
     | \b(?:prompt|input|image|photo)s?\ (?:\w+\ ){{0,2}}contains?\b[^.;]{{0,40}}
       \b(?:{_PEOPLE}|sensitive\ (?:words|content|information)|prohibited|forbidden)
     | \binput\ (?:\w+\ ){{0,3}}related\ to\ copyright | \binput\w*sensitivecontentdetected
@@ -107,8 +112,9 @@ _REFUSED = re.compile(
     | \btry\ (?:rephrasing|rewording)\ (?:the|your)\ prompt
     | \bsupport\ codes?\W{{0,6}}\d{{8}}\b | \b(?:{"|".join(SUPPORT_CODES)})\b
     | (?:提示词?|输入|图片|图像|参考图|首帧|素材|内容)[^。；;,，]{{0,12}}
-      (?:违规|违反|敏感|不合规|涉嫌|审[核查][未不]通过|未通过[^。；;,，]{{0,6}}审[核查])
-    | 违反[^。；;]{{0,20}}(?:政策|准则|规定|规范|条例|原则|策略) | (?:内容|安全)审[核查][未不]通过 | 敏感词
+      (?:违规|违反|敏感(?:词|内容|信息)|不合规|涉嫌|审[核查][未不]通过|未通过[^。；;,，]{{0,6}}审[核查])
+    | 违反[^。；;]{{0,20}}(?:政策|准则|规定|规范|条例|原则|策略)
+    | (?:内容|安全)审[核查][未不]通过 | (?:包含|含有|命中)敏感词
     | 触发[^。；;]{{0,6}}(?:安全|内容|敏感)[^。；;]{{0,6}}(?:策略|过滤|审核|机制)
     | (?:无法|不能|不支持|禁止|不允许)[^。；;]{{0,16}}(?:真人|名人|公众人物|未成年)
     | (?:ポリシー|ガイドライン|规约)[^。]{{0,10}}违反 | (?:정책|가이드라인)[^.]{{0,10}}위반
@@ -123,7 +129,8 @@ _TRADITIONAL = str.maketrans("違規審過詞內圖請後", "违规审过词内�
 _QUOTES = str.maketrans("’‘", "''")
 #: The messages in a JSON text, or in a dict that Python has printed.
 _TOLD = re.compile(
-    r"""(?P<mark>["']?)\b(?:message|msg|errors?|reasons?|details?|error_message|fail_reason|raiMediaFilteredReasons|status|code|type)
+    r"""(?P<mark>["']?)\b
+    (?:message|msg|errors?|reasons?|details?|error_message|fail_reason|raiMediaFilteredReasons|status|code|type)
     (?P=mark)\s*:\s*\[?\s*(?:"(?P<double>(?:[^"\\]|\\.)*)"|'(?P<single>(?:[^'\\]|\\.)*)')""",
     re.VERBOSE | re.DOTALL | re.IGNORECASE,
 )

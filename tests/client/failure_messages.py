@@ -4,6 +4,7 @@ Where they come from: Google's pages on Veo and its support codes, public issues
 that calls Veo directly or through relays (new-api and its kin, Flow), and the fixtures of section 10 of the contract.
 """
 
+# ruff: noqa: RUF001 - other languages have other punctuation.
 from __future__ import annotations
 
 AUDIO = (
@@ -54,6 +55,8 @@ REFUSED = (
     "PUBLIC_ERROR_PROMINENT_PEOPLE_UPLOAD: detected named individual",
     "PUBLIC_ERROR_MINOR_UPLOAD",
     "The input image contains a real person.",
+    "Google doesn't allow generating videos with real people's names or likenesses.",
+    "We are unable to create videos depicting children.",
     "The request failed because the input text may contain sensitive information.",
     "The request failed because the input image may be related to copyright restrictions.",
     "InputImageSensitiveContentDetected.PrivacyInformation",
@@ -88,7 +91,7 @@ PASSING = (
     "OutputVideoSensitiveContentDetected",
     "The output audio may be related to copyright restrictions",
     "The generated video was blocked because it may violate our usage guidelines. Support codes: 42237218",
-    "All generated videos were filtered out because they violated Vertex AI's usage guidelines. You will not be charged",
+    "All generated videos were filtered out because they violated Vertex AI's usage guidelines.",
     "1 videos were filtered out because they violated Google's Responsible AI practices",
     "Moderation service timed out, please try again later",
     "content policy check unavailable",
@@ -126,6 +129,9 @@ UNKNOWN = (
     "PUBLIC_ERROR_MODEL_ACCESS_DENIED",
     "fail_to_fetch_task: the model is no longer available",
     "no capacity",
+    "unable to wait for children of process 12",
+    "your usage violates our terms of service",
+    "敏感词检测失败",
     "任务失败",
     "内容审核失败",
     # The user's own words, echoed.

@@ -117,7 +117,7 @@ REFUSALS = [
     Refusal("quota-text-401-cn", 401, {"error": {"message": "该令牌额度已用尽 (request id: 1)"}},
             errors.InsufficientBalanceError, NO, True),
     Refusal("quota-text-403-cn", 403, {"error": {
-        "message": "预扣费额度失败, 用户剩余额度: \uff041.833678, 需要预扣费额度: \uff042.381240", "type": "new_api_error",
+        "message": "预扣费额度失败, 用户剩余额度: \uff041.833678, 需要预扣费额度: \uff042.381240",
     }}, errors.InsufficientBalanceError, NO, True, {"current_usd": 1.833678, "required_usd": 2.38124}),
     Refusal("quota-text-403", 403, {"error": {
         "message": "token quota is not enough, token remain quota: $0.1, need quota: $0.5",
