@@ -70,7 +70,7 @@ _PASSING = re.compile(
     | (?<![a-z])audio[ _](?:generation[ _])?(?:was[ _])?(?:fail|filter|block) | \bother\ processing\ issues
     | \b(?:output|generated|resulting)\ (?:video|image|content|media|clip|result)s?\b[^.;]{{0,60}}\b{_DONE}
     | \boutput\w*sensitivecontentdetected
-    | (?<!input\ )\b(?:videos?|outputs?|samples?)\ (?:was|were|has\ been|have\ been)\ (?:filtered|blocked|removed)
+    | (?<!input\ )\b(?:videos?|outputs?|samples?|all\ images)\ (?:was|were|has\ been|have\ been)\ {_DONE}
     | \btimed?[ -]?out\b | \bdeadline[ _]exceeded | \btemporar(?:y|ily)\b | \bunavailable\b | \boverload | \bbusy\b
     | \brate[ _-]?limit | \btoo\ many\ requests | \bthrottl | \bresource[ _]exhausted | \bhigh\ (?:traffic|demand)
     | \b(?:try|retry)\ (?:again\ )?later | \bretry\ shortly | \b(?:internal|service|server|gateway|network)[ _]error
@@ -89,7 +89,7 @@ _RULES = (
 )
 _PEOPLE = (
     r"(?:real\ (?:people|person)|celebrit|public\ figure|prominent\ (?:people|person)|likeness|minors\b"
-    r"|(?:of|with|depicting)\ children\b)"
+    r"|(?:of|with|depicting|feature|featuring)\ children\b)"
 )
 _CANNOT = (
     r"(?:can't|cannot|can\ not|couldn't|could\ not|won't|(?:unable|not\ able|not\ allowed)\ to"
@@ -103,7 +103,11 @@ _REFUSED = re.compile(
       \b(?:safety|moderation|responsible\ ai|content\ (?:polic|filter|check|review)|usage\ (?:polic|guideline))
     | \bviolat\w*\b[^.;]{{0,40}}\b{_RULES}\b[^.;]{{0,40}}
       \b(?:polic(?:y|ies)|guidelines|practices|principles|standards)
-    | \binput\ images?\ (?:violat|was\ (?:blocked|rejected|refused|flagged))
+    | \binput\ images?\ (?:violat|was\ (?:blocked|rejected|refused|flagged)) | \bprompt\ (?:was|is)\ (?:blocked|flagged)
+    | \b(?:safety|moderation|content)\ (?:\w+\ )?(?:rejected|blocked|refused|flagged)\ (?:the|your)
+      \ (?:prompt|input|image)
+    | \b(?:prompt\ blocked|block_?reason)\b[^.;]{{0,20}}\bprohibited_content
+    | \bcontains?\ (?:\w+\ ){{0,2}}(?:sensitive|prohibited|forbidden)\ words
     | \b{_CANNOT}\b[^.;]{{0,60}}\b{_PEOPLE}
     | \b(?:prompt|input|image|photo)s?\ (?:\w+\ ){{0,2}}contains?\b[^.;]{{0,40}}
       \b(?:{_PEOPLE}|sensitive\ (?:words|content|information)|prohibited|forbidden)
@@ -116,6 +120,7 @@ _REFUSED = re.compile(
     | 违反[^。；;]{{0,20}}(?:政策|准则|规定|规范|条例|原则|策略)
     | (?:内容|安全)审[核查][未不]通过 | (?:包含|含有|命中)敏感词
     | 触发[^。；;]{{0,6}}(?:安全|内容|敏感)[^。；;]{{0,6}}(?:策略|过滤|审核|机制)
+    | (?:包含|含有|涉及|出现)[^。；;,，]{{0,8}}(?:真人|名人|公众人物|未成年) | 涉嫌[^。；;,，]{{0,4}}违规
     | (?:无法|不能|不支持|禁止|不允许)[^。；;]{{0,16}}(?:真人|名人|公众人物|未成年)
     | (?:ポリシー|ガイドライン|规约)[^。]{{0,10}}违反 | (?:정책|가이드라인)[^.]{{0,10}}위반
     | наруша\w*\ [^.]{{0,40}}(?:политик|правил) | vi\ phạm\ [^.]{{0,20}}chính\ sách
