@@ -16,7 +16,6 @@ from airflow_provider_apimart.client.errors import ApimartError, LandingError
 from airflow_provider_apimart.client.models import Generation, GenerationStatus
 from airflow_provider_apimart.generation import report
 from airflow_provider_apimart.generation.delivery import deliver
-from airflow_provider_apimart.generation.polling import last_word
 from airflow_provider_apimart.generation.purchase import keep, settle
 from airflow_provider_apimart.generation.record import LandedVideo, Record, RecordState, RecordStore
 from airflow_provider_apimart.generation.storage import Target, numbered, safe_name
@@ -128,12 +127,11 @@ def _asked(kept: Kept, generation_id: str, model: str, client: ApimartClient, *,
     if view.status is GenerationStatus.FAILED:
         note = f"failed, not charged: {view.error_message or 'no reason given'}"
     elif view.status is GenerationStatus.COMPLETED and not view.videos:
-        note = "completed, but no video is named: ask again; if none appears, ask APIMart's support about the charge"
+        note = "completed without a video: ask APIMart's support about the charge"
     elif view.status is GenerationStatus.COMPLETED:
         note = f"its URL lives until {report.iso(view.videos[0].expires_at) or 'an unknown time'}"
     else:
-        strange = last_word(view)
-        note = f"still going on ({view.progress or 0} %{f'; {strange}' if strange else ''})"
+        note = f"still going on ({view.progress or 0} %)"
     return Finding(kept, generation_id, model, view, note, superseded)
 
 

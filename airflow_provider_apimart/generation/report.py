@@ -122,6 +122,12 @@ def parked_text(record: Record, polls_failed: bool, last_word: str = "") -> str:
     )
 
 
+def last_word_of(event: Any) -> str:
+    """Return what was strange about APIMart's last answer, by a trigger's event; older triggers do not tell it."""
+    told = event.get("last_word") if isinstance(event, Mapping) else None
+    return told if isinstance(told, str) else ""
+
+
 def abandoned_text(generation_id: str) -> str:
     """Return what to say when Airflow stops a task that waits."""
     return (

@@ -126,12 +126,6 @@ def final_word(client: ApimartClient, record: Record, event: Any) -> Generation 
     return view if view.is_final else None
 
 
-def last_word_of(event: Any) -> str:
-    """Return what was strange about APIMart's last answer, by a trigger that tells it."""
-    told = event.get("last_word") if isinstance(event, Mapping) else None
-    return told if isinstance(told, str) else ""
-
-
 def _map_index(ti: Any) -> int:
     index = getattr(ti, "map_index", -1)
     return -1 if index is None else int(index)

@@ -40,14 +40,7 @@ from airflow_provider_apimart.hooks.record_stores import record_store
 from airflow_provider_apimart.hooks.storage import read_images, target_of
 from airflow_provider_apimart.links.veo import ApimartHelpLink, VeoVideoLink
 from airflow_provider_apimart.operators import arguments, budget
-from airflow_provider_apimart.operators.task import (
-    failures,
-    final_word,
-    identity_of,
-    last_word_of,
-    provenance_of,
-    waited_for_record,
-)
+from airflow_provider_apimart.operators.task import failures, final_word, identity_of, provenance_of, waited_for_record
 from airflow_provider_apimart.triggers.veo import VeoGenerationTrigger
 
 if TYPE_CHECKING:
@@ -278,7 +271,7 @@ class VeoGenerateOperator(BaseOperator):
                 # Another try may have gone on meanwhile: its record stays, this part answers for what it waited for.
                 current = waited_for
             self.generation_id = current.generation_id
-            self._last_word = last_word_of(event)
+            self._last_word = report.last_word_of(event)
             with ApimartHook(self.apimart_conn_id).get_conn() as client:
                 view = final_word(client, current, event)
                 return self._finish(client, store, current, view, paid, context, None)
