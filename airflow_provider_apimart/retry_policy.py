@@ -73,7 +73,11 @@ class ApimartRetryPolicy(RetryPolicy):
                 self.failed_generation,
                 "failed generations are not charged",
             ),
-            ((errors.RateLimitError, errors.ChannelUnavailableError), self.rate_limited, "nothing was done"),
+            (
+                (errors.RateLimitError, errors.ChannelUnavailableError, errors.TemporaryRefusalError),
+                self.rate_limited,
+                "nothing was done",
+            ),
             (
                 (
                     errors.OutcomeUnknownError,

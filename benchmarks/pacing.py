@@ -39,7 +39,8 @@ class Adaptive:
 
     def ended(self, elapsed: float) -> None:
         """Tell it that the job was found finished; APIMart's own word on how long it took is not given."""
-        self._watch.saw(Generation.model_validate({"generation_id": "simulated", "status": "completed"}), elapsed)
+        data = {"status": "completed", "result": {"videos": [{"url": ["https://media.example/simulated.mp4"]}]}}
+        self._watch.saw(Generation.read(data, "simulated"), elapsed)
 
 
 def fixed(interval: float) -> NextWait:

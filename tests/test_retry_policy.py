@@ -23,6 +23,8 @@ POLICY = ApimartRetryPolicy()
         (errors.RateLimitError("slow down"), RetryAction.RETRY, 60),
         (errors.RateLimitError("slow down", retry_after_seconds=17), RetryAction.RETRY, 17),
         (errors.RateLimitError("slow down", retry_after_seconds=1e9), RetryAction.RETRY, 3600),
+        (errors.TemporaryRefusalError("moderation timed out"), RetryAction.RETRY, 60),
+        (errors.ContentRefusedError("no"), RetryAction.FAIL, None),
         (errors.ApimartTimeoutError("no answer"), RetryAction.RETRY, 30),
         (errors.ServerError("oops"), RetryAction.RETRY, 30),
         (errors.MissingTaskIdError("no id"), RetryAction.RETRY, 30),

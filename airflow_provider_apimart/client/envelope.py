@@ -17,6 +17,7 @@ from typing import Any
 
 from airflow_provider_apimart.client import errors
 from airflow_provider_apimart.client.models import read_number, read_text
+from airflow_provider_apimart.client.verdicts import Verdict, verdict
 
 
 @dataclass(frozen=True)
@@ -110,6 +111,18 @@ _BY_IDENTIFIER: dict[str, type[errors.ApiStatusError]] = {
     "get_channel_failed": errors.ChannelUnavailableError,
     "build_request_failed": errors.BadRequestError,
 }
+#: An account or a key without money, as new-api and one-api and their kin write it: with a 401, 403 or 429, and not
+#: always with the same code. (``insufficient_quota`` with a 429 is what they pass on of their own suppliers.)
+_EMPTY_CODES = frozenset({"insufficient_user_quota", "pre_consume_token_quota_failed", "token_quota_exhausted"})
+_EMPTY_CODES_UNLESS_429 = frozenset(
+    {"insufficient_quota", "insufficient_balance", "insufficient_credits", "quota_exhausted", "quota_not_enough"}
+)
+_EMPTY_TEXT = re.compile(
+    r"\b(?:user|token|account|group)(?:'s)?(?: remaining)? (?:quota|balance|credits?(?: limit)?) (?:is |are )?"
+    r"(?:not enough|insufficient|exhausted|used up)"
+    r"|\binsufficient (?:account |user |token )?(?:balance|quota|credits?)\b"
+    r"|\bpre-?consumed? (?:token )?quota failed|(?:额度|余额)(?:不足|已用尽|已耗尽)|预扣费额度失败"
+)
 _REQUEST_ID = re.compile(r"\(request id: ([^)\s]+)\)")
 _KEY_REFUSED = re.compile(r"token not found|(invalid|expired|unknown) (token|api key)|token (is )?(invalid|expired)")
 
@@ -128,8 +141,12 @@ def read_error(reply: Reply, parsed: Any) -> errors.ApiStatusError:
     code, kind = reply.clean(fields.get("code") or envelope.get("code"), 200), reply.clean(fields.get("type"), 200)
     status = _status(reply.status, fields.get("code"), envelope.get("code"), message)
     cls = next((cls for name, cls in _BY_IDENTIFIER.items() if name in f"{code} {kind} {message}"), None)
+    if cls is None and _is_empty(reply.status, status, {code.lower(), kind.lower()}, message.lower()):
+        cls = errors.InsufficientBalanceError
     if cls is None:
         cls = _BY_STATUS.get(status, errors.ServerError if status >= 500 else errors.BadRequestError)
+    if status in (400, 403) and cls in (errors.BadRequestError, errors.PermissionDeniedError):
+        cls = _by_content(cls, verdict(code, kind, message))
     return cls(
         message,
         status=status,
@@ -138,6 +155,25 @@ def read_error(reply: Reply, parsed: Any) -> errors.ApiStatusError:
         request_id=request_id(reply, envelope, message),
         retry_after_seconds=retry_after(reply.headers),
     )
+
+
+def _is_empty(http_status: int, status: int, names: set[str], message: str) -> bool:
+    """Say whether an error means that there is no money. A 5xx can be about somebody else's."""
+    if http_status >= 500:
+        return False
+    if names & _EMPTY_CODES or (status != 429 and names & _EMPTY_CODES_UNLESS_429):
+        return True
+    # (With HTTP 200 only the text tells one trouble from another.)
+    return (http_status < 300 or status in (401, 403)) and _EMPTY_TEXT.search(message) is not None
+
+
+def _by_content(cls: type[errors.ApiStatusError], said: Verdict) -> type[errors.ApiStatusError]:
+    """Return the error of a refused request: for its content, for now, or as its status has it."""
+    if said is Verdict.REFUSED:
+        return errors.ContentRefusedError
+    if said is Verdict.PASSING and cls is errors.BadRequestError:
+        return errors.TemporaryRefusalError
+    return cls
 
 
 def _status(status: int, code: Any, envelope_code: Any, message: str) -> int:

@@ -13,6 +13,7 @@ Messages are read by people: what happened, what happened to the money, what to 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -166,6 +167,16 @@ class BadRequestError(ApiStatusError):
     charge = Charge.NO
 
 
+class ContentRefusedError(BadRequestError):
+    """400 or 403: the prompt or an image was refused for its content. No generation was made."""
+
+
+class TemporaryRefusalError(ApiStatusError):
+    """400 whose text says that it passes, such as a moderation service that timed out. Nothing was done."""
+
+    charge = Charge.NO
+
+
 class AuthenticationError(ApiStatusError):
     """401: the API key is wrong, revoked or missing."""
 
@@ -174,10 +185,30 @@ class AuthenticationError(ApiStatusError):
 
 
 class InsufficientBalanceError(ApiStatusError):
-    """402: the account, or the quota of the key, does not cover the request."""
+    """402, or another 4xx that says so: the account, or the quota of the key, does not cover the request."""
 
     terminal = True
     charge = Charge.NO
+
+    @property
+    def current_usd(self) -> float | None:
+        """What is left, where APIMart's text says so."""
+        return _dollars(_CURRENT, self.message)
+
+    @property
+    def required_usd(self) -> float | None:
+        """What would be needed, where APIMart's text says so."""
+        return _dollars(_REQUIRED, self.message)
+
+
+# "insufficient balance (current: 0.013570 USD, required: 0.050000 USD)", and how its kin write it.
+_CURRENT = re.compile(r"(?:current|remain quota|user quota|剩余额度)[:\uff1a] *[$\uff04]?(\d+(?:\.\d+)?)")
+_REQUIRED = re.compile(r"(?:required|need quota|需要预扣费额度)[:\uff1a] *[$\uff04]?(\d+(?:\.\d+)?)")
+
+
+def _dollars(pattern: re.Pattern[str], message: str) -> float | None:
+    found = pattern.search(message)
+    return float(found[1]) if found else None
 
 
 class PermissionDeniedError(ApiStatusError):
@@ -271,7 +302,7 @@ class GenerationFailedError(GenerationError):
 
 
 class ContentRejectedError(GenerationError):
-    """The prompt or an image was refused for its content. The same request would be refused again."""
+    """The prompt or an image of a generation was refused for its content. Retries do not submit it again."""
 
     terminal = True
     charge = Charge.NO

@@ -19,6 +19,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from airflow_provider_apimart.client.request import VeoRequest
+from airflow_provider_apimart.client.verdicts import Verdict, verdict
 
 __all__ = [
     "Balance",
@@ -36,37 +37,16 @@ __all__ = [
 DEFAULT_URL_LIFE = timedelta(hours=24)
 #: The year 3000, in unix seconds.
 LATEST_TIME = 32_503_680_000
+#: So much is shown of a status that is not known.
+STATUS_SHOWN = 60
 
 _COMPLETED = {"completed", "success", "succeeded"}
+#: Words that have not been seen here and mean "completed" elsewhere: with a video beside them they do, too. What is
+#: landed is checked; what is not landed expires, though it is paid for.
+_COMPLETED_WITH_VIDEO = {"complete", "done", "finish", "finished", "succeed", "successful"}
 _FAILED = {"failed", "cancelled", "canceled", "failure", "error"}
 _QUEUED = {"submitted", "pending", "queued"}
-
-# What APIMart and Google write when they refuse content, seen in the wild (contract 3.6 and 10.10). Text is all there
-# is: the code of a rejection is an int here, a word there and absent elsewhere.
-_REJECTION_WORDS = (
-    "public_error_unsafe",
-    "content_policy",
-    "content policy",
-    "content_rejected",
-    "content rejected",
-    "safety review",
-    "safety filter",
-    "safety system",
-    "prohibited use policy",
-    "usage policy",
-    "usage guidelines",
-    "moderation",
-    "nsfw",
-    "sensitive content",
-    "unsafe_generation",
-    "violat",
-    "responsible ai",
-    "rai_filtered",
-    "public figure",
-    "prominent people",
-    "copyright",
-    "minors",
-)
+_RUNNING = {"processing", "in_progress", "running"}
 
 
 class Frozen(BaseModel):
@@ -86,7 +66,7 @@ class GenerationStatus(StrEnum):
     @classmethod
     def read(cls, value: Any) -> GenerationStatus:
         """Read any spelling of a status; what is unknown or missing is not an end."""
-        word = value.strip().lower() if isinstance(value, str) else ""
+        word = _word(value)
         if word in _COMPLETED:
             return cls.COMPLETED
         if word in _FAILED:
@@ -126,7 +106,8 @@ class Generation(Frozen):
     :param progress: 0 to 100.
     :param error_code: the code of a failure as text, where there is one.
     :param error_message: why it failed, or why a completed one has no video.
-    :param rejected: the failure is a refusal of the content: the same request would be refused again.
+    :param result_at_hand: a video is listed, whatever the status says.
+    :param rejected: the failure is a plain refusal of the prompt or of an image (:mod:`.verdicts`).
     """
 
     generation_id: str
@@ -141,6 +122,7 @@ class Generation(Frozen):
     videos: tuple[Video, ...] = ()
     error_code: str | None = None
     error_message: str | None = None
+    result_at_hand: bool = False
     rejected: bool = False
 
     @property
@@ -148,13 +130,22 @@ class Generation(Frozen):
         """True when nothing more will come."""
         return self.status.is_final
 
+    @property
+    def strange_status(self) -> str:
+        """APIMart's word for the status where it is none that is known, else empty."""
+        known = self.is_final or _word(self.raw_status) in _QUEUED | _RUNNING
+        return "" if known else self.raw_status[:STATUS_SHOWN]
+
     @classmethod
     def read(cls, data: Mapping[str, Any], generation_id: str) -> Generation:
         """Read a task object (``data`` of the envelope, or the bare object of a webhook)."""
         status = GenerationStatus.read(data.get("status"))
-        completed = status is GenerationStatus.COMPLETED
         completed_at = read_time(data.get("completed"))
-        videos = tuple(_videos(data.get("result"), completed_at)) if completed else ()
+        offered = tuple(_videos(data.get("result"), completed_at))
+        if offered and _word(data.get("status")) in _COMPLETED_WITH_VIDEO:
+            status = GenerationStatus.COMPLETED
+        completed = status is GenerationStatus.COMPLETED
+        videos = offered if completed else ()
         ended_badly = status is GenerationStatus.FAILED or (completed and not videos)
         code, message = _failure(data) if ended_badly else (None, None)
         progress = read_number(data.get("progress"))
@@ -176,7 +167,9 @@ class Generation(Frozen):
             videos=videos,
             error_code=code,
             error_message=message,
-            rejected=ended_badly and _is_rejection(code, message, data.get("error")),
+            result_at_hand=bool(offered),
+            # A completed one may have been billed, and its video may still come, whatever a text says beside it.
+            rejected=status is GenerationStatus.FAILED and _is_refusal(code, message, data.get("error")),
         )
 
     def scrubbed(self, secret: str) -> Generation:
@@ -237,6 +230,10 @@ class Price(Frozen):
 
 
 # --- readers ---------------------------------------------------------------------------------------------------------
+
+
+def _word(status: Any) -> str:
+    return status.strip().lower() if isinstance(status, str) else ""
 
 
 def read_number(value: Any) -> float | None:
@@ -323,7 +320,6 @@ def _failure(data: Mapping[str, Any]) -> tuple[str | None, str | None]:
     return (read_text(code, 200) if code else None), message
 
 
-def _is_rejection(code: str | None, message: str | None, error: Any) -> bool:
+def _is_refusal(code: str | None, message: str | None, error: Any) -> bool:
     kind = error.get("type") if isinstance(error, Mapping) else None
-    text = " ".join(part for part in (code, message, read_text(kind)) if part).lower()
-    return any(word in text for word in _REJECTION_WORDS)
+    return verdict(code, read_text(kind, 200), message) is Verdict.REFUSED

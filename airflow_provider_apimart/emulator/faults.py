@@ -55,6 +55,7 @@ SHAPES = (
         "unwrapped",
         "no_expires_at",
         "error_string",
+        "no_result",
     ),
     *("data_object", "top_level"),
 )

@@ -53,6 +53,8 @@ def _reshape(data: dict[str, Any], fault: Fault | None) -> Any:
     elif shape == "no_expires_at":
         for video in videos:
             del video["expires_at"]
+    elif shape == "no_result":
+        data.pop("result", None)
     elif shape == "cost_string" and "cost" in data:
         data["cost"], data["credits_cost"] = str(data["cost"]), str(data["credits_cost"])
     elif shape == "error_string" and "error" in data:

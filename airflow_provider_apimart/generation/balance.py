@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from airflow_provider_apimart.client import protocol
 from airflow_provider_apimart.client.client import ApimartClient
-from airflow_provider_apimart.client.errors import ApimartError
+from airflow_provider_apimart.client.errors import ApimartError, InsufficientBalanceError
 from airflow_provider_apimart.client.models import Balance
 from airflow_provider_apimart.client.protocol import Call
 from airflow_provider_apimart.client.request import VeoRequest
@@ -20,6 +20,12 @@ def missing_balance(client: ApimartClient, request: VeoRequest) -> str:
     cost = f"about {price.usd} USD ({price.basis}, list price)" if price else "an amount that is not published"
     account, key = _ask(client, protocol.account_balance()), _ask(client, protocol.key_balance())
     return f"the request costs {cost}; the account holds {left(account)}, the key may spend {left(key)}"
+
+
+def held_by(error: ApimartError) -> Balance | None:
+    """Return the balance that the refusal to tell it tells, if it does."""
+    told = error.current_usd if isinstance(error, InsufficientBalanceError) else None
+    return None if told is None else Balance(remaining_usd=told, used_usd=None)
 
 
 def price_list(client: ApimartClient) -> PriceList:
@@ -43,5 +49,5 @@ def _ask(client: ApimartClient, call: Call[Balance]) -> Balance | None:
     try:
         # Once: an account without money has been seen to get a 402 for reads, too.
         return client.send(call, repeat=False)
-    except ApimartError:
-        return None
+    except ApimartError as error:
+        return held_by(error)

@@ -16,8 +16,8 @@ intent                                          else                            
 refused (nothing was done)                                                                  submit, same key
 submitted                                       APIMart does not answer, or not finished    wait (re-attach)
 submitted                                       completed with a video                      land
-submitted                                       completed without one                       fail for good
-submitted                                       content rejected                            fail for good
+submitted                                       completed without one                       wait (ask again)
+submitted                                       the input was refused                       fail for good
 submitted                                       failed                                      submit number + 1
 failed                                                                                      submit number + 1
 rejected                                                                                    refuse
@@ -25,6 +25,8 @@ landed                                          the files are whole             
 landed                                          a file is gone or damaged, URL still alive  land
 landed                                          a file is gone or damaged, URL expired      refuse
 ==============================================  ==========================================  =========================
+
+Whoever has waited asks :func:`judge`: there a failure ends the try, and a completed one without a video fails for good.
 """
 
 from __future__ import annotations
@@ -42,7 +44,9 @@ from airflow_provider_apimart.client.errors import (
     GenerationRefusedError,
 )
 from airflow_provider_apimart.client.models import Generation, GenerationStatus
+from airflow_provider_apimart.client.verdicts import category
 from airflow_provider_apimart.generation.record import Record, RecordState
+from airflow_provider_apimart.generation.settling import is_empty
 
 OnClear = Literal["reuse", "regenerate"]
 OnUnknownSubmit = Literal["resend", "fail"]
@@ -130,19 +134,23 @@ def decide(
         case RecordState.FAILED:
             return _next_number(record)
         case RecordState.REJECTED:
-            return Decision(Action.REFUSE, "the content was rejected", error=_rejected(record, record.note))
+            return Decision(Action.REFUSE, "the content was refused", error=_rejected(record, record.note))
         case RecordState.LANDED:
             if files_whole:
                 return Decision(Action.KEEP, "the videos are landed and whole")
             return _landed_but_gone(record, view, now)
         case RecordState.SUBMITTED:
+            if view is not None and is_empty(view):
+                # One look is no verdict: status and result are written apart.
+                return Decision(Action.WAIT, f"generation {record.generation_id} is completed, but has no video yet")
             return _submitted(record, view)
 
 
 def judge(record: Record, view: Generation) -> Decision:
     """Return what a final ``view`` means for the try that waited for it: land it, or the error to raise.
 
-    The one difference to :func:`decide`: a failure ends the try that saw it, so that Airflow's retries set the pace.
+    The differences to :func:`decide`: a failure ends the try that saw it, so that Airflow's retries set the pace; and a
+    completed one without a video has been asked about for long enough (:mod:`.settling`).
     """
     if record.state is RecordState.LANDED and not view.videos:
         # It was completed and paid for once: whatever is said of it later, it does not free another one.
@@ -151,7 +159,7 @@ def judge(record: Record, view: Generation) -> Decision:
     if decision.action is not Action.SUBMIT:
         return decision
     error = GenerationFailedError(
-        f"APIMart reports generation {record.generation_id} as failed: {view.error_message or 'no reason given'}. "
+        f"APIMart reports generation {record.generation_id} as failed: {_reason(view.error_message)}. "
         "Failed generations are not charged. The next try submits a new one",
         generation_id=record.generation_id or "",
         code=view.error_code,
@@ -184,14 +192,17 @@ def _submitted(record: Record, view: Generation | None) -> Decision:
         return Decision(Action.WAIT, f"generation {record.generation_id} was submitted before")
     if view.status is GenerationStatus.COMPLETED and view.videos:
         return Decision(Action.LAND, f"generation {record.generation_id} is completed")
-    if view.rejected:
-        return Decision(Action.FAIL, "the content was rejected", error=_rejected(record, view.error_message, view))
+    if view.rejected and view.status is GenerationStatus.FAILED:
+        return Decision(
+            Action.FAIL, "the content was refused", error=_rejected(record.but(cost_usd=None), view.error_message)
+        )
     if view.status is GenerationStatus.COMPLETED:
         cost = "an unknown amount" if view.cost_usd is None else f"{view.cost_usd:g} USD"
         error = EmptyResultError(
-            f"APIMart reports generation {record.generation_id} as completed, but without a video"
-            f"{f' ({view.error_message})' if view.error_message else ''}. It was billed with {cost}, which is for "
-            f"APIMart's support to settle. Retries do not pay again; {REGENERATE_HINT}",
+            f"APIMart reports generation {record.generation_id} as completed, but without a video that can be fetched"
+            f"{f' ({view.error_message})' if view.error_message else ''}, and did so each time it was asked. A clear "
+            f"asks again without paying, and lands the video if it is there by then. It was billed with {cost}: if no "
+            f"video appears, that is for APIMart's support to settle. Retries do not pay again; {REGENERATE_HINT}",
             generation_id=record.generation_id or "",
         )
         return Decision(Action.FAIL, "completed without a video", error=error)
@@ -203,17 +214,23 @@ def _next_number(record: Record) -> Decision:
     return Decision(Action.SUBMIT, reason, record.epoch, record.number + 1)
 
 
-def _rejected(record: Record, message: str | None, view: Generation | None = None) -> ContentRejectedError:
-    cost = record.cost_usd if view is None else view.cost_usd
-    completed = view is None or view.status is GenerationStatus.COMPLETED
+def _rejected(record: Record, message: str | None) -> ContentRejectedError:
     money = "Rejected generations are not charged"
-    if cost and completed:
-        money = f"It was billed with {cost:g} USD all the same, which is for APIMart's support to settle"
+    if record.cost_usd:
+        # Written by an earlier version, which took a text beside a "completed" for a refusal.
+        money = f"It was billed with {record.cost_usd:g} USD all the same, which is for APIMart's support to settle"
+    meaning = category(message)
+    told = f" (Google's support code stands for: {meaning})" if meaning else ""
     return ContentRejectedError(
-        f"APIMart refused the content of generation {record.generation_id}: {message or 'no reason given'}. {money}. "
-        "The same request would be refused again: change the prompt or the images",
+        f"APIMart refused the content of generation {record.generation_id}: {_reason(message)}{told}. {money}. Retries "
+        "do not submit it again: change the prompt or the images, or, to try the same once more, clear the task with "
+        'on_clear="regenerate"',
         generation_id=record.generation_id or "",
     )
+
+
+def _reason(message: str | None) -> str:
+    return (message or "").strip().rstrip(".") or "no reason given"
 
 
 def _landed_but_gone(record: Record, view: Generation | None, now: datetime) -> Decision:

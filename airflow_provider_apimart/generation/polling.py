@@ -15,6 +15,7 @@ from airflow_provider_apimart.client.errors import ApimartError, RateLimitError
 from airflow_provider_apimart.client.models import Generation, GenerationStatus
 from airflow_provider_apimart.generation import schedule
 from airflow_provider_apimart.generation.schedule import Belief, Durations
+from airflow_provider_apimart.generation.settling import Settling
 
 #: Invariant 10: Airflow 3.3's scheduler can fail a task whose deferral ends sooner.
 FIRST_EVENT_SECONDS = 12.0
@@ -35,6 +36,17 @@ def told_seconds(view: Generation) -> float | None:
     if view.completed_at is not None and view.created_at is not None:
         return (view.completed_at - view.created_at).total_seconds()
     return view.actual_seconds
+
+
+def last_word(view: Generation) -> str:
+    """Return what is strange about an unfinished generation: a status that is not known, a result beside 100 %."""
+    if view.is_final:
+        return ""
+    lists = "a video is listed and its progress is 100 %" if view.result_at_hand and view.progress == 100 else ""
+    if view.strange_status:
+        text = f"APIMart calls its status {view.strange_status!r}, which is not known"
+        return f"{text}, though {lists}" if lists else text
+    return f"{lists}, but APIMart calls its status {view.raw_status[:60]!r}" if lists else ""
 
 
 def error_interval(failures: int, error: Exception) -> float:
@@ -91,6 +103,10 @@ class Watch:
     least: float = 0.0
     polls: int = 0
     failures: int = 0
+    #: What APIMart said last, where that is worth telling a person when the deadline passes.
+    last_word: str = ""
+    _settling: Settling = field(default_factory=Settling, repr=False)
+    _wondered: str = field(default="", repr=False)
     _began: float | None = field(default=None, repr=False)
     _longest: float = field(default=0.0, repr=False)
     _at_work: float = field(default=0.0, repr=False)
@@ -116,7 +132,15 @@ class Watch:
         self.polls += 1
         self.failures = 0
         elapsed = self._elapsed(now)
+        self.last_word = last_word(view)
         if view.is_final:
+            again = self._settling.wait(view, now)
+            if again is not None and now < self.deadline:
+                self.least = again
+                text = (
+                    f"APIMart reports generation {self.generation_id} as completed, but without a video; asking again"
+                )
+                return Step(self._clip(again, now), None, self._once(text), True)
             self._learn(view, elapsed)
             return Step(None, view, self._line(view, now))
         if now >= self.deadline:
@@ -126,6 +150,8 @@ class Watch:
             interval = self.least = self.poll_interval
         else:
             interval = self._adapted(self._belief(view, elapsed), elapsed, asked=True)
+        if self.last_word and (strange := self._once(f"Generation {self.generation_id}: {self.last_word}")):
+            return Step(self._clip(interval, now), None, f"{strange}. The wait goes on", True)
         return Step(self._clip(interval, now), None, self._worth_saying(view, now))
 
     def failed(self, error: Exception, now: float) -> Step:
@@ -195,6 +221,13 @@ class Watch:
         self.least = min(self.least, left)
         return min(seconds, left)
 
+    def _once(self, text: str) -> str | None:
+        """Return ``text`` unless it was the last of its kind."""
+        if text == self._wondered:
+            return None
+        self._wondered = text
+        return text
+
     def _worth_saying(self, view: Generation, now: float) -> str | None:
         status, progress = self._said
         since = now - self._said_at
@@ -206,7 +239,7 @@ class Watch:
 
     def _line(self, view: Generation, now: float) -> str:
         elapsed = self._elapsed(now)
-        parts = [str(view.status)]
+        parts = [f"{view.status} ({view.strange_status!r})" if view.strange_status else str(view.status)]
         if view.progress is not None:
             parts[0] += f" {view.progress} %"
         parts.append(f"{elapsed:.0f} s")

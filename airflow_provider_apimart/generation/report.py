@@ -22,17 +22,18 @@ STATUS_PAGE = "https://docs.apimart.ai/en/api-reference/tasks/status"
 UPLOAD_PAGE = "https://docs.apimart.ai/en/api-reference/uploads/images"
 BALANCE_PAGE = "https://docs.apimart.ai/en/api-reference/account/user-balance"
 
-_NEXT: tuple[tuple[type[ApimartError], str, str], ...] = (
+_NEXT: tuple[tuple[type[ApimartError] | tuple[type[ApimartError], ...], str, str], ...] = (
     (errors.InvalidParameterError, "Correct the value and run the task again", VEO_PAGE),
     (errors.ConfigurationError, "Correct the connection, argument or environment, then clear the task", VEO_PAGE),
     (errors.AuthenticationError, "Put a valid API key into the connection's password, then clear the task", KEYS_PAGE),
     (errors.InsufficientBalanceError, "Top up the account or raise the key's quota, then clear the task", BALANCE_PAGE),
     (errors.PermissionDeniedError, "Check what the key may do (models, addresses) in APIMart's console", KEYS_PAGE),
     (errors.UploadTooLargeError, "Use a smaller image, then clear the task", UPLOAD_PAGE),
+    (errors.ContentRefusedError, "Change the prompt or the images, then clear the task", VEO_PAGE),
     (errors.BadRequestError, "Correct the request, then clear the task", VEO_PAGE),
     (errors.NotFoundError, "Check the connection's host, then clear the task", VEO_PAGE),
     (errors.RedirectError, "Then clear the task", VEO_PAGE),
-    (errors.RateLimitError, "A later try sends it again", VEO_PAGE),
+    ((errors.RateLimitError, errors.TemporaryRefusalError), "A later try sends it again", VEO_PAGE),
     (
         errors.IdempotencyIndeterminateError,
         "APIMart itself does not know whether it made this generation: look in its console, and give its support the "
@@ -107,14 +108,24 @@ def _money(error: ApimartError, record: Record | None) -> str:
     return "Nothing was charged" if error.charge is Charge.NO else "Whether anything was charged is not known"
 
 
-def parked_text(record: Record, polls_failed: bool) -> str:
-    """Return what to say when the deadline passes without a verdict."""
+def parked_text(record: Record, polls_failed: bool, last_word: str = "") -> str:
+    """Return what to say when the deadline passes without a verdict.
+
+    :param last_word: what was strange about APIMart's last answer (:func:`.polling.last_word`).
+    """
     return (
         f"Generation {record.generation_id} was not finished by its "
         f"deadline{' and APIMart does not answer' if polls_failed else ''}. "
+        f"{f'What was seen last: {last_word}. ' if last_word else ''}"
         "It is parked: it goes on at APIMart and is billed when it completes (there is no cancel). Nothing is paid "
         "again: the next try, or a clear, re-attaches to it. A longer timeout= waits longer"
     )
+
+
+def last_word_of(event: Any) -> str:
+    """Return what was strange about APIMart's last answer, by a trigger's event; older triggers do not tell it."""
+    told = event.get("last_word") if isinstance(event, Mapping) else None
+    return told if isinstance(told, str) else ""
 
 
 def abandoned_text(generation_id: str) -> str:

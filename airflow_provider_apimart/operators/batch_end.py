@@ -9,7 +9,7 @@ from typing import Any, Literal
 from airflow_provider_apimart._compat import AirflowException, AirflowFailException
 from airflow_provider_apimart.client.client import ApimartClient
 from airflow_provider_apimart.client.errors import ApimartError
-from airflow_provider_apimart.generation.balance import left
+from airflow_provider_apimart.generation.balance import held_by, left
 from airflow_provider_apimart.generation.batch.manifest import Totals
 from airflow_provider_apimart.generation.batch.plan import Plan
 from airflow_provider_apimart.generation.batch.states import Ledger, Outcome, record_of
@@ -141,6 +141,8 @@ def what_is_held(client: ApimartClient) -> str:
     try:
         return f"The account holds {left(client.account_balance())}, the key may spend {left(client.key_balance())}"
     except ApimartError as error:
+        if (told := held_by(error)) is not None:
+            return f"The account, or the key, holds {left(told)}"
         return f"APIMart does not tell the balance now: {error}"
 
 

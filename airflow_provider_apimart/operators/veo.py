@@ -173,6 +173,7 @@ class VeoGenerateOperator(AuthorTemplates, BaseOperator):
         self.generation_id: str | None = None
         self.video_url: str | None = None
         self.help_url: str | None = None
+        self._last_word = ""
         arguments.refuse(self._owner, self._literal_problems())
 
     # --- arguments -----------------------------------------------------------------------------------------------
@@ -285,6 +286,7 @@ class VeoGenerateOperator(AuthorTemplates, BaseOperator):
                 # Another try may have gone on meanwhile: its record stays, this part answers for what it waited for.
                 current = waited_for
             self.generation_id = current.generation_id
+            self._last_word = report.last_word_of(event)
             with ApimartHook(self.apimart_conn_id).get_conn() as client:
                 view = final_word(client, current, event)
                 return self._finish(client, store, current, view, paid, context, None)
@@ -364,6 +366,7 @@ class VeoGenerateOperator(AuthorTemplates, BaseOperator):
         while step.wait_seconds is not None:
             time.sleep(max(step.wait_seconds, least))
             step = self._poll(client, watch)
+        self._last_word = watch.last_word
         return step.final
 
     def _poll(self, client: ApimartClient, watch: Watch) -> Step:
@@ -391,7 +394,7 @@ class VeoGenerateOperator(AuthorTemplates, BaseOperator):
         if decided is not None and decided.action is Action.REFUSE and decided.error:
             raise decided.error
         if view is None or not view.is_final:
-            text = report.parked_text(record, polls_failed=False)
+            text = report.parked_text(record, polls_failed=False, last_word=self._last_word)
             if time.time() < self._deadline(record):
                 text += f". What passed was execution_timeout={self.execution_timeout}, which limits each try's wait"
             metrics.count("parked", record)

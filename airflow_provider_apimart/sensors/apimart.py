@@ -33,7 +33,8 @@ class ApimartBalanceSensor(AuthorTemplates, BaseSensorOperator):
     :param apimart_conn_id: the connection.
     :param deferrable: wait in the triggerer (``True``) or in the worker.
     :param poke_interval: seconds between two questions. A sensor's other arguments (``timeout``, ``soft_fail``,
-        ``mode``, ...) are Airflow's own; ``timeout`` counts from the try's start.
+        ``never_fail``, ``silent_fail``, ``mode``, ...) are Airflow's own and mean the same in the worker and in the
+        triggerer; ``timeout`` counts from the try's start.
     """
 
     template_fields: Sequence[str] = ("min_usd", "apimart_conn_id")
@@ -54,21 +55,6 @@ class ApimartBalanceSensor(AuthorTemplates, BaseSensorOperator):
         if not arguments.is_template(min_usd):
             self._needed()
 
-    def execute(self, context: Context) -> Any:
-        """Ask once here; then wait here or in the triggerer."""
-        if not self.deferrable:
-            return super().execute(context)
-        told = self.poke(context)
-        if told:
-            return told.xcom_value
-        self.defer(
-            trigger=ApimartBalanceTrigger(
-                min_usd=str(self._needed()), poll_interval=self.poke_interval, apimart_conn_id=self.apimart_conn_id
-            ),
-            method_name="execute_complete",
-            timeout=timedelta(seconds=self.timeout),
-        )
-
     def execute_complete(self, context: Context, event: Any) -> dict[str, Any]:
         """Return what the trigger has seen.
 
@@ -82,7 +68,22 @@ class ApimartBalanceSensor(AuthorTemplates, BaseSensorOperator):
         raise AirflowException(f"The trigger's event cannot be read (another version?): {event!r}")
 
     def poke(self, context: Context) -> PokeReturnValue:
-        """Ask what account and key hold."""
+        """Ask what account and key hold. Where the triggerer is to wait, too little defers.
+
+        ``execute`` is Airflow's own in both cases, and with it what ``soft_fail`` and its kin make of an error.
+        """
+        told = self._ask()
+        if self.deferrable and not told:
+            self.defer(
+                trigger=ApimartBalanceTrigger(
+                    min_usd=str(self._needed()), poll_interval=self.poke_interval, apimart_conn_id=self.apimart_conn_id
+                ),
+                method_name="execute_complete",
+                timeout=timedelta(seconds=self.timeout),
+            )
+        return told
+
+    def _ask(self) -> PokeReturnValue:
         needed = self._needed()
         try:
             with ApimartHook(self.apimart_conn_id).get_conn() as client:

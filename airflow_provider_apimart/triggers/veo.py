@@ -27,8 +27,9 @@ class VeoGenerationTrigger(BaseTrigger):
     """Fires when a generation is finished, or when its deadline has passed.
 
     The event is plain JSON: ``{"version", "generation_id", "reason": "finished" | "deadline", "generation",
-    "failures"}``, where ``generation`` is APIMart's final word
-    (:class:`~airflow_provider_apimart.client.models.Generation`) or ``None``.
+    "failures", "last_word"}``, where ``generation`` is APIMart's final word
+    (:class:`~airflow_provider_apimart.client.models.Generation`) or ``None``, and ``last_word`` is what was strange
+    about its last answer, else empty.
 
     :param generation_id: what to ask for.
     :param submitted_at: unix seconds of the submission.
@@ -100,6 +101,7 @@ class VeoGenerationTrigger(BaseTrigger):
                 "reason": "finished" if final else "deadline",
                 "generation": final.model_dump(mode="json") if final else None,
                 "failures": watch.failures,
+                "last_word": watch.last_word,
             }
         )
 

@@ -238,6 +238,7 @@ def test_other_shapes_of_a_task(submit, api, emulator):
     assert shaped("data_list")["data"][0]["id"] == one
     assert shaped("unwrapped")["id"] == one
     assert "expires_at" not in shaped("no_expires_at")["data"]["result"]["videos"][0]
+    assert "result" not in shaped("no_result")["data"]
     assert isinstance(shaped("error_string", failed)["data"]["error"], str)
 
 

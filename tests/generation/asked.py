@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from airflow_provider_apimart.client import errors
-from airflow_provider_apimart.client.models import Generation, GenerationStatus
+from airflow_provider_apimart.client.models import Generation, GenerationStatus, Video
 from airflow_provider_apimart.client.settings import Settings
 from airflow_provider_apimart.generation.account import Sender
 from airflow_provider_apimart.generation.poller import Pollers
@@ -82,7 +82,8 @@ class _Client:
             raise error
         done = now >= asked.ends.get(generation_id, 0.0)
         status = GenerationStatus.COMPLETED if done else GenerationStatus.PROCESSING
-        return Generation(generation_id=generation_id, status=status)
+        videos = (Video(url=f"https://media.example/{generation_id}.mp4"),) if done else ()
+        return Generation(generation_id=generation_id, status=status, videos=videos)
 
     def _limit(self, now: float) -> None:
         asked = self.asked

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_apimart.client import errors
+from airflow_provider_apimart.client.models import Generation
 from airflow_provider_apimart.generation.decide import KEY_LIFE, Action, Decision, Policy, decide, judge
 from airflow_provider_apimart.generation.record import Record, RecordState
 from tests.generation.records import NOW, record, view
@@ -62,7 +63,7 @@ def ask(known: Record | None, saw: str | None = None, policy: Policy | None = No
         pytest.param(record(), None, {}, WAIT, None, None, id="no answer"),
         pytest.param(record(), "running", {}, WAIT, None, None, id="not finished"),
         pytest.param(record(), "completed", {}, LAND, None, None, id="completed"),
-        pytest.param(record(), "empty", {}, FAIL, None, errors.EmptyResultError, id="empty"),
+        pytest.param(record(), "empty", {}, WAIT, None, None, id="empty"),
         pytest.param(record(), "rejected", {}, FAIL, None, errors.ContentRejectedError, id="rejected now"),
         pytest.param(record(number=2), "failed", {}, SUBMIT, 3, None, id="failed now"),
         pytest.param(record("failed", number=2), None, {}, SUBMIT, 3, None, id="failed"),
@@ -113,15 +114,8 @@ def test_an_older_epoch_is_no_clear() -> None:
 
 
 def test_a_rejection_that_was_billed_does_not_claim_otherwise() -> None:
-    billed = decide(
-        record(),
-        fingerprint="same",
-        clear_epoch=0,
-        policy=Policy(),
-        view=view("empty", rejected=True, error_message="prohibited use policy"),
-        now=NOW,
-    )
-    assert billed.action is FAIL
+    billed = ask(record("rejected", cost_usd=0.64, note="prohibited use policy"))
+    assert billed.action is REFUSE
     assert "billed with 0.64 USD" in str(billed.error) and "not charged" not in str(billed.error)
 
 
@@ -134,6 +128,34 @@ def test_a_failure_ends_the_try_that_saw_it() -> None:
     assert isinstance(decision.error, errors.GenerationFailedError) and not decision.error.terminal
     assert "task_1" in str(decision.error) and "no capacity" in str(decision.error)
     assert "not charged" in str(decision.error) and "next try submits a new one" in str(decision.error)
+
+
+def test_a_completed_one_without_a_video_says_first_that_a_clear_asks_again() -> None:
+    decision = judge(record(), view("empty"))
+    assert decision.action is FAIL
+    assert isinstance(decision.error, errors.EmptyResultError) and decision.error.terminal
+    text = str(decision.error)
+    assert "task_1" in text and "billed with 0.64 USD" in text
+    assert -1 < text.index("A clear asks again without paying") < text.index("support") < text.index("regenerate")
+
+
+def test_a_text_beside_a_completed_one_does_not_make_it_a_refusal() -> None:
+    """It may have been billed, and its video may still come: the record has to go on asking."""
+    data = {"status": "completed", "error_message": "The prompt may violate the Prohibited Use Policy", "result": {}}
+    told = Generation.read(data, "task_1")
+    for seen in (told, told.model_copy(update={"rejected": True})):
+        assert isinstance(judge(record(), seen).error, errors.EmptyResultError)
+
+
+def test_a_refusal_promises_nothing_and_says_how_to_try_again() -> None:
+    message = "Try rephrasing the prompt. Support codes: 29310472."
+    now = judge(record(), view("rejected", error_message=message))
+    later = ask(record("rejected", note=message))
+    for decision in (now, later):
+        text = str(decision.error)
+        assert "29310472 (Google's support code stands for: celebrity). Rejected" in text
+        assert "change the prompt" in text and 'on_clear="regenerate"' in text
+        assert "would be refused again" not in text
 
 
 @pytest.mark.parametrize("saw", ["completed", "expired"])

@@ -44,6 +44,44 @@ def test_nothing_that_apimart_says_ends_the_wait(estimate: float | None, progres
         assert step.wait_seconds is not None and 0 < step.wait_seconds <= 66
 
 
+# --- words that are not known -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("word", ["expired", "timeout", "rejected", "archived", "finished"])
+def test_a_status_that_is_not_known_is_told_and_ends_nothing(word: str) -> None:
+    one = watch()
+    told = Generation.read({"status": word, "progress": 40}, "task_1")
+    first, second = one.saw(told, START + 60), one.saw(told, START + 100)
+    assert first.final is None and first.wait_seconds and first.warn and repr(word) in str(first.say)
+    assert not second.warn and (second.say is None or repr(word) in second.say)
+    last = one.saw(told, START + 1800)
+    assert last == Step(None, None, last.say, last.warn) and repr(word) in str(last.say)
+    assert repr(word) in one.last_word
+
+
+@pytest.mark.parametrize("word", ["processing", "expired"])
+def test_a_video_beside_a_hundred_percent_gets_a_warning(word: str) -> None:
+    result = {"videos": [{"url": ["https://media.example/v.mp4"]}]}
+    step = watch().saw(Generation.read({"status": word, "progress": 100, "result": result}, "task_1"), START + 60)
+    assert step.final is None and step.wait_seconds
+    assert step.warn and "100 %" in str(step.say) and repr(word) in str(step.say)
+
+
+@pytest.mark.parametrize("word", ["finished", "done", "Succeed", "complete", "SUCCESSFUL"])
+def test_another_word_for_completed_counts_with_a_video_and_only_then(word: str) -> None:
+    result = {"videos": [{"url": ["https://media.example/v.mp4"]}]}
+    with_video = Generation.read({"status": word, "progress": 100, "result": result}, "task_1")
+    assert with_video.status is GenerationStatus.COMPLETED and with_video.videos
+    for other in ({}, {"result": {"videos": []}}, {"result": {"url": "nonsense"}}):
+        without = Generation.read({"status": word, "progress": 100, **other}, "task_1")
+        assert without.status is GenerationStatus.PROCESSING and without.strange_status == word
+
+
+def test_known_words_are_not_strange() -> None:
+    for word in ("submitted", "pending", "queued", "processing", "in_progress", "running", "completed", "failed", ""):
+        assert not Generation.read({"status": word, "progress": 100}, "task_1").strange_status
+
+
 # --- the first question -------------------------------------------------------------------------------------------
 
 

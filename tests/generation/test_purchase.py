@@ -262,11 +262,15 @@ def test_rejected_is_for_good(emulator: Emulator) -> None:
     assert bill(emulator) == (1, 0)
 
 
-def test_completed_without_a_video_is_for_good(emulator: Emulator) -> None:
+def test_completed_without_a_video_is_for_good_and_a_clear_asks_again(emulator: Emulator) -> None:
     emulator.fault("submit", "completes_empty", times=1, message="no output")
     store = Store()
     assert wait(emulator, store)[0] is Action.FAIL
-    assert isinstance(obtain(emulator, store).decision.error, errors.EmptyResultError)
+    assert store.record.state is RecordState.SUBMITTED
+    asked = len(emulator.requests("task"))
+    assert obtain(emulator, store).decision.action is Action.WAIT
+    assert len(emulator.requests("task")) == asked + 1
+    assert isinstance(wait(emulator, store), tuple)
     assert len(emulator.requests("submit")) == 1
 
 

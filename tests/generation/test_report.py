@@ -14,6 +14,12 @@ from airflow_provider_apimart.generation.record import Record, RecordState, Unre
 from tests.generation.records import LANDED, NOW, record, view
 
 
+def test_a_parked_generation_says_what_was_strange_about_it() -> None:
+    told = report.parked_text(record(), polls_failed=False, last_word="APIMart calls its status 'expired'")
+    assert "APIMart calls its status 'expired'" in told and "re-attaches" in told
+    assert "What was seen last" not in report.parked_text(record(), polls_failed=False)
+
+
 def every_kind() -> list[type[ApimartError]]:
     """Return all errors of the tree, so that one that is added is tried, too."""
     found, todo = [], [ApimartError]

@@ -18,6 +18,7 @@ from airflow_provider_apimart.hooks.apimart import ApimartHook
 from airflow_provider_apimart.operators import batch as batch_module
 from airflow_provider_apimart.operators.batch_end import BatchIncompleteError
 from airflow_provider_apimart.operators.veo import VeoGenerateBatchOperator
+from tests.client.failure_messages import AUDIO
 from tests.operators.batches import PRICE, batch, lines, paid, prompts, run
 from tests.operators.conftest import Tries
 
@@ -92,10 +93,19 @@ def test_failed_rows_are_tried_again_by_the_next_try(emulator: Emulator, tries: 
     assert set(paid(emulator).values()) == {1}
 
 
+@pytest.mark.parametrize(
+    "fault",
+    [
+        {"status": 402},
+        {"status": 403, "code": "insufficient_user_quota", "message": "user quota is not enough"},
+        {"status": 403, "code": "pre_consume_token_quota_failed", "message": "x"},
+        {"status": 401, "message": "token quota exhausted"},
+    ],
+)
 def test_an_empty_account_says_what_is_left_and_goes_on_when_topped_up(
-    emulator: Emulator, tries: Tries, tmp_path: Path
+    emulator: Emulator, tries: Tries, tmp_path: Path, fault: dict[str, Any]
 ) -> None:
-    emulator.fault("submit", "status", status=402, times=-1, after=4)
+    emulator.fault("submit", "status", times=-1, after=4, **fault)
     operator = batch(tmp_path, prompts(10), max_in_flight=2)
     with pytest.raises(
         AirflowFailException, match=r"6 rows are left to do, for about 1\.54 USD.*The account holds .*Top up"
@@ -104,6 +114,23 @@ def test_an_empty_account_says_what_is_left_and_goes_on_when_topped_up(
     emulator.clear_faults()
     assert run(operator, tries)["landed"] == 10
     assert set(paid(emulator).values()) == {1}
+
+
+def test_the_floor_of_a_402_is_shown_where_the_balance_is_refused_as_well(
+    emulator: Emulator, tries: Tries, tmp_path: Path
+) -> None:
+    text = "[token_id=90701] insufficient balance (current: 0.013570 USD, required: 0.050000 USD)"
+    for route in ("submit", "balance"):
+        emulator.fault(route, "status", status=402, message=text, times=-1)
+    with pytest.raises(AirflowFailException, match=r"The account, or the key, holds 0\.01 USD.*Top up"):
+        run(batch(tmp_path, prompts(2)), tries)
+
+
+def test_a_filter_on_the_audio_is_no_refusal_of_the_row(emulator: Emulator, tries: Tries, tmp_path: Path) -> None:
+    emulator.fault("submit", "task_fails", prompt_contains="row 1", message=AUDIO, times=1)
+    result = run(batch(tmp_path, prompts(3)), tries)
+    assert result["landed"] == 3
+    assert (emulator.state()["posts"], emulator.state()["paid"]) == (4, 3)
 
 
 def test_a_key_rotated_in_the_middle_stops_none_of_the_requests_that_were_under_way(

@@ -15,6 +15,8 @@ from airflow.providers.common.compat.sdk import TaskDeferred
 from airflow_provider_apimart._compat import AirflowFailException
 from airflow_provider_apimart.client import errors
 from airflow_provider_apimart.emulator.server import Emulator
+from airflow_provider_apimart.generation import settling
+from tests.client.failure_messages import AUDIO
 from tests.operators.conftest import Tries
 from tests.operators.single import make, run_trigger
 
@@ -164,13 +166,70 @@ def test_rejected_content_fails_for_good(emulator: Emulator, tries: Tries, tmp_p
     assert operator.help_url and operator.help_url.startswith("https://")
 
 
-def test_completed_without_a_video_is_a_failure_that_says_so(emulator: Emulator, tries: Tries, tmp_path: Path) -> None:
+def test_completed_without_a_video_is_asked_about_for_a_while_and_then_a_failure_that_says_so(
+    emulator: Emulator, tries: Tries, tmp_path: Path, no_waiting: list[float]
+) -> None:
     operator = make(tmp_path, prompt="[[empty]]")
-    with pytest.raises(AirflowFailException, match=r"without a video|refused the content"):
-        operator.execute(tries.next(operator))
-    with pytest.raises(AirflowFailException):
-        operator.execute(tries.next(operator))
+    for tried in (1, 2):
+        with pytest.raises(AirflowFailException, match=r"without a video.*A clear asks again without paying"):
+            operator.execute(tries.next(operator))
+        assert sum(1 for seconds in no_waiting if seconds >= 3) >= 4 * tried
+    assert sum(no_waiting) >= 2 * settling.PATIENCE_SECONDS
     assert emulator.state()["posts"] == 1
+
+
+@pytest.mark.parametrize("deferrable", [True, False])
+def test_a_video_that_comes_after_its_completed_is_landed(
+    emulator: Emulator, tries: Tries, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, deferrable: bool
+) -> None:
+    monkeypatch.setattr(settling, "FIRST_WAIT_SECONDS", 0.01)
+    emulator.fault("task", "shape", value="no_result", times=3)
+    operator = make(tmp_path, deferrable=deferrable)
+    context = tries.next(operator)
+    if deferrable:
+        with pytest.raises(TaskDeferred) as deferred:
+            operator.execute(context)
+        event = run_trigger(deferred.value.trigger, monkeypatch)
+        result = operator.execute_complete(context, event, **deferred.value.kwargs)
+    else:
+        result = operator.execute(context)
+    assert Path(result["videos"][0]["path"]).is_file()
+    assert (emulator.state()["posts"], len(emulator.requests("task"))) == (1, 4)
+
+
+def test_a_failure_that_refuses_nothing_is_submitted_anew_by_the_next_try(
+    emulator: Emulator, tries: Tries, tmp_path: Path
+) -> None:
+    emulator.fault("submit", "task_fails", message=AUDIO, times=1)
+    operator = make(tmp_path)
+    with pytest.raises(errors.GenerationFailedError, match="issue with the audio"):
+        operator.execute(tries.next(operator))
+    assert operator.execute(tries.next(operator))["videos"]
+    assert emulator.state()["posts"] == 2 and emulator.state()["paid"] == 1
+
+
+def test_a_plain_refusal_in_a_failure_is_final(emulator: Emulator, tries: Tries, tmp_path: Path) -> None:
+    emulator.fault("submit", "task_fails", message="Try rephrasing the prompt. Support codes: 42237218", times=1)
+    operator = make(tmp_path)
+    for _ in (1, 2):
+        with pytest.raises(AirflowFailException, match=r'change the prompt.*on_clear="regenerate"'):
+            operator.execute(tries.next(operator))
+    assert emulator.state()["posts"] == 1
+
+
+@pytest.mark.parametrize("word", ["finished", "Done", "succeed"])
+def test_another_word_for_completed_lands_the_video_that_is_listed(
+    emulator: Emulator, tries: Tries, tmp_path: Path, word: str
+) -> None:
+    emulator.fault("task", "task_status", value=word, times=-1)
+    assert make(tmp_path).execute(tries.next(make(tmp_path)))["videos"][0]["sha256"]
+
+
+def test_quota_as_403_is_an_empty_balance(emulator: Emulator, tries: Tries) -> None:
+    emulator.fault("submit", "status", status=403, code="insufficient_user_quota", message="no quota", times=-1)
+    operator = make()
+    with pytest.raises(AirflowFailException, match=r"account holds 100.00 USD.*Top up the account"):
+        operator.execute(tries.next(operator))
 
 
 def test_failed_generation_is_an_ordinary_failure(emulator: Emulator, tries: Tries) -> None:

@@ -18,7 +18,7 @@ from airflow_provider_apimart.emulator.server import Emulator
 from airflow_provider_apimart.generation.localfs import part_file
 from airflow_provider_apimart.operators import veo
 from tests.operators.conftest import Tries
-from tests.operators.single import make
+from tests.operators.single import make, run_trigger
 
 pytestmark = pytest.mark.usefixtures("no_waiting")
 
@@ -36,6 +36,26 @@ def test_deadline_parks_and_the_next_try_goes_on(
     assert 10 < len(emulator.requests("task")) < 100
     emulator.clear_faults()
     operator.execute(tries.next(operator))
+    assert emulator.state()["posts"] == 1
+
+
+@pytest.mark.parametrize("deferrable", [True, False])
+def test_the_deadline_shows_a_status_that_is_not_known(
+    emulator: Emulator, tries: Tries, monkeypatch: pytest.MonkeyPatch, deferrable: bool
+) -> None:
+    emulator.fault("task", "task_status", value="expired", times=-1)
+    operator = make(deferrable=deferrable, timeout=3)
+    context = tries.next(operator)
+    with pytest.raises(errors.GenerationParkedError, match=r"'expired', which is not known, though a video is listed"):
+        if deferrable:
+            with pytest.raises(TaskDeferred) as deferred:
+                operator.execute(context)
+            event = run_trigger(deferred.value.trigger, monkeypatch)
+            operator.execute_complete(context, event, **deferred.value.kwargs)
+        else:
+            ticks = itertools.count(time.time())
+            monkeypatch.setattr(veo, "time", SimpleNamespace(time=lambda: next(ticks), sleep=lambda seconds: None))
+            operator.execute(context)
     assert emulator.state()["posts"] == 1
 
 

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from airflow.providers.common.compat.sdk import TaskDeferred
+from airflow.providers.common.compat.sdk import AirflowSkipException, TaskDeferred
 
 from airflow_provider_apimart._compat import AirflowException, AirflowFailException
 from airflow_provider_apimart.client.models import Balance
@@ -147,6 +147,67 @@ def test_errors_that_pass_do_not_end_the_wait(poor: Emulator, waits: list[float]
 
 def test_an_empty_account_that_answers_402_is_waited_for(poor: Emulator, waits: list[float]) -> None:
     poor.fault("balance", "status", status=402, times=2)
+    with pytest.raises(TaskDeferred) as deferred:
+        sensor(1).execute({})
+    assert first_event(deferred.value.trigger)["funds"]["account_usd"] == 5.0
+
+
+@pytest.mark.parametrize("deferrable", [True, False])
+@pytest.mark.parametrize("flag", ["soft_fail", "never_fail"])
+def test_airflows_own_arguments_mean_the_same_in_both_paths(poor: Emulator, flag: str, deferrable: bool) -> None:
+    poor.fault("balance", "status", status=401, times=-1)
+    with pytest.raises(AirflowSkipException, match=flag):
+        sensor(1, deferrable=deferrable, **{flag: True}).execute({})
+
+
+@pytest.mark.parametrize("flag", ["soft_fail", "never_fail"])
+def test_a_trouble_that_the_trigger_tells_is_skipped_as_well(flag: str) -> None:
+    event = {"event": {"reason": "hopeless", "funds": None, "message": "the key is wrong"}}
+    with pytest.raises(AirflowSkipException, match=flag):
+        sensor(1, **{flag: True}).resume_execution("execute_complete", event, {})
+
+
+@pytest.mark.parametrize("deferrable", [True, False])
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ({"never_fail": True}, AirflowSkipException),
+        ({"soft_fail": True}, AirflowSkipException),
+        ({}, InvalidVeoArgument),
+    ],
+)
+def test_a_bad_value_ends_both_paths_alike(
+    poor: Emulator, arguments: dict[str, bool], expected: type[Exception], deferrable: bool
+) -> None:
+    waiting = sensor("{{ a_template }}", deferrable=deferrable, **arguments)
+    waiting.min_usd = "nothing"
+    with pytest.raises(expected):
+        waiting.execute({})
+
+
+@pytest.mark.parametrize("deferrable", [True, False])
+def test_silent_fail_goes_on_asking(poor: Emulator, monkeypatch: pytest.MonkeyPatch, deferrable: bool) -> None:
+    waiting = sensor(1, deferrable=deferrable, silent_fail=True, poke_interval=0)
+    ask, broken = waiting._ask, iter([RuntimeError("a bug")])
+
+    def stumble() -> Any:
+        for error in broken:
+            raise error
+        return ask()
+
+    monkeypatch.setattr(waiting, "_ask", stumble)
+    assert waiting.execute({})["account_usd"] == 5.0
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        {"status": 403, "code": "insufficient_user_quota", "message": "user quota is not enough"},
+        {"status": 401, "message": "token quota exhausted"},
+    ],
+)
+def test_a_quota_that_is_used_up_is_waited_for(poor: Emulator, waits: list[float], fault: dict[str, Any]) -> None:
+    poor.fault("balance", "status", times=2, **fault)
     with pytest.raises(TaskDeferred) as deferred:
         sensor(1).execute({})
     assert first_event(deferred.value.trigger)["funds"]["account_usd"] == 5.0

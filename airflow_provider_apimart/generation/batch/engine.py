@@ -53,6 +53,8 @@ LANDING_BACKLOG = 200
 GROUP, AHEAD = 50, 16
 #: An intent that was written ahead and not used for so long is written again, for its key's life counts from it.
 STALE = timedelta(hours=1)
+#: So many different strange answers are told of.
+STRANGE_WORDS = 20
 
 
 class Hands(Protocol):
@@ -128,6 +130,7 @@ class Engine:
         #: Attempts to land a video that have failed one after the other.
         self.failed_landings = 0
         self.hopeless = 0
+        self._wondered: set[str] = set()
         self._committed_usd = 0.0
         self._requests: set[asyncio.Task[None]] = set()
         self._landing: set[asyncio.Task[None]] = set()
@@ -294,6 +297,12 @@ class Engine:
     def deadline(self, active: Active) -> float:
         """Return when the wait for a row ends: absolute, counted from its submission."""
         return active.submitted + self.rules.timeout_seconds
+
+    def wonder(self, active: Active) -> None:
+        """Tell what is strange about APIMart's answers, once for all rows of which it is true."""
+        if active.last_word not in self._wondered and len(self._wondered) < STRANGE_WORDS:
+            self._wondered.add(active.last_word)
+            self.log.warning("Row %d: %s. The wait goes on.", active.row.number, active.last_word)
 
     def note(self, active: Active, **more: Any) -> None:
         """Write down how a row stands."""

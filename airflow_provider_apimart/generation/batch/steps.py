@@ -16,6 +16,8 @@ from airflow_provider_apimart.generation.batch.states import Outcome
 from airflow_provider_apimart.generation.transitions import nothing_was_done
 
 LONGEST_WAIT_SECONDS = 60.0
+#: How often a row's "not now" is heard before the row is left to the next try.
+TEMPORARY_REFUSALS = 6
 LANDING_TRIES = 4
 LANDING_WAITS = (2.0, 10.0, 30.0)
 #: So many videos in a row that could not be landed say that the storage takes none; nothing more is paid for then.
@@ -92,6 +94,9 @@ def after_submission(
         return Verdict(outcome=unknown, undone=undone, stop=stop)
     if error.terminal:
         return Verdict(outcome=Outcome.REFUSED if undone else Outcome.UNKNOWN, undone=undone, final=True)
+    if isinstance(error, errors.TemporaryRefusalError) and failures >= TEMPORARY_REFUSALS:
+        # It is about this row, and must not hold up or end the others.
+        return Verdict(outcome=unknown if doubtful else Outcome.REFUSED, undone=undone)
     if given_up:
         stop = Stop(StopKind.NO_ANSWER, f"APIMart has not taken a submission for too long: {error}", False)
         return Verdict(outcome=unknown, undone=undone, stop=stop)

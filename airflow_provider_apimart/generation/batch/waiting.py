@@ -13,9 +13,10 @@ from airflow_provider_apimart.generation.batch.states import Outcome
 from airflow_provider_apimart.generation.batch.steps import Stop, StopKind
 from airflow_provider_apimart.generation.batch.work import Active, Todo
 from airflow_provider_apimart.generation.decide import Action
-from airflow_provider_apimart.generation.polling import spread_of, told_seconds
+from airflow_provider_apimart.generation.polling import last_word, spread_of, told_seconds
 from airflow_provider_apimart.generation.record import RecordState
 from airflow_provider_apimart.generation.schedule import next_wait
+from airflow_provider_apimart.generation.settling import Settling, is_empty
 
 if TYPE_CHECKING:
     from airflow_provider_apimart.generation.batch.engine import Engine
@@ -57,6 +58,12 @@ async def ask(engine: Engine, active: Active) -> None:
     now = engine.now()
     active.failures, active.failing_since = 0, None
     elapsed = max(0.0, now - active.submitted)
+    active.last_word = last_word(view)
+    if is_empty(view) and now < engine.deadline(active):
+        active.settling = active.settling or Settling()
+        if (again := active.settling.wait(view, now)) is not None:
+            engine.polls.push(_no_later(engine, active, now + again), active)
+            return
     if view.is_final:
         _learn(engine, active, view, elapsed)
         _final_word(engine, active, view)
@@ -65,6 +72,8 @@ async def ask(engine: Engine, active: Active) -> None:
     if now >= engine.deadline(active):
         _park(engine, active, "not finished by its deadline")
     else:
+        if active.last_word:
+            engine.wonder(active)
         wait_for(engine, active)
 
 
@@ -90,7 +99,8 @@ async def _no_answer(engine: Engine, active: Active, error: ApimartError, seen: 
 def _park(engine: Engine, active: Active, why: str) -> None:
     engine.release(active)
     text = "it goes on at APIMart and is billed when it completes; the next try re-attaches to it"
-    engine.end(active, Outcome.PARKED, note=f"{why}; {text}")
+    seen = f"; what was seen last: {active.last_word}" if active.last_word else ""
+    engine.end(active, Outcome.PARKED, note=f"{why}{seen}; {text}")
 
 
 def _learn(engine: Engine, active: Active, view: Generation, elapsed: float) -> None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from airflow_provider_apimart.client.models import Generation
 from airflow_provider_apimart.generation.batch.plan import PlannedRow
 from airflow_provider_apimart.generation.record import Record
+from airflow_provider_apimart.generation.settling import Settling
 
 
 @dataclass(slots=True, eq=False)
@@ -20,6 +21,8 @@ class Active:
     :param first_sent: when its submission was first tried here.
     :param failing_since: when a question about it had no usable answer for the first time, if the last had none (on the
         account's clock).
+    :param settling: what was seen of a "completed" without a video.
+    :param last_word: what was strange about APIMart's last answer.
     :param at_work: seconds after the submission at which it was last seen unfinished.
     """
 
@@ -33,6 +36,8 @@ class Active:
     at_work: float = 0.0
     asked: bool = False
     view: Generation | None = None
+    settling: Settling | None = None
+    last_word: str = ""
 
     @property
     def submitted(self) -> float:

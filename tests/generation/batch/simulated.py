@@ -140,7 +140,7 @@ class Api:
         seconds = self.job_seconds * (1 + self.spread * self._random.random())
         job = Job(f"task_{len(self.jobs):06d}", key, call.content, now, now + seconds)
         job.outcome = self.outcome_of(prompt, self.ordinals[prompt])
-        if job.outcome in ("completed", "empty"):
+        if job.outcome in ("completed", "empty", "late"):
             self.balance -= PRICE
         self.jobs[job.id] = self.by_key[key] = job
         self.most_at_once = max(self.most_at_once, sum(1 for one in self._recent() if one.ends > now))
@@ -154,6 +154,11 @@ class Api:
         job = self.jobs[call.path.rpartition("/")[2]]
         if now < job.ends:
             return Generation(generation_id=job.id, status=GenerationStatus.PROCESSING, progress=50)
+        if job.outcome == "strange":
+            return Generation(
+                generation_id=job.id, status=GenerationStatus.PROCESSING, raw_status="expired", result_at_hand=True,
+                progress=100,
+            )  # fmt: skip
         times: dict[str, Any] = {}
         if self.tells_times:
             stamp = [datetime.fromtimestamp(int(EPOCH + one), tz=UTC) for one in (job.created, job.ends)]
@@ -166,7 +171,8 @@ class Api:
                 rejected=job.outcome == "rejected",
                 **times,
             )
-        videos = () if job.outcome == "empty" else (Video(url=f"http://127.0.0.1:9/{job.id}.mp4"),)
+        late = job.outcome == "late" and now < job.ends + 40
+        videos = () if job.outcome == "empty" or late else (Video(url=f"http://127.0.0.1:9/{job.id}.mp4"),)
         return Generation(
             generation_id=job.id, status=GenerationStatus.COMPLETED, cost_usd=PRICE, videos=videos, **times
         )
@@ -174,7 +180,7 @@ class Api:
     @property
     def paid(self) -> Counter[str]:
         """How often each prompt was charged."""
-        charged = [one for one in self.jobs.values() if one.outcome in ("completed", "empty")]
+        charged = [one for one in self.jobs.values() if one.outcome in ("completed", "empty", "late")]
         return Counter(json.loads(one.body)["prompt"] for one in charged)
 
 

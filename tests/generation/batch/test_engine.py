@@ -16,6 +16,7 @@ from airflow_provider_apimart.client import errors
 from airflow_provider_apimart.client.settings import Settings
 from airflow_provider_apimart.generation.batch.engine import Engine
 from airflow_provider_apimart.generation.batch.plan import Rules
+from airflow_provider_apimart.generation.batch.resume import read_ledger
 from airflow_provider_apimart.generation.batch.states import Outcome
 from airflow_provider_apimart.generation.batch.steps import StopKind
 from tests.generation.batch.simulated import PRICE, Api, Batch, Hands
@@ -176,6 +177,66 @@ def test_rejected_and_empty_rows_are_not_tried_again(batch: Callable[..., Batch]
     one.run()
     assert one.outcomes() == expected
     assert one.api.requests["submit"] == posts
+
+
+def test_an_empty_row_is_asked_about_for_two_minutes_and_again_by_the_next_try(batch: Callable[..., Batch]) -> None:
+    one = batch(1, Rules(poll_interval=5.0), outcome_of=lambda prompt, ordinal: "empty")
+    one.run()
+    first = one.api.requests["task"]
+    assert one.outcomes() == {Outcome.EMPTY: 1} and first >= 8
+    one.run()
+    assert one.outcomes() == {Outcome.EMPTY: 1}
+    assert one.api.requests["task"] >= first + 4, "the next try asks again"
+    assert one.api.requests["submit"] == 1
+
+
+def test_a_video_that_comes_after_its_completed_is_landed(batch: Callable[..., Batch]) -> None:
+    one = batch(5, outcome_of=lambda prompt, ordinal: "late")
+    one.run()
+    assert one.outcomes() == {Outcome.LANDED: 5}
+    check_paid_once(one, 5)
+
+
+def test_a_status_that_is_not_known_is_told_once_and_when_the_deadline_passes(batch: Callable[..., Batch]) -> None:
+    one = batch(4, Rules(timeout_seconds=400.0), outcome_of=lambda prompt, ordinal: "strange")
+    one.run()
+    assert one.outcomes() == {Outcome.PARKED: 4}
+    told = [line for line in one.said if "'expired'" in line]
+    assert len(told) == 1 and "100 %" in told[0] and "The wait goes on" in told[0]
+    notes = [row.note or "" for row in read_ledger(one.plan()).rows.values()]
+    assert len(notes) == 4 and all("'expired'" in note and "re-attaches" in note for note in notes)
+
+
+@pytest.mark.parametrize("status", [400, 403])
+def test_a_refusal_of_the_content_is_its_rows_own_whatever_its_status(batch: Callable[..., Batch], status: int) -> None:
+    one = batch(10)
+
+    def refuse(kind: str, call: Any) -> errors.ApimartError | None:
+        bad = kind == "submit" and b"prompt 5" in call.content
+        return errors.ContentRefusedError("it violates the usage guidelines", status=status) if bad else None
+
+    one.api.refuse = refuse
+    one.run()
+    assert one.outcomes() == {Outcome.LANDED: 9, Outcome.REFUSED: 1}
+
+
+def test_a_refusal_that_passes_is_heard_a_few_times_and_ends_no_other_row(batch: Callable[..., Batch]) -> None:
+    one = batch(10)
+    heard: list[bytes] = []
+
+    def refuse(kind: str, call: Any) -> errors.ApimartError | None:
+        if kind != "submit" or (b"prompt 5" not in call.content and heard.count(call.content) >= 2):
+            return None
+        heard.append(call.content)
+        return errors.TemporaryRefusalError("moderation service timed out", status=400)
+
+    one.api.refuse = refuse
+    ending = one.run()
+    assert ending is not None and ending.stop is None
+    assert one.outcomes() == {Outcome.LANDED: 9, Outcome.REFUSED: 1}
+    one.api.refuse = lambda kind, call: None
+    one.run()
+    check_paid_once(one, 10)
 
 
 def test_a_refused_request_is_its_rows_own(batch: Callable[..., Batch]) -> None:

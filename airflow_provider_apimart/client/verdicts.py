@@ -1,0 +1,207 @@
+"""Whether a failure refuses the input. One table, and the only place that reads it out of text.
+
+A refusal of the prompt or of an image is final, because sending the same again is not expected to help. Everything
+else is an ordinary failure, which is not charged and which the next try may get past; so is whatever the table does not
+know. A wrong "refused" ends a task that a retry would have mended; a wrong "not refused" costs one more attempt, which
+is not charged. So the evidence is taken in this order:
+
+1. ``error.code`` and ``error.type``, where they name the verdict.
+2. What says of itself that it passes: timeouts, overload, and Veo's filters on what it has *made* (audio above all),
+   which strike at random: the same prompt often succeeds the next time.
+3. Plain refusals of the input, as phrases. No single word decides: "moderation service timed out" and "failed to fetch
+   copyright metadata" refuse nothing.
+
+Quoted text does not count, because APIMart and those behind it echo the user's prompt. The messages that the table was
+made from are in ``tests/client/failure_messages.py``.
+"""
+
+# ruff: noqa: RUF001 - the table holds Chinese punctuation on purpose.
+from __future__ import annotations
+
+import json
+import re
+from enum import StrEnum
+
+
+class Verdict(StrEnum):
+    """What a failure says of itself."""
+
+    #: The prompt or an image was refused.
+    REFUSED = "refused"
+    #: It says that it passes, or is about what was made and not about what was asked.
+    PASSING = "passing"
+    UNKNOWN = "unknown"
+
+
+_REFUSED_CODES = frozenset({
+    "content_blocked", "content_filter", "content_moderation", "content_policy", "content_policy_violation",
+    "content_rejected", "content_violation", "input_moderation", "moderation_blocked", "policy_violation",
+    "prohibited_content", "prompt_blocked", "safety_violation", "sensitive_words_detected",
+})  # fmt: skip
+_PASSING_CODES = frozenset({
+    "audio_filtered", "audio_generation_filtered", "moderation_timeout", "moderation_unavailable", "output_moderation",
+    "public_error_audio_filtered", "rate_limit_error", "rate_limit_exceeded",
+})  # fmt: skip
+
+#: Google's support codes and what they stand for: its page "Responsible AI and usage guidelines for Veo".
+_CATEGORIES: dict[str, tuple[str, ...]] = {
+    "child": ("58061214", "17301594"),
+    "celebrity": ("29310472", "15236754"),
+    "video safety violation": ("64151117", "42237218"),
+    "dangerous content": ("62263041",),
+    "hate": ("57734940", "22137204"),
+    "other": ("74803281", "29578790", "42876398"),
+    "people or faces": ("39322892",),
+    "personal information": ("92201652",),
+    "prohibited content": ("89371032", "49114662", "63429089", "72817394", "60599140"),
+    "third-party content": ("35561574", "35561575"),
+    "sexual": ("90789179", "43188360"),
+    "toxic": ("78610348",),
+    "violence": ("61493863", "56562880"),
+    "vulgar": ("32635315",),
+}
+SUPPORT_CODES = {code: category for category, codes in _CATEGORIES.items() for code in codes}
+
+# What was made: a noun for the output, and soon after it what was done to it.
+_DONE = r"(?:filtered|blocked|removed|flagged|rejected|withheld|violat\w*|unsafe|restricted|moderat\w*)"
+_PASSING = re.compile(
+    rf"""
+    \b(?:issue|problem|error)s?\ with\ the\ audio | \b(?:output|generated)\ audio\b
+    | (?<![a-z])audio[ _](?:generation[ _])?(?:was[ _])?(?:fail|filter|block) | \bother\ processing\ issues
+    | \b(?:output|generated|resulting)\ (?:video|image|content|media|clip|result)s?\b[^.;]{{0,60}}\b{_DONE}
+    | \boutput\w*sensitivecontentdetected
+    | (?<!input\ )\b(?:videos?|outputs?|samples?|all\ images)\ (?:was|were|has\ been|have\ been)\ {_DONE}
+    | \btimed?[ -]?out\b | \bdeadline[ _]exceeded | \btemporar(?:y|ily)\b | \bunavailable\b | \boverload | \bbusy\b
+    | \brate[ _-]?limit | \btoo\ many\ requests | \bthrottl | \bresource[ _]exhausted | \bhigh\ (?:traffic|demand)
+    | \b(?:try|retry)\ (?:again\ )?later | \bretry\ shortly | \b(?:internal|service|server|gateway|network)[ _]error
+    | \binternal\ server\ error | \bbad\ gateway | \bconnection\ (?:reset|refused|closed)
+    | \bfailed\ to\ (?:fetch|download|load|reach)
+    | 超时 | 稍后 | 请重试 | 繁忙 | 过载 | 饱和 | 限流 | 过于频繁 | 不可用 | (?:服务|系统|内部|网络)(?:异常|错误) | 音频
+    | (?:生成的|输出的?)(?:视频|内容|图片|结果)
+    | タイムアウト | しばらくして | 시간\ 초과 | 나중에\ 다시 | таймаут | тайм-аут | \bпозже\b | tiempo\ de\ espera
+    | zeitüberschreitung | hết\ thời\ gian
+    """,
+    re.VERBOSE,
+)
+_RULES = (
+    r"(?:content|usage|safety|moderation|prohibited\ use|acceptable\ use|community|responsible\ ai|google|vertex"
+    r"|agent\ platform|openai|our|third[- ]party)"
+)
+_PEOPLE = (
+    r"(?:real\ (?:people|person)|celebrit|public\ figure|prominent\ (?:people|person)|likeness|minors\b"
+    r"|(?:of|with|depicting|feature|featuring)\ children\b)"
+)
+_CANNOT = (
+    r"(?:can't|cannot|can\ not|couldn't|could\ not|won't|(?:unable|not\ able|not\ allowed)\ to"
+    r"|(?:do|does|is|are)(?:n't|\ not)\ (?:allow|permit)\w*)"
+)
+_REFUSED = re.compile(
+    rf"""
+    \bpublic_error_(?:unsafe|sexual|violence|danger|nsfw|minor_upload|prominent_people|content_policy|ip_input)
+    | \bcontent[ _](?:policy[ _]violation|violation|rejected|refused|blocked)\b
+    | \b(?:blocked|rejected|refused|declined|denied|flagged)\ (?:by|due\ to|because\ of|for|under)\b[^.;:]{{0,30}}
+      \b(?:safety|moderation|responsible\ ai|content\ (?:polic|filter|check|review)|usage\ (?:polic|guideline))
+    | \bviolat\w*\b[^.;]{{0,40}}\b{_RULES}\b[^.;]{{0,40}}
+      \b(?:polic(?:y|ies)|guidelines|practices|principles|standards)
+    | \binput\ images?\ (?:violat|was\ (?:blocked|rejected|refused|flagged)) | \bprompt\ (?:was|is)\ (?:blocked|flagged)
+    | \b(?:safety|moderation|content)\ (?:\w+\ )?(?:rejected|blocked|refused|flagged)\ (?:the|your)
+      \ (?:prompt|input|image)
+    | \b(?:prompt\ blocked|block_?reason)\b[^.;]{{0,20}}\bprohibited_content
+    | \bcontains?\ (?:\w+\ ){{0,2}}(?:sensitive|prohibited|forbidden)\ words
+    | \b{_CANNOT}\b[^.;]{{0,60}}\b{_PEOPLE}
+    | \b(?:prompt|input|image|photo)s?\ (?:\w+\ ){{0,2}}contains?\b[^.;]{{0,40}}
+      \b(?:{_PEOPLE}|sensitive\ (?:words|content|information)|prohibited|forbidden)
+    | \binput\ (?:\w+\ ){{0,3}}related\ to\ copyright | \binput\w*sensitivecontentdetected
+    | \bprompt\ (?:couldn't|could\ not|can't|cannot)\ be\ submitted
+    | \btry\ (?:rephrasing|rewording)\ (?:the|your)\ prompt
+    | \bsupport\ codes?\W{{0,6}}\d{{8}}\b | \b(?:{"|".join(SUPPORT_CODES)})\b
+    | (?:提示词?|输入|图片|图像|参考图|首帧|素材|内容)[^。；;,，]{{0,12}}
+      (?:违规|违反|敏感(?:词|内容|信息)|不合规|涉嫌|审[核查][未不]通过|未通过[^。；;,，]{{0,6}}审[核查])
+    | 违反[^。；;]{{0,20}}(?:政策|准则|规定|规范|条例|原则|策略)
+    | (?:内容|安全)审[核查][未不]通过 | (?:包含|含有|命中)敏感词
+    | 触发[^。；;]{{0,6}}(?:安全|内容|敏感)[^。；;]{{0,6}}(?:策略|过滤|审核|机制)
+    | (?:包含|含有|涉及|出现)[^。；;,，]{{0,8}}(?:真人|名人|公众人物|未成年) | 涉嫌[^。；;,，]{{0,4}}违规
+    | (?:无法|不能|不支持|禁止|不允许)[^。；;]{{0,16}}(?:真人|名人|公众人物|未成年)
+    | (?:ポリシー|ガイドライン|规约)[^。]{{0,10}}违反 | (?:정책|가이드라인)[^.]{{0,10}}위반
+    | наруша\w*\ [^.]{{0,40}}(?:политик|правил) | vi\ phạm\ [^.]{{0,20}}chính\ sách
+    | \b(?:viola|violan|infringe|incumple)\b[^.]{{0,40}}(?:polític|directrices|normas|diretrizes)
+    | \b(?:enfreint|viole)\b[^.]{{0,40}}(?:politique|règle|consigne|directive) | verstößt\ gegen[^.]{{0,40}}richtlinie
+    """,
+    re.VERBOSE,
+)
+
+_TRADITIONAL = str.maketrans("違規審過詞內圖請後", "违规审过词内图请后")
+_QUOTES = str.maketrans("’‘", "''")
+#: The messages in a JSON text, or in a dict that Python has printed.
+_TOLD = re.compile(
+    r"""(?P<mark>["']?)\b
+    (?:message|msg|errors?|reasons?|details?|error_message|fail_reason|raiMediaFilteredReasons|status|code|type)
+    (?P=mark)\s*:\s*\[?\s*(?:"(?P<double>(?:[^"\\]|\\.)*)"|'(?P<single>(?:[^'\\]|\\.)*)')""",
+    re.VERBOSE | re.DOTALL | re.IGNORECASE,
+)
+_WHOLE = re.compile(r"""\s*(?:"[^"]*"|'[^']*')\s*""")
+_QUOTED = (
+    re.compile(r'".*"|".*\Z', re.DOTALL),
+    re.compile(r"(?<!\w)'.*'(?!\w)", re.DOTALL),
+    re.compile(r"“.*”|「.*」|『.*』|«.*»|`.*`", re.DOTALL),
+)
+
+
+def verdict(code: str | None, kind: str | None, message: str | None) -> Verdict:
+    """Return what a failure says of itself.
+
+    :param code: ``error.code``, as text.
+    :param kind: ``error.type``.
+    """
+    names = {re.sub(r"[\s.-]+", "_", name.strip().lower()) for name in (code, kind) if name}
+    if names & _PASSING_CODES:
+        return Verdict.PASSING
+    if names & _REFUSED_CODES:
+        return Verdict.REFUSED
+    text = _plain(message or "")
+    if _PASSING.search(text):
+        return Verdict.PASSING
+    # Google's identifiers come as a code here and inside the message there.
+    refused = any(_REFUSED.search(each) for each in (text, *names))
+    return Verdict.REFUSED if refused else Verdict.UNKNOWN
+
+
+def category(message: str | None) -> str | None:
+    """Return what Google's support code in a message stands for, such as ``celebrity``."""
+    found = (SUPPORT_CODES.get(number) for number in re.findall(r"\b\d{8}\b", message or ""))
+    return next(filter(None, found), None)
+
+
+def _plain(message: str) -> str:
+    """Return a message's own words: in lower case, on one line, without what it quotes."""
+    text = own_words(message.translate(_QUOTES)).translate(_TRADITIONAL)
+    return re.sub(r"\s+", " ", text).lower()
+
+
+def own_words(text: str, depth: int = 3) -> str:
+    """Return a message without quoted text, but with the messages of JSON that it carries.
+
+    From the first quotation mark to the last: a prompt may hold some itself.
+    """
+    told: list[str] = []
+
+    def take(match: re.Match[str]) -> str:
+        value = match["double"] if match["double"] is not None else match["single"]
+        told.append(own_words(_unescaped(value), depth - 1))
+        return " "
+
+    if _WHOLE.fullmatch(text):
+        # Nothing is quoted where everything is.
+        return text.strip()[1:-1]
+    if depth > 0:
+        text = _TOLD.sub(take, text)
+    for quoted in _QUOTED:
+        text = quoted.sub(" ", text)
+    return ". ".join((text, *told))
+
+
+def _unescaped(value: str) -> str:
+    try:
+        return str(json.loads(f'"{value}"', strict=False))
+    except ValueError:
+        return value.replace("\\'", "'").replace('\\"', '"')
