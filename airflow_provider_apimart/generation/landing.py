@@ -37,6 +37,7 @@ from airflow_provider_apimart.generation.storage import (
 log = logging.getLogger(__name__)
 
 SCHEMA = 1
+VIDEO_TYPE = "video/mp4"
 MAX_SIDECAR_BYTES = 1024 * 1024
 #: What tells the writers of one run apart.
 WRITER = ("task_id", "map_index", "row")
@@ -75,7 +76,8 @@ def land(
     """
     generation_id = str(provenance["generation_id"])
     writer = f"{safe_name(generation_id)}-{sample}"
-    with staging(target, writer=writer) as staged:
+    # What is landed is an MP4 by its content, whatever the user calls it.
+    with staging(target, writer=writer, content_type=VIDEO_TYPE) as staged:
         try:
             size, sha256 = downloader.fetch(url, refresh, staged.file, max_bytes=max_bytes, on_progress=on_progress)
         except OSError as error:

@@ -25,7 +25,7 @@ from typing import Any, BinaryIO, cast
 
 from airflow_provider_apimart.client.errors import ApimartError, ConfigurationError, LandingError
 from airflow_provider_apimart.generation import localfs
-from airflow_provider_apimart.generation.uploads import BLOCK_BYTES, move, protocols, remove, upload
+from airflow_provider_apimart.generation.uploads import BLOCK_BYTES, content_type_of, move, protocols, remove, upload
 
 log = logging.getLogger(__name__)
 
@@ -205,15 +205,16 @@ class _LocalStaged(Staged):
 
 
 class _RemoteStaged(Staged):
-    def __init__(self, file: BinaryIO, writer: str) -> None:
+    def __init__(self, file: BinaryIO, writer: str, content_type: str) -> None:
         super().__init__(file)
         self._writer = writer
+        self._content_type = content_type
 
     def commit(self, target: Target, taken: Callable[[], bool] = lambda: False) -> dict[str, str] | None:
         size = self.file.seek(0, os.SEEK_END)
         with storage_errors(target, "written"):
             if is_object_store(target.fs):
-                info = upload(target.fs, target.path, self.file, size, taken)
+                info = upload(target.fs, target.path, self.file, size, taken, self._content_type)
                 return None if info is None else _version(info)
             hidden = target.sibling(f".{target.name}.{self._writer}.part")
             target.fs.makedirs(posixpath.dirname(target.path), exist_ok=True)
@@ -229,11 +230,12 @@ class _RemoteStaged(Staged):
 
 
 @contextlib.contextmanager
-def staging(target: Target, *, writer: str = "staged") -> Iterator[Staged]:
+def staging(target: Target, *, writer: str = "staged", content_type: str | None = None) -> Iterator[Staged]:
     """Open a file in which to collect what will become ``target`` or a sibling of it. Not committed, it vanishes.
 
     :param writer: tells apart those who may write to ``target`` at once, and is the same in every try: it names the
         hidden file on a storage that is neither local nor an object store.
+    :param content_type: the media type of the file; ``None`` goes by its name.
     """
     if is_local(target.fs):
         with contextlib.ExitStack() as stack:
@@ -242,7 +244,7 @@ def staging(target: Target, *, writer: str = "staged") -> Iterator[Staged]:
             yield _LocalStaged(part)
     else:
         with tempfile.TemporaryFile(buffering=0) as file:
-            yield _RemoteStaged(cast(BinaryIO, file), writer)
+            yield _RemoteStaged(cast(BinaryIO, file), writer, content_type or content_type_of(target.name))
 
 
 def commit_bytes(target: Target, data: bytes, *, writer: str = "staged") -> None:
