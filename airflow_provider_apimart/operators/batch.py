@@ -32,7 +32,8 @@ from airflow_provider_apimart.generation.batch.run import work_off
 from airflow_provider_apimart.generation.batch.states import Ledger
 from airflow_provider_apimart.generation.batch.steps import Stop, StopKind
 from airflow_provider_apimart.generation.decide import OnClear, OnUnknownSubmit
-from airflow_provider_apimart.generation.storage import Target, check_target
+from airflow_provider_apimart.generation.places import check_listing, check_target
+from airflow_provider_apimart.generation.storage import Target
 from airflow_provider_apimart.generation.table import TableError
 from airflow_provider_apimart.hooks.apimart import ApimartHook
 from airflow_provider_apimart.hooks.storage import target_of
@@ -177,6 +178,10 @@ class VeoGenerateBatchOperator(BaseOperator):
             manifest.check_format(self.manifest_format)
             output, root = self._output(), self._root()
             check_target(output)
+            named = "output_path" if self.state_path is None else "state_path"
+            if self.state_path is not None:
+                check_target(root, named)
+            check_listing(root.child(STATE_FOLDER), named)
             with ApimartHook(self.apimart_conn_id).get_conn() as client:
                 prices = price_list(client)
             with PlanDraft() as draft:

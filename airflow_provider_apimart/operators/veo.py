@@ -29,11 +29,12 @@ from airflow_provider_apimart.generation import report
 from airflow_provider_apimart.generation.decide import Action, Decision, OnClear, OnUnknownSubmit, Policy
 from airflow_provider_apimart.generation.delivery import deliver, files_whole
 from airflow_provider_apimart.generation.localfs import drop_parts
+from airflow_provider_apimart.generation.places import check_target
 from airflow_provider_apimart.generation.polling import Step, Watch, spread_of
 from airflow_provider_apimart.generation.purchase import Purchase, keep, settle
 from airflow_provider_apimart.generation.record import LandedVideo, Record, RecordState, RecordStore
 from airflow_provider_apimart.generation.schedule import expected_seconds, kind_of
-from airflow_provider_apimart.generation.storage import Target, check_target
+from airflow_provider_apimart.generation.storage import Target
 from airflow_provider_apimart.hooks import metrics
 from airflow_provider_apimart.hooks.apimart import ApimartHook
 from airflow_provider_apimart.hooks.record_stores import record_store
@@ -216,11 +217,13 @@ class VeoGenerateOperator(BaseOperator):
         for note in request.notes():
             self.log.warning("%s", note)
         with failures(self) as known:
-            output = self._output(check=True)
-            images = read_images(request)
+            output = self._output()
             identity = identity_of(context)
             store = record_store(context, output, identity)
             known.store = store
+            if output is not None:
+                check_target(output)
+            images = read_images(request)
             policy = Policy(on_clear=self.on_clear, on_unknown_submit=self.on_unknown_submit)
             with ApimartHook(self.apimart_conn_id).get_conn() as client:
                 purchase = Purchase(
@@ -259,7 +262,7 @@ class VeoGenerateOperator(BaseOperator):
         values = self._request_values()
         paid = VeoRequest.checked(values) if request is None else VeoRequest.model_validate(request)
         with failures(self) as known:
-            output = self._output(check=False)
+            output = self._output()
             store = record_store(context, output, identity_of(context))
             known.store = store
             current = store.load()
@@ -297,13 +300,8 @@ class VeoGenerateOperator(BaseOperator):
 
     # --- steps ---------------------------------------------------------------------------------------------------
 
-    def _output(self, *, check: bool) -> Target | None:
-        if self.output_path is None:
-            return None
-        target = target_of(self.output_path)
-        if check:
-            check_target(target)
-        return target
+    def _output(self) -> Target | None:
+        return None if self.output_path is None else target_of(self.output_path)
 
     def _deadline(self, record: Record) -> float:
         return (record.submitted_at or record.intent_at).timestamp() + self._timeout_seconds
@@ -387,7 +385,7 @@ class VeoGenerateOperator(BaseOperator):
             metrics.count_error(decision.error, record)
             raise decision.error
         self.log.info("%s", report.summary(view, record))
-        output = self._output(check=False)
+        output = self._output()
         if output is None:
             result = self._unlanded(record, view)
             metrics.count("completed", record, videos=len(view.videos))
