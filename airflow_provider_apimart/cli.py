@@ -43,6 +43,11 @@ def main(argv: list[str] | None = None) -> int:
     options = parser().parse_args(argv)
     if options.output and not options.output.endswith("/"):
         parser().error(f"--output {options.output!r} must be a folder and end in /")
+    if options.output:
+        from airflow_provider_apimart.generation.places import is_absolute
+
+        if not is_absolute(options.output):
+            parser().error(f"--output {options.output!r} must be absolute: sidecars and records name what lands there")
     # Connections come from Airflow's own database, as for the airflow command itself; said before airflow is imported.
     os.environ.setdefault("_AIRFLOW_PROCESS_CONTEXT", "server")
     return _reconcile(options)

@@ -137,10 +137,12 @@ def _commit(
         return target
 
     stale: dict[str, Any] | None = None
+    first: dict[str, Any] | None = None
 
     def rival() -> dict[str, Any] | None:
-        nonlocal stale
+        nonlocal stale, first
         found = _sidecar(target)
+        first = found if first is None else first
         whose = None if found is None or found == stale else _rival(found, provenance)
         # A sidecar without its video (somebody took the file away) claims nothing, also once ours is there. The
         # sidecar is read first: whoever lands between the two questions has written his video before it.
@@ -155,6 +157,7 @@ def _commit(
     if version and not taken():
         write_sidecar(target)
         if not taken() and stored_version(target) == version:
+            _say_replaced(target, first, provenance)
             return target
     place = _beside(target, str(provenance["generation_id"]))
     whose = rival() or {}
@@ -169,6 +172,21 @@ def _commit(
     staged.commit(place)
     write_sidecar(place)
     return place
+
+
+def _say_replaced(target: Target, before: Mapping[str, Any] | None, provenance: Mapping[str, Any]) -> None:
+    """Tell of an earlier paid video that is gone now, which is what a fixed path asks for."""
+    old = (before or {}).get("generation_id")
+    if old not in (None, provenance["generation_id"]):
+        whose = (before or {}).get("airflow")
+        run = whose.get("run_id") if isinstance(whose, Mapping) else None
+        log.warning(
+            "%s held the video of generation %s (run %s), which this one has replaced. To keep each, end output_path "
+            "in '/'",
+            target.uri,
+            old,
+            run,
+        )
 
 
 def _rival(sidecar: Mapping[str, Any], provenance: Mapping[str, Any]) -> dict[str, Any] | None:

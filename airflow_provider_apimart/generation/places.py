@@ -24,6 +24,15 @@ from airflow_provider_apimart.generation.storage import (
 log = logging.getLogger(__name__)
 
 
+def is_absolute(path: str) -> bool:
+    """Say whether a path means the same place in every process."""
+    scheme, separator, rest = path.partition("://")
+    if separator and scheme.lower() in ("file", "local"):
+        # In file://videos/ nobody reads a host: it is the folder "videos" of whatever process it is.
+        return rest.startswith("/") or rest.partition("/")[0].endswith("@")
+    return bool(separator) or path.startswith("/")
+
+
 def check_target(target: Target, name: str = "output_path") -> None:
     """Find out, before anything is paid, whether a video could be written to ``target``.
 
@@ -99,8 +108,8 @@ def check_listing(target: Target, name: str = "output_path") -> None:
             if not permissions.is_denied(error):
                 raise
             raise ConfigurationError(
-                f"{name} {target.uri!r} cannot be used: the storage forbids listing it ({error_text(error)}), and a batch "
-                "finds out what it has paid for by listing its journal there; needed: "
+                f"{name} {target.uri!r} cannot be used: the storage forbids listing it ({error_text(error)}), and a "
+                "batch finds out what it has paid for by listing its journal there; needed: "
                 f"{permissions.needed(target.fs, to_list=True)}, or a state_path in another place"
             ) from error
 

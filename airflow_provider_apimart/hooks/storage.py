@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import posixpath
 from collections.abc import Mapping
 
 from airflow.providers.common.compat.sdk import ObjectStoragePath
@@ -16,13 +18,22 @@ from airflow_provider_apimart.client.request import VeoRequest
 from airflow_provider_apimart.generation.images import MAX_UPLOAD_BYTES, LocalImage, check_image
 from airflow_provider_apimart.generation.storage import Target
 
+#: A path object that ends in one of these is a file. No other ending says so: ``v1.2`` and ``2026.01.15`` are folders.
+VIDEO_SUFFIXES = frozenset({".mp4", ".m4v", ".mov"})
 
-def target_of(output_path: str | ObjectStoragePath) -> Target:
+
+def target_of(output_path: str | os.PathLike[str] | ObjectStoragePath) -> Target:
     """Return the target that an ``output_path`` names.
+
+    Text that ends in ``/`` is a folder. A path object cannot end so: ``ObjectStoragePath("s3://b/videos/")`` has lost
+    its slash, and taken for a file it would be replaced by each run. So a path object is a folder, where each video has
+    a name of its own, unless it has the suffix of a video.
 
     :raises ConfigurationError: for a storage that is not there: an unknown scheme, a missing connection or package.
     """
     uri = str(output_path)
+    if not isinstance(output_path, str) and posixpath.splitext(uri)[1].lower() not in VIDEO_SUFFIXES:
+        uri = f"{uri.rstrip('/')}/"
     try:
         path = output_path if isinstance(output_path, ObjectStoragePath) else ObjectStoragePath(uri)
         fs = path.fs

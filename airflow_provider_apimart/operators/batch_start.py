@@ -75,7 +75,8 @@ def _value_problems(task: VeoGenerateBatchOperator, *, late: bool) -> list[Field
         problems.append(FieldProblem("dry_run", task.dry_run_only, "allowed: True or False"))
     if not str(task.output_path or "").strip():
         problems.append(FieldProblem("output_path", None, "is needed: the folder for videos and manifest"))
-    return problems + arguments.output_problems(task.output_path) + arguments.output_problems(task.state_path)
+    problems += arguments.output_problems(task.output_path)
+    return problems + arguments.output_problems(task.state_path, "state_path")
 
 
 def _is_number(value: Any, least: float, most: float) -> bool:

@@ -83,8 +83,9 @@ class VeoGenerateOperator(BaseOperator):
     :param enhance_prompt: only ``True`` is allowed; leave it out otherwise.
     :param extra_body: further fields of the request, sent as they are.
     :param output_path: where the video goes: a local path or any ``ObjectStoragePath`` such as
-        ``s3://conn@bucket/clip.mp4``. One that ends in ``/`` is a folder, and the file is named after the generation.
-        ``None`` lands nothing.
+        ``s3://conn@bucket/clip.mp4``. One that ends in ``/`` is a folder, and the file is named after the generation. A
+        path object cannot end so: it is a folder unless it ends in ``.mp4``, ``.m4v`` or ``.mov``. ``None`` lands
+        nothing.
     :param apimart_conn_id: the connection.
     :param deferrable: wait in the triggerer (``True``) or in the worker.
     :param timeout: how long a generation may take from its submission: ``timedelta`` or seconds. After it the try
@@ -233,7 +234,7 @@ class VeoGenerateOperator(BaseOperator):
                     request=request,
                     images=images,
                     policy=policy,
-                    output_path=None if self.output_path is None else str(self.output_path),
+                    output_path=None if output is None else output.uri,
                     apimart_conn_id=self.apimart_conn_id,
                     approve=self._approval(request, client),
                 )

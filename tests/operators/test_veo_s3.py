@@ -75,7 +75,7 @@ def test_permission_that_is_lost_after_the_payment_loses_no_video(
         patched.setattr(veo, "deliver", forbidden)
         with pytest.raises(LandingError, match="s3:PutObject"):
             operator.execute(tries.next(operator, store=True))
-    with pytest.raises(AirflowFailException, match="is paid for .* and stays known"):
+    with pytest.raises(AirflowFailException, match=r"is paid for .* and stays known"):
         operator.execute(tries.next(operator, store=True))
     policy.denied -= lost
     assert operator.execute(tries.next(operator, store=True))["videos"][0]["path"].startswith(output)
