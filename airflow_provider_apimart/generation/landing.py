@@ -60,6 +60,7 @@ def land(
     on_progress: Progress | None = None,
     own_name: bool = False,
     level: int = logging.INFO,
+    compare: Callable[[LandedVideo], list[dict[str, Any]]] | None = None,
 ) -> LandedVideo:
     """Copy a video into storage and write its sidecar.
 
@@ -72,6 +73,8 @@ def land(
     :param sample: which of the generation's videos, counted from 1.
     :param own_name: the name is made of the generation's id, so no other writer has to be waited or looked for.
     :param level: of the line in the log: one of ten thousand videos is no news.
+    :param compare: returns where the video differs from what was asked for, for the sidecar, which says ``null`` where
+        that is not known.
     :raises LandingError: and its subclasses.
     """
     generation_id = str(provenance["generation_id"])
@@ -87,6 +90,7 @@ def land(
         def describe(place: Target) -> LandedVideo:
             return LandedVideo(path=place.uri, bytes=size, sha256=sha256, **asdict(info))
 
+        provenance = {**provenance, "mismatches": compare(describe(target)) if compare else None}
         with nullcontext() if own_name else exclusive(target):
             place = _commit(staged, target, describe, provenance, sample, writer, own_name=own_name)
     video = describe(place)

@@ -32,6 +32,7 @@ from airflow_provider_apimart.generation.batch.run import work_off
 from airflow_provider_apimart.generation.batch.states import Ledger
 from airflow_provider_apimart.generation.batch.steps import Stop, StopKind
 from airflow_provider_apimart.generation.decide import OnClear, OnUnknownSubmit
+from airflow_provider_apimart.generation.mismatch import OnMismatch
 from airflow_provider_apimart.generation.places import check_listing, check_target
 from airflow_provider_apimart.generation.storage import Target
 from airflow_provider_apimart.generation.table import TableError
@@ -55,12 +56,13 @@ class VeoGenerateBatchOperator(BaseOperator):
     Each row is paid for once, whatever crashes: a retry, or a clear, goes on with the rows that are missing. All rows
     are checked before the first is paid for. The videos are called ``<generation id>.mp4``; which row has which is in
     the manifest, one line a row: ``{"row", "outcome", "labels", "request", "generation_id", "path", "videos",
-    "cost_usd", "estimated_cost_usd", "submitted_at", "completed_at", "error", "idempotency_key"}``, where the outcome
+    "mismatches", "cost_usd", "estimated_cost_usd", "submitted_at", "completed_at", "error", "idempotency_key"}``, where
+    the outcome
     is ``landed``, ``reused``, ``failed``, ``rejected``, ``refused``, ``empty``, ``parked``, ``unlanded``, ``unknown``
     or ``left``.
 
-    Returns (XCom) ``{"manifest", "rows", "landed", "reused", "failed", "left", "outcomes", "cost_usd",
-    "estimated_cost_usd"}``.
+    Returns (XCom) ``{"manifest", "rows", "landed", "reused", "failed", "left", "mismatched", "outcomes", "cost_usd",
+    "estimated_cost_usd"}``; ``mismatched`` rows are landed or reused ones that are not what was asked for.
 
     :param requests: the rows: dicts of request parameters under APIMart's names; further names are labels.
     :param table: instead of it, a CSV, JSONL or Parquet file, local or in any object storage.
@@ -88,6 +90,10 @@ class VeoGenerateBatchOperator(BaseOperator):
     :param on_unknown_submit: what to do with a row of which nobody knows whether its submission was carried out.
         ``"resend"``: the identical request under the same idempotency key. ``"fail"``: nothing, until a person has
         looked.
+    :param on_mismatch: what to do with a row whose video is landed, but is not what was asked for (duration,
+        resolution, aspect ratio, sound, number of videos). ``"warn"``: the manifest and the log say so. ``"fail"``: the
+        row counts as failed, for ``max_failed_share`` and ``on_row_failure``; its video stays landed and listed, and is
+        not paid for again.
     :param timeout: how long one generation may take from its submission: ``timedelta`` or seconds. After it the row is
         parked, and the next try re-attaches to it.
     :param poll_interval: seconds between two questions about one generation; ``None`` learns how long they take.
@@ -127,6 +133,7 @@ class VeoGenerateBatchOperator(BaseOperator):
         dry_run: bool | str = False,
         on_clear: OnClear = "reuse",
         on_unknown_submit: OnUnknownSubmit = "resend",
+        on_mismatch: OnMismatch = "warn",
         timeout: timedelta | float = DEFAULT_TIMEOUT,
         poll_interval: timedelta | float | None = None,
         deferrable: bool = True,
@@ -156,6 +163,7 @@ class VeoGenerateBatchOperator(BaseOperator):
         self.dry_run_only = dry_run
         self.on_clear = on_clear
         self.on_unknown_submit = on_unknown_submit
+        self.on_mismatch = on_mismatch
         self.timeout = timeout
         self.poll_interval = poll_interval
         self.deferrable = deferrable
@@ -265,6 +273,7 @@ class VeoGenerateBatchOperator(BaseOperator):
             poll_interval=None if interval is None else arguments.seconds_of("poll_interval", interval, least=1)[0],
             on_clear=self.on_clear,
             on_unknown_submit=self.on_unknown_submit,
+            on_mismatch=self.on_mismatch,
             max_generations=GENERATIONS_PER_TRY * max(1, int(getattr(context["ti"], "try_number", 1) or 1)),
             max_cost_usd=None if limit is None else float(limit),
         )
@@ -320,7 +329,7 @@ class VeoGenerateBatchOperator(BaseOperator):
         self.log.info("dry_run: nothing was submitted and nothing paid.")
         return {
             **{"manifest": None, "rows": rows, "landed": 0, "reused": 0, "failed": 0, "left": rows},
-            **{"outcomes": {}, "cost_usd": 0.0, "estimated_cost_usd": float(bill.usd)},
+            **{"mismatched": 0, "outcomes": {}, "cost_usd": 0.0, "estimated_cost_usd": float(bill.usd)},
         }
 
     def _finish(self, plan: Plan, ledger: Ledger, output: Target, stop: Stop | None, began: float) -> dict[str, Any]:
@@ -329,12 +338,13 @@ class VeoGenerateBatchOperator(BaseOperator):
         target = manifest.manifest_target(output, plan, self.manifest_format)
         manifest.write_manifest(target, manifest.manifest_lines(plan, ledger, totals), self.manifest_format)
         batch_end.count(plan, ledger, since=began)
-        level = logging.WARNING if totals.failed or totals.left else logging.INFO
+        level = logging.WARNING if totals.failed or totals.left or totals.mismatched else logging.INFO
         self.log.log(level, "%s. The manifest: %s", batch_end.told(totals), target.uri)
         short = None
         if stop is not None and stop.kind is StopKind.BALANCE:
             short = self._what_is_held()
-        batch_end.refuse(totals, stop, target.uri, plan.index.rules.max_failed_share, short)
+        rules = plan.index.rules
+        batch_end.refuse(totals, stop, target.uri, rules.max_failed_share, short, rules.on_mismatch)
         return batch_end.result(totals, target.uri)
 
     def _what_is_held(self) -> str:

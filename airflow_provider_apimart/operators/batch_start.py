@@ -37,6 +37,7 @@ def literal_problems(task: VeoGenerateBatchOperator) -> list[FieldProblem]:
     problems += arguments.choice_problems("reuse", task.reuse, ("run", "always"))
     problems += arguments.choice_problems("on_clear", task.on_clear, ("reuse", "regenerate"))
     problems += arguments.choice_problems("on_unknown_submit", task.on_unknown_submit, ("resend", "fail"))
+    problems += arguments.choice_problems("on_mismatch", task.on_mismatch, ("warn", "fail"))
     problems += arguments.choice_problems("deferrable", task.deferrable, (True, False))
     problems += arguments.choice_problems("manifest_format", task.manifest_format, ("jsonl", "parquet"))
     problems += arguments.seconds_of("timeout", task.timeout, least=1)[1]

@@ -29,6 +29,7 @@ from airflow_provider_apimart.generation import report
 from airflow_provider_apimart.generation.decide import Action, Decision, OnClear, OnUnknownSubmit, Policy
 from airflow_provider_apimart.generation.delivery import deliver, files_whole
 from airflow_provider_apimart.generation.localfs import drop_parts
+from airflow_provider_apimart.generation.mismatch import OnMismatch
 from airflow_provider_apimart.generation.places import check_target
 from airflow_provider_apimart.generation.polling import Step, Watch, spread_of
 from airflow_provider_apimart.generation.purchase import Purchase, keep, settle
@@ -41,7 +42,14 @@ from airflow_provider_apimart.hooks.record_stores import record_store
 from airflow_provider_apimart.hooks.storage import read_images, target_of
 from airflow_provider_apimart.links.veo import ApimartHelpLink, VeoVideoLink
 from airflow_provider_apimart.operators import arguments, budget
-from airflow_provider_apimart.operators.task import failures, final_word, identity_of, provenance_of, waited_for_record
+from airflow_provider_apimart.operators.task import (
+    failures,
+    final_word,
+    identity_of,
+    provenance_of,
+    result_of,
+    waited_for_record,
+)
 from airflow_provider_apimart.triggers.veo import VeoGenerationTrigger
 
 if TYPE_CHECKING:
@@ -63,8 +71,9 @@ class VeoGenerateOperator(BaseOperator):
     for. The request's parameters have APIMart's names; what is not given is not sent. All of them are templated.
 
     Returns (XCom) ``{"generation_id", "status", "model", "cost_usd", "submitted_at", "completed_at", "videos": [{"url",
-    "expires_at", "path", "bytes", "sha256", "duration_seconds", "width", "height", "has_audio"}]}``; ``path`` and what
-    follows are null without ``output_path``. Times are ISO 8601 in UTC.
+    "expires_at", "path", "bytes", "sha256", "duration_seconds", "width", "height", "has_audio"}], "mismatches":
+    [{"field", "asked", "delivered", "sample", "usd"}]}``; ``path`` and what follows are null without ``output_path``.
+    ``mismatches`` is empty where the videos are what was asked for. Times are ISO 8601 in UTC.
 
     :param prompt: what to show.
     :param model: ``veo3.1-fast-official``, ``veo3.1-quality-official``, or ``veo3.1-fast``, ``-quality``, ``-lite``.
@@ -96,6 +105,9 @@ class VeoGenerateOperator(BaseOperator):
     :param on_clear: ``"reuse"``: a cleared task goes on with its generation. ``"regenerate"``: it pays for a new one.
     :param on_unknown_submit: what to do when nobody knows whether a submission was carried out. ``"resend"``: the
         identical request under the same idempotency key. ``"fail"``: nothing, until a person has looked.
+    :param on_mismatch: what to do when a video is landed that is not what was asked for (duration, resolution, aspect
+        ratio, sound, number of videos). ``"warn"``: say so. ``"fail"``: fail the task, for good; the video stays where
+        it was landed, and no try pays for another one.
     :param max_cost_usd: refuse, before it is paid for, a generation that costs more by APIMart's price list (by the
         provider's own where that cannot be had). What is paid for already is not refused.
     :param labels: plain JSON that travels along: it is kept in the video's sidecar, and ``map_index_template`` can
@@ -132,6 +144,7 @@ class VeoGenerateOperator(BaseOperator):
         poll_interval: timedelta | float | None = None,
         on_clear: OnClear = "reuse",
         on_unknown_submit: OnUnknownSubmit = "resend",
+        on_mismatch: OnMismatch = "warn",
         max_cost_usd: float | str | None = None,
         labels: Mapping[str, Any] | None = None,
         **kwargs: Any,
@@ -159,6 +172,7 @@ class VeoGenerateOperator(BaseOperator):
         self.poll_interval = poll_interval
         self.on_clear = on_clear
         self.on_unknown_submit = on_unknown_submit
+        self.on_mismatch = on_mismatch
         self.max_cost_usd = max_cost_usd
         self.labels = labels
         # What this try has come to know, for on_kill and the links.
@@ -183,6 +197,7 @@ class VeoGenerateOperator(BaseOperator):
             problems += arguments.seconds_of("poll_interval", self.poll_interval, least=1)[1]
         problems += arguments.choice_problems("on_clear", self.on_clear, ("reuse", "regenerate"))
         problems += arguments.choice_problems("on_unknown_submit", self.on_unknown_submit, ("resend", "fail"))
+        problems += arguments.choice_problems("on_mismatch", self.on_mismatch, ("warn", "fail"))
         problems += arguments.choice_problems("deferrable", self.deferrable, (True, False))
         if not arguments.is_template(self.max_cost_usd):
             problems += arguments.money_of("max_cost_usd", self.max_cost_usd)[1]
@@ -243,7 +258,7 @@ class VeoGenerateOperator(BaseOperator):
                 self.generation_id = record.generation_id
                 if obtained.decision.action is Action.KEEP:
                     self.log.info("Nothing to do: %s.", obtained.decision.reason)
-                    return self._result(record, view, record.landed)
+                    return self._result(record, view, record.landed, request)
                 if obtained.decision.action is Action.WAIT:
                     # Said now: whoever ends the wait (a hand, kill -9) may leave nobody to say it then.
                     self.log.info("Waiting: %s. %s.", obtained.decision.reason, STAYS_KNOWN)
@@ -388,27 +403,30 @@ class VeoGenerateOperator(BaseOperator):
         self.log.info("%s", report.summary(view, record))
         output = self._output()
         if output is None:
-            result = self._unlanded(record, view)
+            self._check_expiry(record, view)
             metrics.count("completed", record, videos=len(view.videos))
-            return result
+            return self._result(record, view, (), request)
         provenance = provenance_of(record, request, context, self.labels)
-        landed = deliver(client=client, record=record, videos=view.videos, output=output, provenance=provenance)
+        landed = deliver(
+            client=client, record=record, videos=view.videos, output=output, provenance=provenance, request=request
+        )
         keep(store, record.but(state=RecordState.LANDED, landed=landed))
         metrics.count("completed", record, videos=len(landed))
-        return self._result(record, view, landed)
+        return self._result(record, view, landed, request)
 
-    def _unlanded(self, record: Record, view: Generation) -> dict[str, Any]:
+    def _check_expiry(self, record: Record, view: Generation) -> None:
         expired = [video for video in view.videos if video.expires_at and video.expires_at <= datetime.now(UTC)]
         if expired:
             raise VideoExpiredError(
                 f"the URL of generation {record.generation_id} expired at {report.iso(expired[0].expires_at)}"
             )
-        return self._result(record, view, ())
 
-    def _result(self, record: Record, view: Generation | None, landed: Sequence[LandedVideo]) -> dict[str, Any]:
+    def _result(
+        self, record: Record, view: Generation | None, landed: Sequence[LandedVideo], request: VeoRequest
+    ) -> dict[str, Any]:
         videos = view.videos if view else ()
         self.video_url = videos[0].url if videos else None
-        return report.result(record, videos, landed)
+        return result_of(record, videos, landed, request, self.on_mismatch)
 
 
 def __getattr__(name: str) -> Any:

@@ -59,6 +59,7 @@ class Crew:
             videos=videos,
             output=self._output,
             provenance=provenance_of(record, row.request, self._place(row), row.labels),
+            request=row.request,
             level=logging.DEBUG,
         )
         return await asyncio.get_running_loop().run_in_executor(self._landers, work)

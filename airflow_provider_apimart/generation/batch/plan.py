@@ -19,6 +19,7 @@ from airflow_provider_apimart.client.request import VeoRequest
 from airflow_provider_apimart.generation.batch.journal import FOLDER as JOURNAL_FOLDER
 from airflow_provider_apimart.generation.decide import OnClear, OnUnknownSubmit
 from airflow_provider_apimart.generation.identity import Identity, fingerprint, idempotency_key
+from airflow_provider_apimart.generation.mismatch import OnMismatch
 from airflow_provider_apimart.generation.storage import Target, read_whole
 
 VERSION = 1
@@ -32,6 +33,7 @@ class Rules:
     """How a batch is worked off.
 
     :param max_generations: how often a row may fail at APIMart, over all tries so far, before it is given up.
+    :param on_mismatch: with "fail" a video that is not what was asked for counts as a failure.
     :param max_cost_usd: no row is submitted that would bring the whole over it.
     """
 
@@ -45,6 +47,7 @@ class Rules:
     on_unknown_submit: OnUnknownSubmit = "resend"
     max_generations: int = 2
     max_cost_usd: float | None = None
+    on_mismatch: OnMismatch = "warn"
 
 
 @dataclass(frozen=True, slots=True)
