@@ -100,9 +100,11 @@ def result_of(
     landed: Sequence[LandedVideo],
     request: VeoRequest,
     on_mismatch: OnMismatch,
+    log: Any,
 ) -> dict[str, Any]:
     """Return the XCom of a generation, and say where it is not what was asked for.
 
+    :param log: the task's.
     :raises DeliveredMismatchError: instead, with ``on_mismatch="fail"``.
     """
     count = max(len(videos), len(landed))

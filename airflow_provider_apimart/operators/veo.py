@@ -426,7 +426,7 @@ class VeoGenerateOperator(BaseOperator):
     ) -> dict[str, Any]:
         videos = view.videos if view else ()
         self.video_url = videos[0].url if videos else None
-        return result_of(record, videos, landed, request, self.on_mismatch)
+        return result_of(record, videos, landed, request, self.on_mismatch, self.log)
 
 
 def __getattr__(name: str) -> Any:
