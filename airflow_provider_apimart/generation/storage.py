@@ -18,6 +18,7 @@ import logging
 import os
 import posixpath
 import re
+import socket
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -239,6 +240,20 @@ def stored_size(target: Target) -> int | None:
         except (FileNotFoundError, NotADirectoryError):
             return None
     return int(info["size"]) if info["type"] == "file" else None
+
+
+def check_same_machine(target: Target, what: str) -> None:
+    """Find out whether a local file, which another process has seen, is on this machine, too.
+
+    :param what: the file, for people.
+    :raises LandingError: when it is not, saying why.
+    """
+    if is_local(target.fs) and not os.path.exists(local_path(target)):
+        raise LandingError(
+            f"{what} {target.uri} is not on this machine ({socket.gethostname()}). The path is local to the machine of "
+            "the worker that has seen it, and a deferred task goes on in the triggerer and ends on any worker: use "
+            "object storage, a volume that all of them share, or deferrable=False"
+        )
 
 
 def stored_version(target: Target) -> dict[str, str]:

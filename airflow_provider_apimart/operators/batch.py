@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import time
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
@@ -34,7 +35,7 @@ from airflow_provider_apimart.generation.batch.steps import Stop, StopKind
 from airflow_provider_apimart.generation.decide import OnClear, OnUnknownSubmit
 from airflow_provider_apimart.generation.mismatch import OnMismatch
 from airflow_provider_apimart.generation.places import check_listing, check_target
-from airflow_provider_apimart.generation.storage import Target
+from airflow_provider_apimart.generation.storage import Target, is_local, local_path
 from airflow_provider_apimart.generation.table import TableError
 from airflow_provider_apimart.hooks.apimart import ApimartHook
 from airflow_provider_apimart.hooks.storage import target_of
@@ -300,6 +301,9 @@ class VeoGenerateBatchOperator(BaseOperator):
 
     def _work(self, plan: Plan, output: Target, began: float) -> Stop | None:
         if self.deferrable:
+            if is_local(output.fs):
+                # The triggerer looks for it, to find out whether it sees the same disk.
+                os.makedirs(local_path(output), exist_ok=True)
             self.defer(
                 trigger=VeoBatchTrigger(
                     plan_uri=plan.folder.uri,

@@ -20,7 +20,7 @@ from airflow_provider_apimart.generation.batch.journal import FOLDER as JOURNAL_
 from airflow_provider_apimart.generation.decide import OnClear, OnUnknownSubmit
 from airflow_provider_apimart.generation.identity import Identity, fingerprint, idempotency_key
 from airflow_provider_apimart.generation.mismatch import OnMismatch
-from airflow_provider_apimart.generation.storage import Target, read_whole
+from airflow_provider_apimart.generation.storage import Target, check_same_machine, read_whole
 
 VERSION = 1
 STATE_FOLDER = ".apimart-batch"
@@ -212,6 +212,7 @@ def read_plan(folder: Target) -> Plan:
 
     :raises LandingError: when it cannot be read.
     """
+    check_same_machine(folder.child(INDEX), "the batch's plan")
     value = json.loads(read_whole(folder.child(INDEX)))
     if value.pop("version", None) != VERSION:
         raise ConfigurationError(f"{folder.uri} was written by another version of the provider")
