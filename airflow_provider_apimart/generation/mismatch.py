@@ -15,7 +15,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
-from typing import Any, Literal
+from typing import Any, Literal, TypeGuard
 
 from airflow_provider_apimart.client.request import FRAME_FIELDS, VeoRequest
 from airflow_provider_apimart.generation.pricing import ALIASES, OWN_LIST, PER_SECOND, list_price
@@ -65,7 +65,7 @@ def mismatches(
     wanted = asked.get("sample_count")
     if _is_number(wanted) and count < wanted:
         one = priced.usd() if priced else None
-        found.append(_line("sample_count", wanted, count, None, None if one is None else one * (wanted - count)))
+        found.append(_line("sample_count", wanted, count, None, None if one is None else one * (round(wanted) - count)))
     for sample, video in enumerate(landed, start=first):
         found += _of_one(asked, priced, video, sample, cost_usd)
     return found
@@ -135,7 +135,7 @@ def _sound_was_charged(asked: Mapping[str, Any], priced: _Priced, cost_usd: floa
     if ALIASES.get(priced.model, priced.model) not in PER_SECOND or priced.size != "720p" or not _is_number(samples):
         return False
     usd = replace(priced, audio=True).usd()
-    return cost_usd is not None and usd is not None and abs(float(usd * samples) - cost_usd) < 0.005
+    return cost_usd is not None and usd is not None and abs(float(usd) * samples - cost_usd) < 0.005
 
 
 def _difference(priced: _Priced | None, **changes: Any) -> Decimal | None:
@@ -171,5 +171,5 @@ def _is_off(value: float, wanted: float, share: float) -> bool:
     return abs(value - wanted) > share * wanted
 
 
-def _is_number(value: Any) -> bool:
+def _is_number(value: Any) -> TypeGuard[float]:
     return isinstance(value, (int, float)) and not isinstance(value, bool)

@@ -70,6 +70,8 @@ def test_fewer_videos_than_asked_for() -> None:
 
 def test_each_sample_is_looked_at() -> None:
     asked = request(sample_count=2)
+    loose = request(model="veo4", extra_body={"sample_count": 2.0})
+    assert found(loose, count=1) == {"sample_count": (2.0, 1)}
     lines = mismatches(asked, [video(), video(seconds=4.0)], count=2)
     assert [(line["field"], line["sample"]) for line in lines] == [("duration", 2)]
     assert mismatches(asked, [video(seconds=4.0)], count=2, first=2)[0]["sample"] == 2
