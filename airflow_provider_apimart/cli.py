@@ -65,6 +65,11 @@ def main(argv: list[str] | None = None) -> int:
         parser().error(f"--output {options.output!r} must be a folder and end in /")
     if options.no_database and not options.folder:
         parser().error("--no-database without --folder leaves nothing to look at")
+    if options.output:
+        from airflow_provider_apimart.generation.places import is_absolute
+
+        if not is_absolute(options.output):
+            parser().error(f"--output {options.output!r} must be absolute: sidecars and records name what lands there")
     # Connections come from Airflow's own database, as for the airflow command itself; said before airflow is imported.
     os.environ.setdefault("_AIRFLOW_PROCESS_CONTEXT", "server")
     out = sys.stdout

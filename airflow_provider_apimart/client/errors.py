@@ -326,6 +326,13 @@ class GenerationRefusedError(GenerationError):
     terminal = True
 
 
+class DeliveredMismatchError(GenerationError):
+    """The video is landed, but is not what was asked for, and the user wants that to be a failure."""
+
+    terminal = True
+    charge = Charge.YES
+
+
 # --- landing -----------------------------------------------------------------------------------------------------
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import os
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -65,6 +66,12 @@ def is_remote_image(value: str) -> bool:
     """Say whether APIMart fetches this image by itself (``http(s)://`` or ``asset://``)."""
     scheme, colon, _ = value.partition(":")
     return bool(colon) and scheme.strip().lower() in REMOTE_IMAGE_SCHEMES
+
+
+def path_text(value: Any) -> Any:
+    """Return a path object (``pathlib``, Airflow's or any other of fsspec's) as text, and anything else as it is."""
+    of_storage = hasattr(value, "protocol") and hasattr(value, "joinpath")
+    return str(value) if of_storage or isinstance(value, os.PathLike) else value
 
 
 class VeoRequest(BaseModel):
@@ -238,6 +245,7 @@ class VeoRequest(BaseModel):
     def _image(cls, value: Any) -> Any:
         if value is None:
             return None
+        value = path_text(value)
         allowed = "allowed: an http(s) URL, asset://…, or the path of an image (local or object storage)"
         if not isinstance(value, str) or not value.strip() or any(ord(c) < 32 for c in value):
             raise _not_allowed(allowed)

@@ -21,7 +21,7 @@ from airflow.providers.common.compat.sdk import (
 from airflow.sdk.definitions._internal.types import SET_DURING_EXECUTION
 
 from airflow_provider_apimart.client.errors import FieldProblem
-from airflow_provider_apimart.client.request import VeoRequest
+from airflow_provider_apimart.client.request import VeoRequest, path_text
 from airflow_provider_apimart.operators import arguments
 from airflow_provider_apimart.operators.task import identity_of
 from airflow_provider_apimart.operators.veo import VeoGenerateOperator
@@ -116,7 +116,8 @@ class VeoDecoratedOperator(DecoratedOperator, VeoGenerateOperator):
             unknown = [name for name in returned if name not in VeoRequest.FIELDS]
             allowed = f"no such parameter; allowed: {', '.join(VeoRequest.FIELDS)}"
             arguments.refuse(self._owner, [FieldProblem(str(name), returned[name], allowed) for name in unknown])
-            return {"prompt": None, **returned}
+            # Kept for a retry as JSON, which has no paths.
+            return {"prompt": None, **{name: path_text(value) for name, value in returned.items()}}
         return {"prompt": returned}
 
     def _set(self, asked: Mapping[str, Any]) -> None:

@@ -18,6 +18,7 @@ from airflow_provider_apimart.generation import report
 from airflow_provider_apimart.generation.addresses import host_is_private
 from airflow_provider_apimart.generation.download import Downloader
 from airflow_provider_apimart.generation.landing import already_landed, land
+from airflow_provider_apimart.generation.mismatch import mismatches
 from airflow_provider_apimart.generation.record import LandedVideo, Record
 from airflow_provider_apimart.generation.storage import Target, video_targets
 
@@ -33,11 +34,13 @@ def deliver(
     videos: tuple[Video, ...],
     output: Target,
     provenance: Mapping[str, Any],
+    request: VeoRequest | None = None,
     level: int = logging.INFO,
 ) -> tuple[LandedVideo, ...]:
     """Land all videos of a finished generation; one that is there already, whole, is not fetched again.
 
     :param provenance: how they were made, for the sidecars; see :func:`provenance_of`.
+    :param request: what was asked for, to compare; ``None`` where that is not known any more.
     :param level: of the lines in the log that tell of each video.
     :raises LandingError: and its subclasses; what was landed before stays, and the next try goes on from there.
     """
@@ -64,9 +67,18 @@ def deliver(
                         on_progress=_progress_logger() if level >= logging.INFO else None,
                         own_name=output.is_folder,
                         level=level,
+                        compare=_comparing(request, record, sample, len(videos)),
                     )
             landed.append(found)
     return tuple(landed)
+
+
+def _comparing(
+    request: VeoRequest | None, record: Record, sample: int, count: int
+) -> Callable[[LandedVideo], list[dict[str, Any]]] | None:
+    if request is None:
+        return None
+    return lambda video: mismatches(request, (video,), count=count, cost_usd=record.cost_usd, first=sample)
 
 
 def provenance_of(

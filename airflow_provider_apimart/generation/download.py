@@ -25,6 +25,7 @@ from airflow_provider_apimart.client.errors import ConfigurationError, LandingEr
 from airflow_provider_apimart.generation.addresses import Resolver, Route, parse_url, resolve_host, route, shown
 from airflow_provider_apimart.generation.body import pieces
 from airflow_provider_apimart.generation.digest import Sha256
+from airflow_provider_apimart.generation.encodings import expand, is_compressed
 from airflow_provider_apimart.generation.partial import MismatchError, Partial
 
 log = logging.getLogger(__name__)
@@ -119,7 +120,8 @@ class Downloader:
             partial = Partial(sink, max_bytes, digest)
             self._fetch_whole(url, refresh, partial, on_progress)
             sink.flush()
-            return partial.received, partial.sha256
+            fetched = partial.received, partial.sha256
+        return (expand(sink, max_bytes) if partial.compressed else None) or fetched
 
     def _fetch_whole(
         self, url: str, refresh: Callable[[], str | None], partial: Partial, on_progress: Progress | None
@@ -170,8 +172,9 @@ class Downloader:
                 if response.status_code in REDIRECTS:
                     hop = _redirected(hop, response)
                     continue
-                _admit(response)
+                compressed = _admit(response)
                 partial.begin(response.status_code, response.headers)
+                partial.compressed = partial.compressed or compressed
                 if response.status_code != 416:
                     for chunk in pieces(response):
                         partial.write(chunk)
@@ -248,16 +251,11 @@ def _no_tls() -> ssl.SSLContext:
     return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
-def _admit(response: httpx.Response) -> None:
-    """Let pass only what carries the file."""
+def _admit(response: httpx.Response) -> bool:
+    """Let pass only what carries the file; say whether it is said to be compressed."""
     status = response.status_code
     if status in (200, 206, 416):
-        encoding = response.headers.get("content-encoding", "identity").strip().lower()
-        if encoding not in ("", "identity"):
-            raise LandingError(
-                f"The media host sent the video with Content-Encoding {encoding!r}, which was not asked for"
-            )
-        return
+        return is_compressed(response.headers)
     if status in REFUSALS:
         raise _Refused(f"HTTP {status}")
     if status in PASSING or status >= 500:

@@ -37,6 +37,7 @@ from airflow_provider_apimart.generation.storage import (
 log = logging.getLogger(__name__)
 
 SCHEMA = 1
+VIDEO_TYPE = "video/mp4"
 MAX_SIDECAR_BYTES = 8 * 1024 * 1024
 #: What tells the writers of one run apart.
 WRITER = ("task_id", "map_index", "row")
@@ -59,6 +60,7 @@ def land(
     on_progress: Progress | None = None,
     own_name: bool = False,
     level: int = logging.INFO,
+    compare: Callable[[LandedVideo], list[dict[str, Any]]] | None = None,
 ) -> LandedVideo:
     """Copy a video into storage and write its sidecar.
 
@@ -71,11 +73,14 @@ def land(
     :param sample: which of the generation's videos, counted from 1.
     :param own_name: the name is made of the generation's id, so no other writer has to be waited or looked for.
     :param level: of the line in the log: one of ten thousand videos is no news.
+    :param compare: returns where the video differs from what was asked for, for the sidecar, which says ``null`` where
+        that is not known.
     :raises LandingError: and its subclasses.
     """
     generation_id = str(provenance["generation_id"])
     writer = f"{safe_name(generation_id)}-{sample}"
-    with staging(target, writer=writer) as staged:
+    # What is landed is an MP4 by its content, whatever the user calls it.
+    with staging(target, writer=writer, content_type=VIDEO_TYPE) as staged:
         try:
             size, sha256 = downloader.fetch(url, refresh, staged.file, max_bytes=max_bytes, on_progress=on_progress)
         except OSError as error:
@@ -85,6 +90,7 @@ def land(
         def describe(place: Target) -> LandedVideo:
             return LandedVideo(path=place.uri, bytes=size, sha256=sha256, **asdict(info))
 
+        provenance = {**provenance, "mismatches": compare(describe(target)) if compare else None}
         with nullcontext() if own_name else exclusive(target):
             place = _commit(staged, target, describe, provenance, sample, writer, own_name=own_name)
     video = describe(place)
@@ -135,10 +141,12 @@ def _commit(
         return target
 
     stale: dict[str, Any] | None = None
+    first: dict[str, Any] | None = None
 
     def rival() -> dict[str, Any] | None:
-        nonlocal stale
+        nonlocal stale, first
         found = _sidecar(target)
+        first = found if first is None else first
         whose = None if found is None or found == stale else _rival(found, provenance)
         # A sidecar without its video (somebody took the file away) claims nothing, also once ours is there. The
         # sidecar is read first: whoever lands between the two questions has written his video before it.
@@ -153,6 +161,7 @@ def _commit(
     if version and not taken():
         write_sidecar(target)
         if not taken() and stored_version(target) == version:
+            _say_replaced(target, first, provenance)
             return target
     place = _beside(target, str(provenance["generation_id"]))
     whose = rival() or {}
@@ -167,6 +176,21 @@ def _commit(
     staged.commit(place)
     write_sidecar(place)
     return place
+
+
+def _say_replaced(target: Target, before: Mapping[str, Any] | None, provenance: Mapping[str, Any]) -> None:
+    """Tell of an earlier paid video that is gone now, which is what a fixed path asks for."""
+    old = (before or {}).get("generation_id")
+    if old not in (None, provenance["generation_id"]):
+        whose = (before or {}).get("airflow")
+        run = whose.get("run_id") if isinstance(whose, Mapping) else None
+        log.warning(
+            "%s held the video of generation %s (run %s), which this one has replaced. To keep each, end output_path "
+            "in '/'",
+            target.uri,
+            old,
+            run,
+        )
 
 
 def _rival(sidecar: Mapping[str, Any], provenance: Mapping[str, Any]) -> dict[str, Any] | None:

@@ -43,6 +43,8 @@ class Partial:
         self._sink.truncate(0)
         self.received = 0
         self.total: int | None = None
+        #: Whether a host said so of these bytes.
+        self.compressed = False
         self._digest.restart()
         self._etag: str | None = None
         self._modified: str | None = None

@@ -13,6 +13,7 @@ from typing import Any
 from airflow_provider_apimart.client import errors
 from airflow_provider_apimart.client.errors import ApimartError, Charge
 from airflow_provider_apimart.client.models import Generation, Video
+from airflow_provider_apimart.generation.mismatch import text_of
 from airflow_provider_apimart.generation.record import LandedVideo, Record, RecordState, UnreadableRecordError
 
 GO_ON = "A later try goes on from here"
@@ -141,11 +142,17 @@ def iso(moment: datetime | None) -> str | None:
     return None if moment is None else moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def result(record: Record, videos: Sequence[Video], landed: Sequence[LandedVideo]) -> dict[str, Any]:
+def result(
+    record: Record,
+    videos: Sequence[Video],
+    landed: Sequence[LandedVideo],
+    mismatches: Sequence[Mapping[str, Any]] = (),
+) -> dict[str, Any]:
     """Return the operator's XCom: the same from every path, to the key.
 
     :param videos: as APIMart lists them; may be empty where it did not say (a landed video is returned all the same).
     :param landed: what is in storage, in the same order; empty where nothing was to be landed.
+    :param mismatches: where they differ from what was asked for; see :func:`.mismatch.mismatches`.
     """
     count = max(len(videos), len(landed))
     return {
@@ -158,6 +165,7 @@ def result(record: Record, videos: Sequence[Video], landed: Sequence[LandedVideo
         "videos": [
             _video(videos[i] if i < len(videos) else None, landed[i] if i < len(landed) else None) for i in range(count)
         ],
+        "mismatches": [dict(one) for one in mismatches],
     }
 
 
@@ -168,6 +176,16 @@ def _video(video: Video | None, landed: LandedVideo | None) -> dict[str, Any]:
         "expires_at": iso(video.expires_at) if video else None,
         **{name: stored[name] for name in LandedVideo.model_fields},
     }
+
+
+def mismatch_text(record: Record, found: Sequence[Mapping[str, Any]], landed: Sequence[LandedVideo]) -> str:
+    """Return what to say of a generation that was delivered, but not as it was asked for."""
+    cost = "an amount that APIMart did not tell" if record.cost_usd is None else f"{record.cost_usd:g} USD"
+    where = ", ".join(video.path for video in landed) or "at APIMart only, since the task has no output_path"
+    return (
+        f"Generation {record.generation_id} was delivered, but not as it was asked for: {text_of(found)}. It was "
+        f"charged with {cost}. It is here: {where}"
+    )
 
 
 def summary(view: Generation, record: Record) -> str:

@@ -18,14 +18,15 @@ import logging
 import os
 import posixpath
 import re
+import socket
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, BinaryIO, cast
 
-from airflow_provider_apimart.client.errors import ApimartError, ConfigurationError, LandingError
-from airflow_provider_apimart.generation import localfs
-from airflow_provider_apimart.generation.uploads import BLOCK_BYTES, move, protocols, remove, upload
+from airflow_provider_apimart.client.errors import ApimartError, LandingError
+from airflow_provider_apimart.generation import localfs, permissions
+from airflow_provider_apimart.generation.uploads import BLOCK_BYTES, content_type_of, move, protocols, remove, upload
 
 log = logging.getLogger(__name__)
 
@@ -102,77 +103,6 @@ def numbered(target: Target, mark: str) -> Target:
     return target.sibling(f"{stem}-{mark}{suffix}")
 
 
-# --- before anything is paid -------------------------------------------------------------------------------------
-
-
-def check_target(target: Target) -> None:
-    """Find out, before anything is paid, whether a video could be written to ``target``.
-
-    :raises ConfigurationError: when it could not: a directory without the slash, no permission, no such bucket.
-    :raises LandingError: when the storage does not answer right now.
-    """
-    if not target.is_folder and target.name in ("", ".", ".."):
-        raise ConfigurationError(f"output_path {target.uri!r} names no file; end it in '/' to name a folder")
-    if is_local(target.fs):
-        _check_local(target)
-    else:
-        _check_remote(target)
-
-
-def _check_local(target: Target) -> None:
-    path = local_path(target)
-    if target.is_folder:
-        if os.path.lexists(path) and not os.path.isdir(path):
-            raise ConfigurationError(f"output_path {target.uri!r} ends in '/' but is not a directory")
-        folder = path
-    else:
-        if os.path.isdir(path):
-            raise ConfigurationError(
-                f"output_path {target.uri!r} is a directory; write {target.uri + '/'!r} to have the videos put into it"
-            )
-        folder = os.path.dirname(path)
-    existing = folder
-    while not os.path.lexists(existing):
-        existing = os.path.dirname(existing)
-    if not os.path.isdir(existing):
-        raise ConfigurationError(f"output_path {target.uri!r} cannot be written: {existing} is not a directory")
-    if not os.access(existing, os.W_OK | os.X_OK):
-        raise ConfigurationError(f"output_path {target.uri!r} cannot be written: no permission to write in {existing}")
-
-
-def _check_remote(target: Target) -> None:
-    path = target.path.rstrip("/")
-    try:
-        if is_object_store(target.fs):
-            _check_bucket(target, path.strip("/").split("/")[0])
-        found = target.fs.info(path)
-    except FileNotFoundError:
-        return  # The usual case: nothing is there, and the storage says so.
-    except ApimartError:
-        raise
-    except (PermissionError, ImportError, ValueError) as error:
-        raise ConfigurationError(f"output_path {target.uri!r} cannot be used: {_text(error)}") from error
-    except Exception as error:
-        if "credential" in f"{type(error).__name__} {error}".lower():
-            raise ConfigurationError(f"output_path {target.uri!r} cannot be used: {_text(error)}") from error
-        raise LandingError(f"The storage of output_path {target.uri!r} does not answer: {_text(error)}") from error
-    if found["type"] == "directory" and not target.is_folder:
-        raise ConfigurationError(
-            f"output_path {target.uri!r} is a folder; write {target.uri + '/'!r} to have the videos put into it"
-        )
-
-
-def _check_bucket(target: Target, bucket: str) -> None:
-    # ``exists`` of s3fs is false for a host that does not answer too; and who may write objects often may not look at
-    # the bucket. So only a plain "no such bucket" is a verdict, and the look at the object itself decides the rest.
-    try:
-        target.fs.info(bucket)
-    except FileNotFoundError as error:
-        raise ConfigurationError(f"output_path {target.uri!r}: there is no bucket {bucket!r}") from error
-    except Exception as error:
-        log.debug("The bucket %s does not say whether it is there: %s", bucket, _text(error))
-
-
 # --- staging and commit ------------------------------------------------------------------------------------------
 
 
@@ -205,15 +135,16 @@ class _LocalStaged(Staged):
 
 
 class _RemoteStaged(Staged):
-    def __init__(self, file: BinaryIO, writer: str) -> None:
+    def __init__(self, file: BinaryIO, writer: str, content_type: str) -> None:
         super().__init__(file)
         self._writer = writer
+        self._content_type = content_type
 
     def commit(self, target: Target, taken: Callable[[], bool] = lambda: False) -> dict[str, str] | None:
         size = self.file.seek(0, os.SEEK_END)
         with storage_errors(target, "written"):
             if is_object_store(target.fs):
-                info = upload(target.fs, target.path, self.file, size, taken)
+                info = upload(target.fs, target.path, self.file, size, taken, self._content_type)
                 return None if info is None else _version(info)
             hidden = target.sibling(f".{target.name}.{self._writer}.part")
             target.fs.makedirs(posixpath.dirname(target.path), exist_ok=True)
@@ -229,11 +160,12 @@ class _RemoteStaged(Staged):
 
 
 @contextlib.contextmanager
-def staging(target: Target, *, writer: str = "staged") -> Iterator[Staged]:
+def staging(target: Target, *, writer: str = "staged", content_type: str | None = None) -> Iterator[Staged]:
     """Open a file in which to collect what will become ``target`` or a sibling of it. Not committed, it vanishes.
 
     :param writer: tells apart those who may write to ``target`` at once, and is the same in every try: it names the
         hidden file on a storage that is neither local nor an object store.
+    :param content_type: the media type of the file; ``None`` goes by its name.
     """
     if is_local(target.fs):
         with contextlib.ExitStack() as stack:
@@ -242,7 +174,7 @@ def staging(target: Target, *, writer: str = "staged") -> Iterator[Staged]:
             yield _LocalStaged(part)
     else:
         with tempfile.TemporaryFile(buffering=0) as file:
-            yield _RemoteStaged(cast(BinaryIO, file), writer)
+            yield _RemoteStaged(cast(BinaryIO, file), writer, content_type or content_type_of(target.name))
 
 
 def commit_bytes(target: Target, data: bytes, *, writer: str = "staged") -> None:
@@ -270,12 +202,15 @@ def read_small(target: Target, limit: int) -> bytes | None:
     """Return what is stored under a name, or ``None`` when nothing is or it is larger than ``limit`` bytes."""
     if is_object_store(target.fs):
         try:
-            data = target.fs.cat_file(target.path, start=0, end=limit + 1)
+            with looking(target):
+                data = target.fs.cat_file(target.path, start=0, end=limit + 1)
             return cast(bytes, data) if len(data) <= limit else None
         except FileNotFoundError:
             return None
+        except permissions.DeniedError:
+            raise
         except Exception as error:  # An empty object has no range. Whatever else it is shows below.
-            log.debug("%s is not to be had in one request: %s", target.uri, _text(error))
+            log.debug("%s is not to be had in one request: %s", target.uri, error_text(error))
     size = stored_size(target)
     if size is None or size > limit:
         return None
@@ -300,10 +235,25 @@ def stored_size(target: Target) -> int | None:
     with storage_errors(target, "read"):
         try:
             target.fs.invalidate_cache(posixpath.dirname(target.path))
-            info = target.fs.info(target.path)
+            with looking(target):
+                info = target.fs.info(target.path)
         except (FileNotFoundError, NotADirectoryError):
             return None
     return int(info["size"]) if info["type"] == "file" else None
+
+
+def check_same_machine(target: Target, what: str) -> None:
+    """Find out whether a local file, which another process has seen, is on this machine, too.
+
+    :param what: the file, for people.
+    :raises LandingError: when it is not, saying why.
+    """
+    if is_local(target.fs) and not os.path.exists(local_path(target)):
+        raise LandingError(
+            f"{what} {target.uri} is not on this machine ({socket.gethostname()}). The path is local to the machine of "
+            "the worker that has seen it, and a deferred task goes on in the triggerer and ends on any worker: use "
+            "object storage, a volume that all of them share, or deferrable=False"
+        )
 
 
 def stored_version(target: Target) -> dict[str, str]:
@@ -311,7 +261,8 @@ def stored_version(target: Target) -> dict[str, str]:
     with storage_errors(target, "read"):
         try:
             target.fs.invalidate_cache(posixpath.dirname(target.path))
-            info = target.fs.info(target.path)
+            with looking(target):
+                info = target.fs.info(target.path)
         except FileNotFoundError:
             return {}
     return _version(info)
@@ -333,6 +284,25 @@ def stored_sha256(target: Target) -> str:
 
 
 @contextlib.contextmanager
+def looking(target: Target) -> Iterator[None]:
+    """Let a refused look at what may not be there mean that it is not, where that is so; see ``permissions.py``.
+
+    :raises FileNotFoundError: for it.
+    :raises DeniedError: where the place cannot be used at all.
+    """
+    try:
+        yield
+    except Exception as error:
+        if not (is_object_store(target.fs) and permissions.is_denied(error)):
+            raise
+        folder = target.path.rstrip("/") if target.is_folder else posixpath.dirname(target.path)
+        permissions.prove(
+            target.fs, folder, posixpath.join(target.uri if target.is_folder else posixpath.dirname(target.uri), "")
+        )
+        raise FileNotFoundError(target.uri) from error
+
+
+@contextlib.contextmanager
 def storage_errors(target: Target, done: str) -> Iterator[None]:
     """Turn what a storage raises, each in its own way, into a :class:`LandingError` that names the place."""
     try:
@@ -340,10 +310,12 @@ def storage_errors(target: Target, done: str) -> Iterator[None]:
     except ApimartError:
         raise
     except Exception as error:
-        raise LandingError(f"{target.uri} could not be {done}: {_text(error)}") from error
+        needed = f"; needed there: {permissions.needed(target.fs)}" if permissions.is_denied(error) else ""
+        raise LandingError(f"{target.uri} could not be {done}: {error_text(error)}{needed}") from error
 
 
-def _text(error: BaseException) -> str:
+def error_text(error: BaseException) -> str:
+    """Return an error's type and message; some say nothing else."""
     return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
 
 

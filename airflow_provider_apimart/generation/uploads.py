@@ -23,15 +23,33 @@ REST_BYTES = 64 * 1024
 PUT_BYTES = 1024 * 1024 * 1024
 
 
-def upload(fs: Any, path: str, file: BinaryIO, size: int, taken: Callable[[], bool]) -> dict[str, Any] | None:
+#: What stands in the head of an answer with the file. Players and CDNs refuse a video that is called anything else.
+CONTENT_TYPES = {
+    ".mp4": "video/mp4",
+    ".json": "application/json",
+    ".jsonl": "application/x-ndjson",
+    ".parquet": "application/vnd.apache.parquet",
+}
+UNKNOWN_TYPE = "application/octet-stream"
+
+
+def content_type_of(name: str) -> str:
+    """Return the media type of a file of ours."""
+    return CONTENT_TYPES.get(posixpath.splitext(name.lower())[1], UNKNOWN_TYPE)
+
+
+def upload(
+    fs: Any, path: str, file: BinaryIO, size: int, taken: Callable[[], bool], content_type: str = UNKNOWN_TYPE
+) -> dict[str, Any] | None:
     """Send a whole file.
 
+    :param content_type: kept with it, where the storage keeps such a thing.
     :param taken: asked at the beginning, and at the last moment before it appears; true leaves everything as it is.
     :return: what the storage says of it now; ``None`` when it was not sent.
     """
     if taken():
         return None
-    if not _put(fs, path, file, size) and not _write(fs, path, file, taken):
+    if not _put(fs, path, file, size, content_type) and not _write(fs, path, file, taken, content_type):
         return None
     fs.invalidate_cache(posixpath.dirname(path))
     info: dict[str, Any] = fs.info(path)
@@ -41,13 +59,13 @@ def upload(fs: Any, path: str, file: BinaryIO, size: int, taken: Callable[[], bo
     return info
 
 
-def _put(fs: Any, path: str, file: BinaryIO, size: int) -> bool:
+def _put(fs: Any, path: str, file: BinaryIO, size: int, content_type: str) -> bool:
     """Send a file to S3 in one request; false where that is not to be had."""
     if "s3" not in protocols(fs) or not 0 < size <= PUT_BYTES:
         return False
     try:
         loop = fs.loop
-        sending = asyncio.run_coroutine_threadsafe(_put_object(fs, path, file), loop)
+        sending = asyncio.run_coroutine_threadsafe(_put_object(fs, path, file, content_type), loop)
         try:
             sending.result()
         finally:
@@ -58,19 +76,44 @@ def _put(fs: Any, path: str, file: BinaryIO, size: int) -> bool:
     return True
 
 
-async def _put_object(fs: Any, path: str, file: BinaryIO) -> None:
+async def _put_object(fs: Any, path: str, file: BinaryIO, content_type: str) -> None:
     # Not by way of ``fs.call_s3``: its repetitions go on where the file stands. Those of botocore begin anew.
     file.seek(0)
     bucket, key, _ = fs.split_path(path)
     await fs.set_session()
     client = await fs.get_s3(bucket)
-    await client.put_object(**fs._get_s3_method_kwargs(client.put_object, Bucket=bucket, Key=key, Body=file))
+    names = _type_argument(fs, content_type)
+    await client.put_object(**fs._get_s3_method_kwargs(client.put_object, names, Bucket=bucket, Key=key, Body=file))
 
 
-def _write(fs: Any, path: str, file: BinaryIO, taken: Callable[[], bool]) -> bool:
+def _type_argument(fs: Any, content_type: str) -> dict[str, Any]:
+    """Return how a file system is told the media type of what it writes; nothing where it has no way."""
+    names = protocols(fs)
+    if names & {"s3", "s3a"}:
+        # What the user set for every upload of the connection goes before it.
+        own = getattr(fs, "s3_additional_kwargs", None) or {}
+        return {} if "ContentType" in own else {"ContentType": content_type}
+    if names & {"gs", "gcs"}:
+        return {"content_type": content_type}
+    if names & {"abfs", "abfss", "az", "adl", "wasb", "wasbs"}:
+        return {"content_settings": {"content_type": content_type}}
+    return {}
+
+
+def _open(fs: Any, path: str, content_type: str) -> Any:
+    if told := _type_argument(fs, content_type):
+        try:
+            return fs.open(path, "wb", block_size=BLOCK_BYTES, **told)
+        except TypeError as error:
+            # An older version, or another package for the same storage. A video without its type beats none.
+            log.debug("The storage of %s is not told its type: %s", path, error)
+    return fs.open(path, "wb", block_size=BLOCK_BYTES)
+
+
+def _write(fs: Any, path: str, file: BinaryIO, taken: Callable[[], bool], content_type: str) -> bool:
     """Send a file block by block; false if the name was taken meanwhile."""
     file.seek(0)
-    sink = fs.open(path, "wb", block_size=BLOCK_BYTES)
+    sink = _open(fs, path, content_type)
     try:
         # Most of a block at once, and the rest, which makes fsspec send it, when the most of it is not held here any
         # more. In equal pieces fsspec's buffer grows step by step and leaves holes in the heap: 22 MB, not 16.

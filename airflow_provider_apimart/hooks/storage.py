@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import os
+import posixpath
 import re
 from collections.abc import Mapping
 from urllib.parse import urlsplit
@@ -21,14 +23,22 @@ from airflow_provider_apimart.generation.storage import Target
 
 #: Amazon's own way to say "the credentials of this machine": there need be no such connection.
 AMBIENT_CONNECTIONS = frozenset({"aws_default"})
+#: A path object that ends in one of these is a file. No other ending says so: ``v1.2`` and ``2026.01.15`` are folders.
+VIDEO_SUFFIXES = frozenset({".mp4", ".m4v", ".mov"})
 
 
-def target_of(output_path: str | ObjectStoragePath) -> Target:
+def target_of(output_path: str | os.PathLike[str] | ObjectStoragePath) -> Target:
     """Return the target that an ``output_path`` names.
+
+    Text that ends in ``/`` is a folder. A path object cannot end so: ``ObjectStoragePath("s3://b/videos/")`` has lost
+    its slash, and taken for a file it would be replaced by each run. So a path object is a folder, where each video has
+    a name of its own, unless it has the suffix of a video.
 
     :raises ConfigurationError: for a storage that is not there: an unknown scheme, a missing connection or package.
     """
     uri = str(output_path)
+    if not isinstance(output_path, str) and posixpath.splitext(uri)[1].lower() not in VIDEO_SUFFIXES:
+        uri = f"{uri.rstrip('/')}/"
     try:
         path = storage_path(output_path)
         fs = path.fs
@@ -43,7 +53,7 @@ def target_of(output_path: str | ObjectStoragePath) -> Target:
     return Target(fs=fs, path=inner.rstrip("/") + "/" if uri.endswith("/") else inner, uri=uri)
 
 
-def storage_path(path: str | ObjectStoragePath) -> ObjectStoragePath:
+def storage_path(path: str | os.PathLike[str] | ObjectStoragePath) -> ObjectStoragePath:
     """Return a path in some storage, whose connection is there.
 
     :raises ConfigurationError: where it is not. Amazon's provider would go on with whatever credentials the machine
@@ -54,10 +64,10 @@ def storage_path(path: str | ObjectStoragePath) -> ObjectStoragePath:
         conn_id = getattr(path, "conn_id", None) or path.storage_options.get("conn_id")
     else:
         # Looked at first: to make the path is to reach for the storage already.
-        conn_id = urlsplit(path).netloc.rpartition("@")[0]
+        conn_id = urlsplit(str(path)).netloc.rpartition("@")[0]
     if conn_id and conn_id not in AMBIENT_CONNECTIONS:
         _check_connection(str(conn_id))
-    return path if isinstance(path, ObjectStoragePath) else ObjectStoragePath(path)
+    return path if isinstance(path, ObjectStoragePath) else ObjectStoragePath(str(path))
 
 
 @functools.lru_cache(maxsize=64)

@@ -14,6 +14,7 @@ from airflow_provider_apimart._compat import AirflowFailException, ObjectStorage
 from airflow_provider_apimart.client.errors import FieldProblem
 from airflow_provider_apimart.client.request import MIB, VeoRequest
 from airflow_provider_apimart.generation.cells import label
+from airflow_provider_apimart.generation.places import is_absolute
 
 #: A sidecar is read back to tell whose a video is, and may not grow without bound.
 MAX_LABEL_BYTES = 4 * MIB
@@ -27,6 +28,9 @@ def is_template(value: Any) -> bool:
     """Say whether a value is not known before the task runs: Jinja text, or another task's output."""
     if isinstance(value, str):
         return "{{" in value or "{%" in value or "{#" in value
+    if isinstance(value, (os.PathLike, ObjectStoragePath)):
+        # It has a method "resolve", too. Airflow renders the path of its own kind.
+        return isinstance(value, ObjectStoragePath) and is_template(str(value))
     if isinstance(value, Mapping):
         return any(is_template(item) for item in value.values())
     if isinstance(value, (list, tuple, set)):
@@ -193,15 +197,20 @@ def truth_problems(name: str, value: Any, more: str = "") -> list[FieldProblem]:
 
 def output_problems(name: str, value: Any) -> list[FieldProblem]:
     """Return what can be said against an output path without looking at the storage."""
-    if value is None or (isinstance(value, (os.PathLike, ObjectStoragePath)) and str(value)):
+    if value is None:
         return []
+    text = str(value) if isinstance(value, (os.PathLike, ObjectStoragePath)) else value
     allowed = "allowed: a path such as /data/clip.mp4 or s3://conn@bucket/folder/, or None"
-    if isinstance(value, str) and value.strip() and not any(ord(c) < 32 for c in value):
-        if "://" in value or value.startswith("/"):
+    if isinstance(text, str) and text.strip() and not any(ord(c) < 32 for c in text):
+        if isinstance(value, os.PathLike) and is_template(text):
+            return [
+                FieldProblem(name, text, f"{allowed}; Airflow does not render a {type(value).__name__}: write text")
+            ]
+        if is_absolute(text):
             return []
         # It would mean another folder in every process, and nothing to whoever reads the XCom.
         allowed += "; a local path has to be absolute"
-    return [FieldProblem(name, value, allowed)]
+    return [FieldProblem(name, text, allowed)]
 
 
 def connection_problems(name: str, value: Any) -> list[FieldProblem]:

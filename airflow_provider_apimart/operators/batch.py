@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import time
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
@@ -32,7 +33,9 @@ from airflow_provider_apimart.generation.batch.run import work_off
 from airflow_provider_apimart.generation.batch.states import Ledger
 from airflow_provider_apimart.generation.batch.steps import Stop, StopKind
 from airflow_provider_apimart.generation.decide import OnClear, OnUnknownSubmit
-from airflow_provider_apimart.generation.storage import Target, check_target
+from airflow_provider_apimart.generation.mismatch import OnMismatch
+from airflow_provider_apimart.generation.places import check_listing, check_target
+from airflow_provider_apimart.generation.storage import Target, is_local, local_path
 from airflow_provider_apimart.generation.table import TableError
 from airflow_provider_apimart.hooks.apimart import ApimartHook
 from airflow_provider_apimart.hooks.storage import target_of
@@ -56,12 +59,13 @@ class VeoGenerateBatchOperator(AuthorTemplates, BaseOperator):
     Each row is paid for once, whatever crashes: a retry, or a clear, goes on with the rows that are missing. All rows
     are checked before the first is paid for. The videos are called ``<generation id>.mp4``; which row has which is in
     the manifest, one line a row: ``{"row", "outcome", "labels", "request", "generation_id", "path", "videos",
-    "cost_usd", "estimated_cost_usd", "submitted_at", "completed_at", "error", "idempotency_key"}``, where the outcome
+    "mismatches", "cost_usd", "estimated_cost_usd", "submitted_at", "completed_at", "error", "idempotency_key"}``, where
+    the outcome
     is ``landed``, ``reused``, ``failed``, ``rejected``, ``refused``, ``empty``, ``parked``, ``unlanded``, ``unknown``
     or ``left``.
 
-    Returns (XCom) ``{"manifest", "rows", "landed", "reused", "failed", "left", "outcomes", "cost_usd",
-    "estimated_cost_usd"}``.
+    Returns (XCom) ``{"manifest", "rows", "landed", "reused", "failed", "left", "mismatched", "outcomes", "cost_usd",
+    "estimated_cost_usd"}``; ``mismatched`` rows are landed or reused ones that are not what was asked for.
 
     :param requests: the rows: dicts of request parameters under APIMart's names; further names are labels.
     :param table: instead of it, a CSV, JSONL or Parquet file, local or in any object storage.
@@ -94,6 +98,10 @@ class VeoGenerateBatchOperator(AuthorTemplates, BaseOperator):
     :param on_unknown_submit: what to do with a row of which nobody knows whether its submission was carried out.
         ``"resend"``: the identical request under the same idempotency key. ``"fail"``: nothing, until a person has
         looked.
+    :param on_mismatch: what to do with a row whose video is landed, but is not what was asked for (duration,
+        resolution, aspect ratio, sound, number of videos). ``"warn"``: the manifest and the log say so. ``"fail"``: the
+        row counts as failed, for ``max_failed_share`` and ``on_row_failure``; its video stays landed and listed, and is
+        not paid for again.
     :param timeout: how long one generation may take from its submission: ``timedelta`` or seconds. After it the row is
         parked, and the next try re-attaches to it.
     :param poll_interval: seconds between two questions about one generation; ``None`` learns how long they take.
@@ -107,7 +115,8 @@ class VeoGenerateBatchOperator(AuthorTemplates, BaseOperator):
         *("sql_parameters", "columns", "defaults", "skip_if", "allow_empty", "output_path", "state_path"),
         "apimart_conn_id",
         *("max_in_flight", "requests_per_minute", "on_row_failure", "max_failed_share", "reuse", "max_cost_usd"),
-        *("dry_run_only", "on_clear", "on_unknown_submit", "timeout", "poll_interval", "manifest_format"),
+        *("dry_run_only", "on_clear", "on_unknown_submit", "on_mismatch", "timeout", "poll_interval"),
+        "manifest_format",
     )
     object_fields = ("requests", "sql_parameters", "columns", "defaults", "skip_if")
     # A row's text is data, whoever wrote the list: a prompt may have braces in it.
@@ -143,6 +152,7 @@ class VeoGenerateBatchOperator(AuthorTemplates, BaseOperator):
         dry_run: bool | str = False,
         on_clear: OnClear = "reuse",
         on_unknown_submit: OnUnknownSubmit = "resend",
+        on_mismatch: OnMismatch = "warn",
         timeout: timedelta | float | str = DEFAULT_TIMEOUT,
         poll_interval: timedelta | float | str | None = None,
         deferrable: bool = True,
@@ -175,6 +185,7 @@ class VeoGenerateBatchOperator(AuthorTemplates, BaseOperator):
         self.dry_run_only = dry_run
         self.on_clear = on_clear
         self.on_unknown_submit = on_unknown_submit
+        self.on_mismatch = on_mismatch
         self.timeout = timeout
         self.poll_interval = poll_interval
         self.deferrable = deferrable
@@ -198,6 +209,10 @@ class VeoGenerateBatchOperator(AuthorTemplates, BaseOperator):
             manifest.check_format(self.manifest_format)
             output, root = self._output(), self._root()
             check_target(output)
+            named = "output_path" if self.state_path is None else "state_path"
+            if self.state_path is not None:
+                check_target(root, named)
+            check_listing(root.child(STATE_FOLDER), named)
             with ApimartHook(self.apimart_conn_id).get_conn() as client:
                 prices = price_list(client)
             with PlanDraft() as draft:
@@ -280,6 +295,7 @@ class VeoGenerateBatchOperator(AuthorTemplates, BaseOperator):
             poll_interval=arguments.seconds_of(self.poll_interval),
             on_clear=self.on_clear,
             on_unknown_submit=self.on_unknown_submit,
+            on_mismatch=self.on_mismatch,
             max_generations=GENERATIONS_PER_TRY * max(1, int(getattr(context["ti"], "try_number", 1) or 1)),
             max_cost_usd=None if limit is None else float(limit),
         )
@@ -306,6 +322,9 @@ class VeoGenerateBatchOperator(AuthorTemplates, BaseOperator):
 
     def _work(self, plan: Plan, output: Target, began: float) -> Stop | None:
         if self.deferrable:
+            if is_local(output.fs):
+                # The triggerer looks for it, to find out whether it sees the same disk.
+                os.makedirs(local_path(output), exist_ok=True)
             self.defer(
                 trigger=VeoBatchTrigger(
                     plan_uri=plan.folder.uri,
@@ -335,7 +354,7 @@ class VeoGenerateBatchOperator(AuthorTemplates, BaseOperator):
         self.log.info("dry_run: nothing was submitted and nothing paid.")
         return {
             **{"manifest": None, "rows": rows, "landed": 0, "reused": 0, "failed": 0, "left": rows},
-            **{"outcomes": {}, "cost_usd": 0.0, "estimated_cost_usd": float(bill.usd)},
+            **{"mismatched": 0, "outcomes": {}, "cost_usd": 0.0, "estimated_cost_usd": float(bill.usd)},
         }
 
     def _finish(self, plan: Plan, ledger: Ledger, output: Target, stop: Stop | None, began: float) -> dict[str, Any]:
@@ -344,12 +363,13 @@ class VeoGenerateBatchOperator(AuthorTemplates, BaseOperator):
         target = manifest.manifest_target(output, plan, self.manifest_format)
         manifest.write_manifest(target, manifest.manifest_lines(plan, ledger, totals), self.manifest_format)
         batch_end.count(plan, ledger, since=began)
-        level = logging.WARNING if totals.failed or totals.left else logging.INFO
+        level = logging.WARNING if totals.failed or totals.left or totals.mismatched else logging.INFO
         self.log.log(level, "%s. The manifest: %s", batch_end.told(totals), target.uri)
         short = None
         if stop is not None and stop.kind is StopKind.BALANCE:
             short = self._what_is_held()
-        batch_end.refuse(totals, stop, target.uri, plan.index.rules.max_failed_share, short)
+        rules = plan.index.rules
+        batch_end.refuse(totals, stop, target.uri, rules.max_failed_share, short, rules.on_mismatch)
         return batch_end.result(totals, target.uri)
 
     def _what_is_held(self) -> str:

@@ -14,6 +14,7 @@ from airflow_provider_apimart.generation.batch.manifest import Totals
 from airflow_provider_apimart.generation.batch.plan import Plan
 from airflow_provider_apimart.generation.batch.states import Ledger, Outcome, record_of
 from airflow_provider_apimart.generation.batch.steps import Stop, StopKind
+from airflow_provider_apimart.generation.mismatch import OnMismatch
 from airflow_provider_apimart.hooks import metrics
 
 _METRICS: dict[Outcome, Literal["completed", "failed", "rejected", "empty", "parked"]] = {
@@ -78,8 +79,14 @@ def told(totals: Totals) -> str:
     parts = [f"{count:,} {outcome}" for outcome, count in totals.outcomes.most_common()]
     return (
         f"{totals.good:,} of {totals.rows:,} rows have their videos ({', '.join(parts)}); "
-        f"{totals.cost_usd:,.2f} USD charged, {totals.estimated_usd:,.2f} USD estimated"
+        f"{totals.cost_usd:,.2f} USD charged, {totals.estimated_usd:,.2f} USD estimated{_unlike(totals)}"
     )
+
+
+def _unlike(totals: Totals) -> str:
+    if not totals.mismatched:
+        return ""
+    return f". {totals.mismatched:,} rows have videos that are not what was asked for: {', '.join(totals.mismatches)}"
 
 
 def result(totals: Totals, manifest_uri: str) -> dict[str, Any]:
@@ -91,20 +98,30 @@ def result(totals: Totals, manifest_uri: str) -> dict[str, Any]:
         "reused": totals.outcomes[Outcome.REUSED],
         "failed": totals.failed,
         "left": totals.left,
+        "mismatched": totals.mismatched,
         "outcomes": {str(outcome): count for outcome, count in sorted(totals.outcomes.items())},
         "cost_usd": round(totals.cost_usd, 6),
         "estimated_cost_usd": round(totals.estimated_usd, 6),
     }
 
 
-def refuse(totals: Totals, stop: Stop | None, manifest_uri: str, max_failed_share: float, held: str | None) -> None:
+def refuse(
+    totals: Totals,
+    stop: Stop | None,
+    manifest_uri: str,
+    max_failed_share: float,
+    held: str | None,
+    on_mismatch: OnMismatch = "warn",
+) -> None:
     """Fail the task where too many rows have no video.
 
     :param held: what account and key hold, after a 402.
+    :param on_mismatch: with "fail" landed rows that are not what was asked for count as failed.
     :raises AirflowFailException: where another try would end the same way.
     :raises BatchIncompleteError: where it can help.
     """
-    missing = totals.failed + totals.left
+    unlike = totals.mismatched if on_mismatch == "fail" else 0
+    missing = totals.failed + totals.left + unlike
     # A share of rows is forgiven, but not a video that is paid for and waits to be brought home.
     allowed = stop is None and totals.left == 0 and totals.owed == 0
     if missing == 0 or (allowed and missing <= max_failed_share * totals.rows + 1e-6):
@@ -118,6 +135,12 @@ def refuse(totals: Totals, stop: Stop | None, manifest_uri: str, max_failed_shar
         parts.append(held)
     if totals.errors:
         parts.append(f"First errors: {'; '.join(error.rstrip('.') for error in totals.errors)}")
+    if unlike:
+        parts.append(
+            f'on_mismatch="fail" counts {unlike:,} landed rows as failed. Their videos are paid for, stay where they '
+            'are, and are not paid for again by any try: take them with on_mismatch="warn", or put their rows into a '
+            "table of another task to pay for others"
+        )
     parts.append(f"All of it is in {manifest_uri}")
     hopeless = totals.left == 0 and totals.hopeless == totals.failed
     final = hopeless or (stop is not None and stop.final)

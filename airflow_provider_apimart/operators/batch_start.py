@@ -66,6 +66,7 @@ def _argument_problems(task: VeoGenerateBatchOperator, check: arguments.Check) -
     problems += check(arguments.choice_problems, "reuse", task.reuse, ("run", "always"))
     problems += check(arguments.choice_problems, "on_clear", task.on_clear, ("reuse", "regenerate"))
     problems += check(arguments.choice_problems, "on_unknown_submit", task.on_unknown_submit, ("resend", "fail"))
+    problems += check(arguments.choice_problems, "on_mismatch", task.on_mismatch, ("warn", "fail"))
     problems += check(arguments.choice_problems, "manifest_format", task.manifest_format, ("jsonl", "parquet"))
     problems += check(arguments.seconds_problems, "timeout", task.timeout)
     problems += check(arguments.seconds_problems, "poll_interval", task.poll_interval)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -12,11 +12,13 @@ from pydantic import ValidationError
 
 from airflow_provider_apimart._compat import AirflowFailException
 from airflow_provider_apimart.client.client import ApimartClient
-from airflow_provider_apimart.client.errors import ApimartError, GenerationParkedError
-from airflow_provider_apimart.client.models import Generation, VeoRequest
+from airflow_provider_apimart.client.errors import ApimartError, DeliveredMismatchError, GenerationParkedError
+from airflow_provider_apimart.client.models import Generation, VeoRequest, Video
 from airflow_provider_apimart.generation import delivery, report
+from airflow_provider_apimart.generation.decide import REGENERATE_HINT
 from airflow_provider_apimart.generation.identity import Identity
-from airflow_provider_apimart.generation.record import Record, RecordState, RecordStore
+from airflow_provider_apimart.generation.mismatch import OnMismatch, mismatches
+from airflow_provider_apimart.generation.record import LandedVideo, Record, RecordState, RecordStore
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -90,6 +92,34 @@ def provenance_of(
     """Return how a video was made, for its sidecar. Holds no secret and no URL of the video."""
     airflow = {**identity_of(context).place, "try_number": getattr(context["ti"], "try_number", None)}
     return delivery.provenance_of(record, request, airflow, labels)
+
+
+def result_of(
+    record: Record,
+    videos: Sequence[Video],
+    landed: Sequence[LandedVideo],
+    request: VeoRequest,
+    on_mismatch: OnMismatch,
+    log: Any,
+) -> dict[str, Any]:
+    """Return the XCom of a generation, and say where it is not what was asked for.
+
+    :param log: the task's.
+    :raises DeliveredMismatchError: instead, with ``on_mismatch="fail"``.
+    """
+    count = max(len(videos), len(landed))
+    found = mismatches(request, landed, count=count, cost_usd=record.cost_usd)
+    if found:
+        text = report.mismatch_text(record, found, landed)
+        if on_mismatch == "fail":
+            raise DeliveredMismatchError(
+                f'{text}. on_mismatch="fail" makes that a failure, in this try and in every other, and none of them '
+                f'pays again. To go on with what was delivered, set on_mismatch="warn" and clear the task; '
+                f"{REGENERATE_HINT}",
+                generation_id=record.generation_id or "",
+            )
+        log.warning("%s.", text)
+    return report.result(record, videos, landed, found)
 
 
 @contextmanager

@@ -29,11 +29,13 @@ from airflow_provider_apimart.generation import report
 from airflow_provider_apimart.generation.decide import Action, Decision, OnClear, OnUnknownSubmit, Policy
 from airflow_provider_apimart.generation.delivery import deliver, files_whole
 from airflow_provider_apimart.generation.localfs import drop_parts
+from airflow_provider_apimart.generation.mismatch import OnMismatch
+from airflow_provider_apimart.generation.places import check_target
 from airflow_provider_apimart.generation.polling import Step, Watch, spread_of
 from airflow_provider_apimart.generation.purchase import Purchase, keep, settle
 from airflow_provider_apimart.generation.record import LandedVideo, Record, RecordState, RecordStore
 from airflow_provider_apimart.generation.schedule import expected_seconds, kind_of
-from airflow_provider_apimart.generation.storage import Target, check_target
+from airflow_provider_apimart.generation.storage import Target
 from airflow_provider_apimart.hooks import metrics
 from airflow_provider_apimart.hooks.apimart import ApimartHook
 from airflow_provider_apimart.hooks.record_stores import record_store
@@ -41,7 +43,14 @@ from airflow_provider_apimart.hooks.storage import read_images, target_of
 from airflow_provider_apimart.links.veo import ApimartHelpLink, VeoVideoLink
 from airflow_provider_apimart.operators import arguments, budget
 from airflow_provider_apimart.operators.labels import check_name, labels_of
-from airflow_provider_apimart.operators.task import failures, final_word, identity_of, provenance_of, waited_for_record
+from airflow_provider_apimart.operators.task import (
+    failures,
+    final_word,
+    identity_of,
+    provenance_of,
+    result_of,
+    waited_for_record,
+)
 from airflow_provider_apimart.operators.templates import AuthorTemplates
 from airflow_provider_apimart.triggers.veo import VeoGenerationTrigger
 
@@ -66,8 +75,9 @@ class VeoGenerateOperator(AuthorTemplates, BaseOperator):
     output) is never rendered.
 
     Returns (XCom) ``{"generation_id", "status", "model", "cost_usd", "submitted_at", "completed_at", "videos": [{"url",
-    "expires_at", "path", "bytes", "sha256", "duration_seconds", "width", "height", "has_audio"}]}``; ``path`` and what
-    follows are null without ``output_path``. Times are ISO 8601 in UTC.
+    "expires_at", "path", "bytes", "sha256", "duration_seconds", "width", "height", "has_audio"}], "mismatches":
+    [{"field", "asked", "delivered", "sample", "usd"}]}``; ``path`` and what follows are null without ``output_path``.
+    ``mismatches`` is empty where the videos are what was asked for. Times are ISO 8601 in UTC.
 
     :param prompt: what to show. A dict or a list is sent as its JSON text.
     :param model: ``veo3.1-fast-official``, ``veo3.1-quality-official``, or ``veo3.1-fast``, ``-quality``, ``-lite``.
@@ -86,8 +96,9 @@ class VeoGenerateOperator(AuthorTemplates, BaseOperator):
     :param enhance_prompt: only ``True`` is allowed; leave it out otherwise.
     :param extra_body: further fields of the request, sent as they are: a dict, or its JSON text.
     :param output_path: where the video goes: a local path or any ``ObjectStoragePath`` such as
-        ``s3://conn@bucket/clip.mp4``. One that ends in ``/`` is a folder, and the file is named after the generation.
-        ``None`` lands nothing.
+        ``s3://conn@bucket/clip.mp4``. One that ends in ``/`` is a folder, and the file is named after the generation. A
+        path object cannot end so: it is a folder unless it ends in ``.mp4``, ``.m4v`` or ``.mov``. ``None`` lands
+        nothing.
     :param apimart_conn_id: the connection.
     :param deferrable: wait in the triggerer (``True``) or in the worker.
     :param timeout: how long a generation may take from its submission: ``timedelta`` or seconds. After it the try
@@ -98,6 +109,9 @@ class VeoGenerateOperator(AuthorTemplates, BaseOperator):
     :param on_clear: ``"reuse"``: a cleared task goes on with its generation. ``"regenerate"``: it pays for a new one.
     :param on_unknown_submit: what to do when nobody knows whether a submission was carried out. ``"resend"``: the
         identical request under the same idempotency key. ``"fail"``: nothing, until a person has looked.
+    :param on_mismatch: what to do when a video is landed that is not what was asked for (duration, resolution, aspect
+        ratio, sound, number of videos). ``"warn"``: say so. ``"fail"``: fail the task, for good; the video stays where
+        it was landed, and no try pays for another one.
     :param max_cost_usd: refuse, before it is paid for, a generation that costs more by APIMart's price list (by the
         provider's own where that cannot be had). What is paid for already is not refused.
     :param labels: a dict (or its JSON text) that travels along: it is kept in the video's sidecar, and
@@ -108,10 +122,10 @@ class VeoGenerateOperator(AuthorTemplates, BaseOperator):
     template_fields: Sequence[str] = (
         *VeoRequest.FIELDS,
         *("output_path", "apimart_conn_id", "max_cost_usd", "labels"),
-        *("timeout", "poll_interval", "on_clear", "on_unknown_submit"),
+        *("timeout", "poll_interval", "on_clear", "on_unknown_submit", "on_mismatch"),
     )
     template_fields_renderers: ClassVar[dict[str, str]] = {"extra_body": "json", "labels": "json"}
-    object_fields = ("extra_body", "labels")
+    object_fields: ClassVar[Sequence[str]] = ("extra_body", "labels")
     operator_extra_links = (VeoVideoLink(), ApimartHelpLink())
     ui_color = "#e8e0ff"
 
@@ -140,6 +154,7 @@ class VeoGenerateOperator(AuthorTemplates, BaseOperator):
         poll_interval: timedelta | float | str | None = None,
         on_clear: OnClear = "reuse",
         on_unknown_submit: OnUnknownSubmit = "resend",
+        on_mismatch: OnMismatch = "warn",
         max_cost_usd: float | str | None = None,
         labels: Mapping[str, Any] | str | None = None,
         **kwargs: Any,
@@ -167,6 +182,7 @@ class VeoGenerateOperator(AuthorTemplates, BaseOperator):
         self.poll_interval = poll_interval
         self.on_clear = on_clear
         self.on_unknown_submit = on_unknown_submit
+        self.on_mismatch = on_mismatch
         self.max_cost_usd = max_cost_usd
         self.labels = labels
         # What this try has come to know, for on_kill and the links.
@@ -202,6 +218,7 @@ class VeoGenerateOperator(AuthorTemplates, BaseOperator):
         problems += check(arguments.seconds_problems, "poll_interval", self.poll_interval)
         problems += check(arguments.choice_problems, "on_clear", self.on_clear, ("reuse", "regenerate"))
         problems += check(arguments.choice_problems, "on_unknown_submit", self.on_unknown_submit, ("resend", "fail"))
+        problems += check(arguments.choice_problems, "on_mismatch", self.on_mismatch, ("warn", "fail"))
         problems += check(arguments.money_problems, "max_cost_usd", self.max_cost_usd)
         problems += check(arguments.connection_problems, "apimart_conn_id", self.apimart_conn_id)
         problems += check(arguments.output_problems, "output_path", self.output_path)
@@ -232,11 +249,13 @@ class VeoGenerateOperator(AuthorTemplates, BaseOperator):
         for note in request.notes():
             self.log.warning("%s", note)
         with failures(self) as known:
-            output = self._output(check=True)
-            images = read_images(request)
+            output = self._output()
             identity = identity_of(context)
             store = record_store(context, output, identity)
             known.store = store
+            if output is not None:
+                check_target(output)
+            images = read_images(request)
             policy = Policy(on_clear=self.on_clear, on_unknown_submit=self.on_unknown_submit)
             with ApimartHook(self.apimart_conn_id).get_conn() as client:
                 purchase = Purchase(
@@ -246,7 +265,7 @@ class VeoGenerateOperator(AuthorTemplates, BaseOperator):
                     request=request,
                     images=images,
                     policy=policy,
-                    output_path=None if self.output_path is None else str(self.output_path),
+                    output_path=None if output is None else output.uri,
                     apimart_conn_id=self.apimart_conn_id,
                     approve=self._approval(request, client),
                 )
@@ -255,7 +274,7 @@ class VeoGenerateOperator(AuthorTemplates, BaseOperator):
                 self.generation_id = record.generation_id
                 if obtained.decision.action is Action.KEEP:
                     self.log.info("Nothing to do: %s.", obtained.decision.reason)
-                    return self._result(record, view, record.landed)
+                    return self._result(record, view, record.landed, request)
                 if obtained.decision.action is Action.WAIT:
                     # Said now: whoever ends the wait (a hand, kill -9) may leave nobody to say it then.
                     self.log.info("Waiting: %s. %s.", obtained.decision.reason, STAYS_KNOWN)
@@ -275,7 +294,7 @@ class VeoGenerateOperator(AuthorTemplates, BaseOperator):
         values = self._request_values()
         paid = VeoRequest.checked(values) if request is None else VeoRequest.model_validate(request)
         with failures(self) as known:
-            output = self._output(check=False)
+            output = self._output()
             store = record_store(context, output, identity_of(context))
             known.store = store
             current = store.load()
@@ -314,13 +333,8 @@ class VeoGenerateOperator(AuthorTemplates, BaseOperator):
 
     # --- steps ---------------------------------------------------------------------------------------------------
 
-    def _output(self, *, check: bool) -> Target | None:
-        if self.output_path is None:
-            return None
-        target = target_of(self.output_path)
-        if check:
-            check_target(target)
-        return target
+    def _output(self) -> Target | None:
+        return None if self.output_path is None else target_of(self.output_path)
 
     def _deadline(self, record: Record) -> float:
         return (record.submitted_at or record.intent_at).timestamp() + self._timeout_seconds
@@ -404,29 +418,32 @@ class VeoGenerateOperator(AuthorTemplates, BaseOperator):
             metrics.count_error(decision.error, record)
             raise decision.error
         self.log.info("%s", report.summary(view, record))
-        output = self._output(check=False)
+        output = self._output()
         if output is None:
-            result = self._unlanded(record, view)
+            self._check_expiry(record, view)
             metrics.count("completed", record, videos=len(view.videos))
-            return result
+            return self._result(record, view, (), request)
         provenance = provenance_of(record, request, context, labels_of(self.labels))
-        landed = deliver(client=client, record=record, videos=view.videos, output=output, provenance=provenance)
+        landed = deliver(
+            client=client, record=record, videos=view.videos, output=output, provenance=provenance, request=request
+        )
         keep(store, record.but(state=RecordState.LANDED, landed=landed))
         metrics.count("completed", record, videos=len(landed))
-        return self._result(record, view, landed)
+        return self._result(record, view, landed, request)
 
-    def _unlanded(self, record: Record, view: Generation) -> dict[str, Any]:
+    def _check_expiry(self, record: Record, view: Generation) -> None:
         expired = [video for video in view.videos if video.expires_at and video.expires_at <= datetime.now(UTC)]
         if expired:
             raise VideoExpiredError(
                 f"the URL of generation {record.generation_id} expired at {report.iso(expired[0].expires_at)}"
             )
-        return self._result(record, view, ())
 
-    def _result(self, record: Record, view: Generation | None, landed: Sequence[LandedVideo]) -> dict[str, Any]:
+    def _result(
+        self, record: Record, view: Generation | None, landed: Sequence[LandedVideo], request: VeoRequest
+    ) -> dict[str, Any]:
         videos = view.videos if view else ()
         self.video_url = videos[0].url if videos else None
-        return report.result(record, videos, landed)
+        return result_of(record, videos, landed, request, self.on_mismatch, self.log)
 
 
 def __getattr__(name: str) -> Any:

@@ -12,15 +12,19 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from airflow_provider_apimart.client.client import AsyncApimartClient
+from airflow_provider_apimart.client.errors import ApimartError
 from airflow_provider_apimart.generation.polling import FIRST_EVENT_SECONDS
-from airflow_provider_apimart.generation.storage import Target
+from airflow_provider_apimart.generation.storage import Target, check_same_machine
 from airflow_provider_apimart.hooks.apimart import ApimartHook
 from airflow_provider_apimart.hooks.storage import target_of
+
+if TYPE_CHECKING:
+    from airflow_provider_apimart.generation.batch.plan import Plan
 
 EVENT_VERSION = 1
 
@@ -76,17 +80,16 @@ class VeoBatchTrigger(BaseTrigger):
         yield TriggerEvent(event)  # type: ignore[no-untyped-call]
 
     async def _work(self) -> dict[str, Any]:
-        from airflow_provider_apimart.generation.batch.plan import read_plan
         from airflow_provider_apimart.generation.batch.run import work_off
         from airflow_provider_apimart.generation.poller import here
 
-        plan = await asyncio.to_thread(read_plan, await self._open(self.plan_uri))
+        plan, output = await self._begin()
         # Other waits and batches of this connection share the client and the account's limit.
         async with here().join(self.apimart_conn_id, self._client) as shared:
             ending = await work_off(
                 plan,
                 writer="trigger",
-                output=await self._open(self.output_path),
+                output=output,
                 open_target=self._open,
                 through=shared.account,
                 log=self.log,
@@ -100,6 +103,19 @@ class VeoBatchTrigger(BaseTrigger):
             "left": ending.left,
             "spent_usd": ending.spent_usd,
         }
+
+    async def _begin(self) -> tuple[Plan, Target]:
+        from airflow_provider_apimart.generation.batch.plan import read_plan
+
+        try:
+            plan = await asyncio.to_thread(read_plan, await self._open(self.plan_uri))
+            output = await self._open(self.output_path)
+            # With a state_path that both can read, videos would land on the triggerer's own disk, where nobody looks.
+            await asyncio.to_thread(check_same_machine, output, "the folder of output_path")
+        except ApimartError as error:
+            error.message = f"{error.message.rstrip('.')}. Nothing was submitted by this trigger"
+            raise
+        return plan, output
 
     async def _open(self, uri: str) -> Target:
         from asgiref.sync import sync_to_async

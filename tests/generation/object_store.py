@@ -9,8 +9,11 @@ import boto3
 import httpx
 import pytest
 import s3fs
+from aiobotocore.client import AioBaseClient
+from botocore.exceptions import ClientError
 from moto.server import ThreadedMotoServer
 
+from airflow_provider_apimart.generation import permissions
 from airflow_provider_apimart.generation.storage import Target
 
 BUCKET = "videos"
@@ -20,6 +23,7 @@ class Store:
     """One bucket, seen through s3fs and, to be sure, through boto3."""
 
     def __init__(self, endpoint: str) -> None:
+        self.endpoint = endpoint
         access = {"aws_access_key_id": "test", "aws_secret_access_key": "test", "region_name": "us-east-1"}
         self.client: Any = boto3.client("s3", endpoint_url=endpoint, **access)
         self.client.create_bucket(Bucket=BUCKET)
@@ -62,3 +66,40 @@ def store(monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
         s3fs.S3FileSystem.close_session(opened.fs.loop, opened.fs.s3)
     finally:
         server.stop()
+
+
+LISTING = ("ListObjectsV2", "ListObjects", "HeadBucket", "ListBuckets")
+
+
+class Policy:
+    """What a role may not do. 403 is also the answer for what is not there, as it is without ``s3:ListBucket``."""
+
+    def __init__(self) -> None:
+        self.denied: set[str] = set(LISTING)
+        self.made: list[str] = []
+
+    def forbidden(self, name: str) -> ClientError:
+        short = name.startswith("Head")
+        error = {"Code": "403" if short else "AccessDenied", "Message": "Forbidden" if short else "Access Denied"}
+        return ClientError({"Error": error, "ResponseMetadata": {"HTTPStatusCode": 403}}, name)
+
+
+@pytest.fixture
+def policy(monkeypatch: pytest.MonkeyPatch) -> Iterator[Policy]:
+    rules = Policy()
+    original = AioBaseClient._make_api_call
+
+    async def judged(self: Any, name: str, parameters: dict[str, Any]) -> Any:
+        rules.made.append(name)
+        if name in rules.denied:
+            raise rules.forbidden(name)
+        try:
+            return await original(self, name, parameters)
+        except ClientError as error:
+            if error.response["ResponseMetadata"]["HTTPStatusCode"] == 404 and set(LISTING) & rules.denied:
+                raise rules.forbidden(name) from None
+            raise
+
+    monkeypatch.setattr(AioBaseClient, "_make_api_call", judged)
+    monkeypatch.setattr(permissions, "_passed", {})
+    yield rules

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import gzip
+import zlib
 from typing import Any
 
 import httpx
@@ -217,9 +219,48 @@ def test_redirect_loop(fetch: Fetch) -> None:
         assert len(media.seen) == 4
 
 
-def test_gzip_is_refused(fetch: Fetch) -> None:
-    with MediaServer(Serve(DATA, headers={"Content-Encoding": "gzip"})) as media:
-        with pytest.raises(LandingError, match="gzip"):
+@pytest.mark.parametrize(
+    "named", ["aws-chunked", "binary", "utf-8", "none", "", "identity", "base64", "aws-chunked,gzip", "gzip", "deflate"]
+)
+def test_plain_bytes_are_taken_whatever_their_content_encoding_says(fetch: Fetch, named: str) -> None:
+    headers = {"Content-Encoding": named}
+    with MediaServer(Serve(DATA, headers=headers), Serve(DATA, cut=1000, headers=headers)) as media:
+        fetch.check(fetch(media.url()))
+        assert media.seen[1].headers["range"] == "bytes=1000-"
+
+
+@pytest.mark.parametrize("named", ["gzip", "x-gzip", "deflate", "aws-chunked, gzip"])
+def test_compressed_video_is_resumed_as_it_is_sent_and_then_expanded(fetch: Fetch, named: str) -> None:
+    half = len(DATA) // 2
+    packed = zlib.compress(DATA) if named == "deflate" else gzip.compress(DATA[:half]) + gzip.compress(DATA[half:])
+    headers = {"Content-Encoding": named}
+    with MediaServer(Serve(packed, headers=headers), Serve(packed, cut=100, headers=headers)) as media:
+        fetch.check(fetch(media.url()))
+        assert media.seen[1].headers["range"] == "bytes=100-"
+
+
+def test_compressed_bytes_that_nobody_calls_compressed_stay_as_they_are(fetch: Fetch) -> None:
+    packed = gzip.compress(DATA)
+    with MediaServer(Serve(packed)) as media:
+        fetch.check(fetch(media.url()), packed)
+
+
+def test_compressed_video_is_held_to_the_cap_and_to_its_end(fetch: Fetch) -> None:
+    packed = gzip.compress(bytes(len(DATA)))
+    headers = {"Content-Encoding": "gzip"}
+    with MediaServer(Serve(packed, headers=headers)) as media, pytest.raises(VideoTooLargeError, match="cap"):
+        fetch(media.url(), max_bytes=len(DATA) - 1)
+    with MediaServer(Serve(packed[:-9], headers=headers)) as media, pytest.raises(LandingError, match="ends early"):
+        fetch(media.url())
+    damaged = gzip.compress(DATA)[:-8] + b"damaged!"
+    with MediaServer(Serve(damaged, headers=headers)) as media, pytest.raises(LandingError, match="damaged"):
+        fetch(media.url())
+
+
+@pytest.mark.parametrize("named", ["br", "zstd", "gzip, gzip"])
+def test_coding_that_cannot_be_undone_is_refused(fetch: Fetch, named: str) -> None:
+    with MediaServer(Serve(DATA, headers={"Content-Encoding": named})) as media:
+        with pytest.raises(LandingError, match=named):
             fetch(media.url())
         assert len(media.seen) == 1
 

@@ -79,7 +79,7 @@ def test_landed_whole_with_its_sidecar(folder: Target) -> None:
         "has_audio": True,
         "sample": 1,
     }
-    assert written == {"schema": 1, **provenance()}
+    assert written == {"schema": 1, **provenance(), "mismatches": None}
     assert already_landed(target, "g", 1) == video
     assert len(folder.fs.ls(folder.path.rstrip("/"), detail=False)) == 2
 

@@ -108,7 +108,17 @@ VIDEO = Video(url="https://media.example/v.mp4", expires_at=NOW)
 )
 def test_the_xcom_has_one_shape(videos: tuple[Video, ...], landed: tuple[object, ...]) -> None:
     told = report.result(record("landed", cost_usd=0.64, completed_at=NOW), videos, landed)  # type: ignore[arg-type]
-    assert list(told) == ["generation_id", "status", "model", "cost_usd", "submitted_at", "completed_at", "videos"]
+    assert list(told) == [
+        "generation_id",
+        "status",
+        "model",
+        "cost_usd",
+        "submitted_at",
+        "completed_at",
+        "videos",
+        "mismatches",
+    ]
+    assert told["mismatches"] == []
     assert len(told["videos"]) == max(len(videos), len(landed))
     for number, video in enumerate(told["videos"]):
         assert list(video) == KEYS

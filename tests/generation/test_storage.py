@@ -19,10 +19,10 @@ from hypothesis import strategies as st
 
 from airflow_provider_apimart.client.errors import ConfigurationError, LandingError
 from airflow_provider_apimart.generation import localfs
+from airflow_provider_apimart.generation.places import check_target
 from airflow_provider_apimart.generation.storage import (
     BLOCK_BYTES,
     Target,
-    check_target,
     commit_bytes,
     exclusive,
     read_small,

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from aiobotocore.client import AioBaseClient
+from fsspec.implementations.memory import MemoryFileSystem
 
 from airflow_provider_apimart.client.errors import LandingError
 from airflow_provider_apimart.generation.storage import (
@@ -118,6 +119,83 @@ def test_s3_gets_what_the_user_set_for_every_upload(store: Store) -> None:
     commit_bytes(store.target("clip.mp4"), b"x")
     head = store.client.head_object(Bucket=BUCKET, Key="clip.mp4")
     assert (head["ServerSideEncryption"], head["CacheControl"]) == ("AES256", "no-store")
+
+
+NAMES = {
+    "clip.mp4": "video/mp4",
+    "clip.mp4.json": "application/json",
+    "manifest.jsonl": "application/x-ndjson",
+    "manifest.parquet": "application/vnd.apache.parquet",
+    "anything": "application/octet-stream",
+}
+
+
+@pytest.mark.parametrize("in_parts", [False, True], ids=["one request", "in parts"])
+@pytest.mark.parametrize("name", NAMES)
+def test_s3_keeps_the_type_of_what_is_written(store: Store, calls: list[Call], name: str, in_parts: bool) -> None:
+    def breaking(called: str, _: Any) -> None:
+        if called == "PutObject":
+            raise ConnectionResetError
+
+    if in_parts:
+        calls.append(breaking)
+    commit_bytes(store.target(name), LARGE)
+    assert store.get(name) == LARGE
+    assert store.client.head_object(Bucket=BUCKET, Key=name)["ContentType"] == NAMES[name]
+
+
+def test_s3_video_is_one_whatever_the_user_calls_it(store: Store) -> None:
+    target = store.target("latest")
+    with staging(target, content_type="video/mp4") as staged:
+        staged.file.write(b"x")
+        staged.commit(target)
+    assert store.client.head_object(Bucket=BUCKET, Key="latest")["ContentType"] == "video/mp4"
+
+
+def test_s3_type_that_the_connection_sets_goes_first(store: Store, calls: list[Call]) -> None:
+    store.fs.s3_additional_kwargs = {"ContentType": "video/x-own"}
+    commit_bytes(store.target("clip.mp4"), b"x")
+    assert store.client.head_object(Bucket=BUCKET, Key="clip.mp4")["ContentType"] == "video/x-own"
+
+
+class Typed(MemoryFileSystem):  # type: ignore[misc]
+    """An object store that knows types, as gcsfs and adlfs do: each by an argument of its own."""
+
+    cachable = False
+    argument = "content_type"
+
+    def __init__(self, protocol: str) -> None:
+        super().__init__()
+        self.protocol = protocol
+        self.told: dict[str, Any] = {}
+
+    def _open(self, path: str, mode: str = "rb", block_size: int | None = None, **options: Any) -> Any:
+        options = {name: value for name, value in options.items() if name not in ("autocommit", "cache_options")}
+        if mode == "wb":
+            if set(options) - {self.argument}:
+                raise TypeError(f"unexpected keyword arguments {sorted(options)}")
+            self.told[path] = options.get(self.argument)
+        return super()._open(path, mode, block_size)
+
+
+class TypedAzure(Typed):
+    argument = "content_settings"
+
+
+@pytest.mark.parametrize(
+    ("fs", "told"),
+    [
+        (Typed("gs"), "video/mp4"),
+        (TypedAzure("abfs"), {"content_type": "video/mp4"}),
+        (Typed("abfs"), None),
+        (Typed("oss"), None),
+    ],
+    ids=["gcsfs", "adlfs", "a version that does not know it", "a storage that has none"],
+)
+def test_each_object_store_is_told_the_type_in_its_own_way(fs: Typed, told: Any, memory: Any) -> None:
+    commit_bytes(Target(fs, "/videos/clip.mp4", "x://videos/clip.mp4"), LARGE)
+    assert fs.cat_file("/videos/clip.mp4") == LARGE
+    assert fs.told == {"/videos/clip.mp4": told}
 
 
 def test_s3_upload_that_another_has_replaced_is_an_error_and_the_other_stays(store: Store, calls: list[Call]) -> None:

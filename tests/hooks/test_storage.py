@@ -1,12 +1,14 @@
-"""Paths in storages: a connection that is not there is named before anything is paid."""
+"""Which place a path names, and that a connection that is not there is named before anything is paid."""
 
 from __future__ import annotations
 
 import json
+from pathlib import Path
+from typing import Any
 
 import pytest
 
-from airflow_provider_apimart._compat import AirflowFailException
+from airflow_provider_apimart._compat import AirflowFailException, ObjectStoragePath
 from airflow_provider_apimart.client.errors import ConfigurationError, InvalidParameterError
 from airflow_provider_apimart.client.request import VeoRequest
 from airflow_provider_apimart.emulator.server import Emulator
@@ -65,3 +67,24 @@ def test_frames_and_manifests_name_it_too() -> None:
         read_images(request)
     with pytest.raises(ConfigurationError, match="no Airflow connection 'nope'"):
         next(read_manifest("s3://nope@bucket/manifest.jsonl"))
+
+
+@pytest.mark.parametrize(
+    ("output", "uri", "folder"),
+    [
+        ("/data/videos/", "/data/videos/", True),
+        ("/data/videos", "/data/videos", False),
+        (Path("/data/videos/"), "/data/videos/", True),
+        (Path("/data/clip.MP4"), "/data/clip.MP4", False),
+        (Path("/data/clip.mov"), "/data/clip.mov", False),
+        (Path("/data/2026.01.15"), "/data/2026.01.15/", True),
+        (Path("/data/v3.1"), "/data/v3.1/", True),
+        (ObjectStoragePath("file:///data/videos/"), "file:///data/videos/", True),
+        (ObjectStoragePath("file:///data/clip.mp4"), "file:///data/clip.mp4", False),
+    ],
+    ids=repr,
+)
+def test_path_object_is_a_folder_unless_it_names_a_video(output: Any, uri: str, folder: bool) -> None:
+    target = target_of(output)
+    assert (target.uri, target.is_folder) == (uri, folder)
+    assert target.path.endswith("/") is folder

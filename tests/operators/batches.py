@@ -25,9 +25,8 @@ def batch(folder: Path, rows: Any = None, **options: Any) -> VeoGenerateBatchOpe
         return VeoGenerateBatchOperator(
             task_id="videos",
             requests=rows,
-            defaults={"duration": 4},
             output_path=str(folder / "out"),
-            **{"deferrable": False, "retries": 3, **options},
+            **{"defaults": {"duration": 4}, "deferrable": False, "retries": 3, **options},
         )
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 from airflow.sdk import DAG, task, task_group
 
-from airflow_provider_apimart._compat import AirflowFailException
+from airflow_provider_apimart._compat import AirflowFailException, ObjectStoragePath
 from airflow_provider_apimart.operators.arguments import InvalidVeoArgument, is_template
 from airflow_provider_apimart.operators.veo import VeoGenerateBatchOperator, VeoGenerateOperator
 
@@ -183,3 +184,48 @@ def test_defaults_are_the_documented_ones() -> None:
     assert operator.apimart_conn_id == "apimart_default"
     assert (operator.on_clear, operator.on_unknown_submit) == ("reuse", "resend")
     assert (operator.poll_interval, operator.output_path, operator.max_cost_usd) == (None, None, None)
+
+
+@pytest.mark.parametrize(
+    "output",
+    [
+        Path("videos/clip.mp4"),
+        Path("videos"),
+        ObjectStoragePath("videos/clip.mp4"),
+        "file://videos/",
+        "FILE://videos/clip.mp4",
+        "local://videos/clip.mp4",
+        "file://./clip.mp4",
+    ],
+    ids=repr,
+)
+def test_relative_output_is_refused_in_whatever_shape(output: Any) -> None:
+    with pytest.raises(InvalidVeoArgument, match=r"output_path=.*has to be absolute"):
+        VeoGenerateOperator(task_id="make", prompt="a cat", output_path=output)
+    for name in ("output_path", "state_path"):
+        with pytest.raises(InvalidVeoArgument, match=f"{name}=.*has to be absolute"):
+            VeoGenerateBatchOperator(task_id="table", requests=[], **{"output_path": "/out/", name: output})
+
+
+@pytest.mark.parametrize(
+    "output",
+    [
+        Path("/v"),
+        "file:///v/",
+        "file://conn@/v/",
+        "s3://b/v/",
+        ObjectStoragePath("/v"),
+        ObjectStoragePath("memory://b/v"),
+    ],
+    ids=repr,
+)
+def test_absolute_output_is_taken_in_whatever_shape(output: Any) -> None:
+    assert not is_template(output)
+    VeoGenerateOperator(task_id="make", prompt="a cat", output_path=output)
+
+
+def test_path_objects_are_templates_where_airflow_renders_them() -> None:
+    assert is_template(ObjectStoragePath("memory://b/{{ ds }}"))
+    VeoGenerateOperator(task_id="make", prompt="a cat", output_path=ObjectStoragePath("memory://b/{{ ds }}"))
+    with pytest.raises(InvalidVeoArgument, match="does not render a PosixPath: write text"):
+        VeoGenerateOperator(task_id="make", prompt="a cat", output_path=Path("/data/{{ ds }}"))

@@ -21,7 +21,7 @@ from tests.operators.conftest import Tries
 from tests.operators.single import make, run_trigger
 
 pytestmark = pytest.mark.usefixtures("no_waiting")
-KEYS = ["generation_id", "status", "model", "cost_usd", "submitted_at", "completed_at", "videos"]
+KEYS = ["generation_id", "status", "model", "cost_usd", "submitted_at", "completed_at", "videos", "mismatches"]
 VIDEO_KEYS = [
     "url",
     "expires_at",

@@ -21,7 +21,7 @@ from airflow_provider_apimart.generation.batch.plan import Plan, PlannedRow
 from airflow_provider_apimart.generation.delivery import deliver, provenance_of
 from airflow_provider_apimart.generation.images import MAX_UPLOAD_BYTES, LocalImage, check_image
 from airflow_provider_apimart.generation.record import LandedVideo, Record
-from airflow_provider_apimart.generation.storage import Target, storage_errors
+from airflow_provider_apimart.generation.storage import Target, check_same_machine, storage_errors
 
 LANDERS = 8
 
@@ -59,6 +59,7 @@ class Crew:
             videos=videos,
             output=self._output,
             provenance=provenance_of(record, row.request, self._place(row), row.labels),
+            request=row.request,
             level=logging.DEBUG,
         )
         return await asyncio.get_running_loop().run_in_executor(self._landers, work)
@@ -95,6 +96,7 @@ class Crew:
 
 
 def _read_frame(target: Target) -> bytes:
+    check_same_machine(target, "the frame")
     with storage_errors(target, "read"), target.fs.open(target.path, "rb") as file:
         # One byte over the limit is enough to know that it is over.
         content: bytes = file.read(MAX_UPLOAD_BYTES + 1)

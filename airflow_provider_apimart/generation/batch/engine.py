@@ -131,6 +131,8 @@ class Engine:
         self.failed_landings = 0
         self.hopeless = 0
         self._wondered: set[str] = set()
+        #: Landed rows that are not what was asked for, where the user counts them as failed.
+        self.unlike = 0
         self._committed_usd = 0.0
         self._requests: set[asyncio.Task[None]] = set()
         self._landing: set[asyncio.Task[None]] = set()
@@ -342,12 +344,18 @@ class Engine:
 
     def check_failures(self, why: str = "") -> None:
         """Stop submitting where so many rows have failed, in whatever try, that the user wants no more of them."""
-        failed, total = self.progress.failed, self.progress.total
+        failed, total = self.progress.failed + self.unlike, self.progress.total
         # A float's last bit must not cost a row.
         most = self.rules.max_failed_share * total + 1e-6
         if self.rules.stop_on_failure and failed > most:
             text = f'{why}{failed:,} of {total:,} rows have failed and on_row_failure="stop"'
-            self.stop_submitting(Stop(StopKind.ROW_FAILURE, text, self.hopeless > most))
+            self.stop_submitting(Stop(StopKind.ROW_FAILURE, text, self.hopeless + self.unlike > most))
+
+    def mismatched(self, number: int, text: str) -> None:
+        """A row has its videos, but they are not what was asked for."""
+        if self.rules.on_mismatch == "fail":
+            self.unlike += 1
+            self.check_failures(f"row {number} is not what was asked for ({text}); ")
 
     def stop_submitting(self, stop: Stop) -> None:
         """Submit no new row. What runs is waited for and landed."""

@@ -16,13 +16,15 @@ from typing import Any, BinaryIO, Literal
 from airflow_provider_apimart.client.errors import ConfigurationError
 from airflow_provider_apimart.generation.batch.plan import Plan, PlannedRow
 from airflow_provider_apimart.generation.batch.states import Ledger, Outcome, RowState
+from airflow_provider_apimart.generation.mismatch import mismatches, text_of
+from airflow_provider_apimart.generation.record import LandedVideo
 from airflow_provider_apimart.generation.report import iso
 from airflow_provider_apimart.generation.storage import Target, safe_name, staging, storage_errors
 
 ManifestFormat = Literal["jsonl", "parquet"]
 #: Lines and characters that are held in memory at once.
 GROUP, GROUP_TEXT = 1000, 1024 * 1024
-JSON_COLUMNS = ("labels", "request", "videos")
+JSON_COLUMNS = ("labels", "request", "videos", "mismatches")
 
 
 @dataclass
@@ -30,6 +32,7 @@ class Totals:
     """What a manifest amounts to.
 
     :param hopeless: rows without their videos that no retry can help.
+    :param mismatched: rows with videos that are not what was asked for, and the first of them told.
     :param owed: rows whose generation is, or may be, paid for, and whose videos another try can still bring home.
     """
 
@@ -40,6 +43,8 @@ class Totals:
     left_usd: float = 0.0
     hopeless: int = 0
     owed: int = 0
+    mismatched: int = 0
+    mismatches: list[str] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
 
     @property
@@ -102,6 +107,7 @@ def _line(plan: Plan, row: PlannedRow, state: RowState | None) -> dict[str, Any]
     outcome = state.row_outcome if state else Outcome.LEFT
     landed = (state.landed or []) if state and outcome.good else []
     cost = 0.0 if outcome is Outcome.REUSED else state.cost_usd if state else None
+    videos = [LandedVideo.model_validate(video) for video in landed]
     return {
         "row": row.number,
         "outcome": str(outcome),
@@ -110,6 +116,7 @@ def _line(plan: Plan, row: PlannedRow, state: RowState | None) -> dict[str, Any]
         "generation_id": state.generation_id if state else None,
         "path": landed[0]["path"] if landed else None,
         "videos": landed,
+        "mismatches": mismatches(row.request, videos, count=len(videos), cost_usd=cost) if videos else [],
         "cost_usd": cost,
         "estimated_cost_usd": row.estimated_usd,
         "submitted_at": _iso(state.submitted_at) if state else None,
@@ -125,6 +132,10 @@ def _count(totals: Totals, line: dict[str, Any], state: RowState | None) -> None
     totals.outcomes[outcome] += 1
     totals.cost_usd += line["cost_usd"] or 0.0
     totals.estimated_usd += line["estimated_cost_usd"] or 0.0
+    if line["mismatches"]:
+        totals.mismatched += 1
+        if len(totals.mismatches) < 3:
+            totals.mismatches.append(f"row {line['row']} ({line['path']}): {text_of(line['mismatches'])}")
     if outcome is Outcome.LEFT:
         totals.left_usd += line["estimated_cost_usd"] or 0.0
     elif not outcome.good:
@@ -170,7 +181,10 @@ def _write_parquet(file: BinaryIO, lines: Iterable[dict[str, Any]]) -> None:
     schema = pyarrow.schema(
         [
             ("row", pyarrow.int64()),
-            *((name, text) for name in ("outcome", "labels", "request", "generation_id", "path", "videos")),
+            *(
+                (name, text)
+                for name in ("outcome", "labels", "request", "generation_id", "path", "videos", "mismatches")
+            ),
             ("cost_usd", number),
             ("estimated_cost_usd", number),
             *((name, text) for name in ("submitted_at", "completed_at", "error", "idempotency_key")),
@@ -206,7 +220,7 @@ def read_lines(file: BinaryIO, kind: ManifestFormat) -> Iterator[dict[str, Any]]
 
         for batch in parquet.ParquetFile(file).iter_batches(batch_size=GROUP):
             for line in batch.to_pylist():
-                yield {**line, **{name: json.loads(line[name]) for name in JSON_COLUMNS}}
+                yield {**line, **{name: json.loads(line[name]) for name in JSON_COLUMNS if name in line}}
     else:
         for text in file:
             yield json.loads(text)

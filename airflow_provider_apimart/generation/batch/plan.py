@@ -19,7 +19,8 @@ from airflow_provider_apimart.client.request import VeoRequest
 from airflow_provider_apimart.generation.batch.journal import FOLDER as JOURNAL_FOLDER
 from airflow_provider_apimart.generation.decide import OnClear, OnUnknownSubmit
 from airflow_provider_apimart.generation.identity import Identity, fingerprint, idempotency_key
-from airflow_provider_apimart.generation.storage import Target, read_whole
+from airflow_provider_apimart.generation.mismatch import OnMismatch
+from airflow_provider_apimart.generation.storage import Target, check_same_machine, read_whole
 
 VERSION = 1
 STATE_FOLDER = ".apimart-batch"
@@ -32,6 +33,7 @@ class Rules:
     """How a batch is worked off.
 
     :param max_generations: how often a row may fail at APIMart, over all tries so far, before it is given up.
+    :param on_mismatch: with "fail" a video that is not what was asked for counts as a failure.
     :param max_cost_usd: no row is submitted that would bring the whole over it.
     """
 
@@ -45,6 +47,7 @@ class Rules:
     on_unknown_submit: OnUnknownSubmit = "resend"
     max_generations: int = 2
     max_cost_usd: float | None = None
+    on_mismatch: OnMismatch = "warn"
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,6 +212,7 @@ def read_plan(folder: Target) -> Plan:
 
     :raises LandingError: when it cannot be read.
     """
+    check_same_machine(folder.child(INDEX), "the batch's plan")
     value = json.loads(read_whole(folder.child(INDEX)))
     if value.pop("version", None) != VERSION:
         raise ConfigurationError(f"{folder.uri} was written by another version of the provider")

@@ -15,6 +15,8 @@ from airflow_provider_apimart.generation.batch.waiting import wait_for
 from airflow_provider_apimart.generation.batch.work import Active, Todo
 from airflow_provider_apimart.generation.decide import Action, Decision, Policy, decide
 from airflow_provider_apimart.generation.identity import account_mark
+from airflow_provider_apimart.generation.mismatch import mismatches
+from airflow_provider_apimart.generation.record import LandedVideo
 
 if TYPE_CHECKING:
     from airflow_provider_apimart.generation.batch.engine import Engine
@@ -95,6 +97,10 @@ async def _take_up(engine: Engine, position: int, slot: str, row: RowState | Non
         raise AssertionError(f"a decision to {decision.action} needs a record")
     if decision.action is Action.KEEP:
         engine.progress.ended(row.row_outcome)
+        if engine.rules.on_mismatch == "fail" and engine.rules.stop_on_failure:
+            planned = await engine.hands.offload(engine.plan.row, position)
+            landed = [LandedVideo.model_validate(video) for video in row.landed or []]
+            engine.unlike += bool(mismatches(planned.request, landed, count=len(landed), cost_usd=row.cost_usd))
         return 0
     if isinstance(decision.error, ContentRejectedError):
         engine.progress.ended(Outcome.REJECTED)

@@ -13,6 +13,7 @@ from airflow_provider_apimart.generation.batch.states import Outcome
 from airflow_provider_apimart.generation.batch.steps import Stop, StopKind
 from airflow_provider_apimart.generation.batch.work import Active, Todo
 from airflow_provider_apimart.generation.decide import Action
+from airflow_provider_apimart.generation.mismatch import mismatches, text_of
 from airflow_provider_apimart.generation.polling import last_word, spread_of, told_seconds
 from airflow_provider_apimart.generation.record import RecordState
 from airflow_provider_apimart.generation.schedule import next_wait
@@ -152,6 +153,9 @@ async def bring_home(engine: Engine, active: Active) -> None:
     engine.lost_landings = engine.failed_landings = 0
     active.record = active.record.but(state=RecordState.LANDED, landed=landed)
     engine.end(active, Outcome.LANDED)
+    found = mismatches(active.row.request, landed, count=len(landed), cost_usd=active.record.cost_usd)
+    if found:
+        engine.mismatched(active.row.number, text_of(found))
 
 
 def _not_landed(engine: Engine, active: Active, error: ApimartError) -> None:

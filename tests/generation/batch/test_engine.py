@@ -19,6 +19,7 @@ from airflow_provider_apimart.generation.batch.plan import Rules
 from airflow_provider_apimart.generation.batch.resume import read_ledger
 from airflow_provider_apimart.generation.batch.states import Outcome
 from airflow_provider_apimart.generation.batch.steps import StopKind
+from airflow_provider_apimart.generation.record import LandedVideo
 from tests.generation.batch.simulated import PRICE, Api, Batch, Hands
 
 
@@ -288,6 +289,34 @@ def test_a_retry_does_not_pay_on_where_the_user_wanted_a_stop(batch: Callable[..
     assert again is not None and again.stop is not None and again.stop.kind is StopKind.ROW_FAILURE
     assert again.stop.final, "no try can make rejected rows fewer"
     assert one.api.requests["submit"] == submitted
+
+
+class ShortVideos(Hands):
+    """Lands a second where four were asked for, once in four rows."""
+
+    async def land(self, settings: Any, record: Any, row: Any, videos: Any) -> tuple[LandedVideo, ...]:
+        landed = await super().land(settings, record, row, videos)
+        seconds = 1.0 if row.number % 4 == 0 else 4.0
+        return tuple(video.model_copy(update={"duration_seconds": seconds}) for video in landed)
+
+
+def test_videos_that_are_not_what_was_asked_for_stop_a_batch_where_they_count_as_failed(
+    batch: Callable[..., Batch],
+) -> None:
+    rules = Rules(max_in_flight=5, stop_on_failure=True, max_failed_share=0.02, on_mismatch="fail")
+    one = batch(200, rules)
+    one.hands = ShortVideos()
+    ending = one.run()
+    assert ending is not None and ending.stop is not None and ending.stop.kind is StopKind.ROW_FAILURE
+    assert "is not what was asked for (duration: asked 4, delivered 1.0" in ending.stop.text
+    submitted = one.api.requests["submit"]
+    assert submitted < 60 and set(one.outcomes()) == {Outcome.LANDED, Outcome.LEFT}
+    again = one.run()
+    assert again is not None and again.stop is not None and again.stop.final, "no try can make them fewer"
+    assert one.api.requests["submit"] == submitted
+    one.again(on_mismatch="warn")
+    done = one.run()
+    assert done is not None and done.stop is None and one.outcomes() == {Outcome.LANDED: 200}
 
 
 def test_a_pause_is_the_whole_accounts(batch: Callable[..., Batch]) -> None:
