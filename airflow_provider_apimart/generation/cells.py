@@ -156,8 +156,7 @@ def label(cell: Any) -> Any:
     """Return a cell as plain JSON; an empty one is ``None``, text stays what it is."""
     cell = plain(cell)
     if isinstance(cell, str):
-        # A manifest has to be able to hold it: no lone surrogates.
-        return str(cell) if cell.isascii() else cell.encode(errors="replace").decode()
+        return _valid(cell)
     if isinstance(cell, (bool, int)):
         return cell
     if is_empty(cell):
@@ -171,12 +170,17 @@ def label(cell: Any) -> Any:
     if isinstance(cell, timedelta):
         return cell.total_seconds()
     if isinstance(cell, Mapping):
-        return {str(key): label(value) for key, value in cell.items()}
+        return {_valid(str(key)): label(value) for key, value in cell.items()}
     if isinstance(cell, (list, tuple, set, frozenset)):
         return [label(value) for value in cell]
     if isinstance(cell, (bytes, bytearray, memoryview)):
         return bytes(cell).decode("utf-8", "backslashreplace")
-    return str(cell)
+    return _valid(str(cell))
+
+
+def _valid(text: str) -> str:
+    """Return text that a manifest can hold: without lone surrogates."""
+    return str(text) if text.isascii() else text.encode(errors="replace").decode()
 
 
 def _whole(cell: Any) -> Any:

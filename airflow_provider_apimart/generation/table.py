@@ -165,8 +165,9 @@ def stream_rows(
 
     :raises TableError: after the last row, with all problems of all rows.
     """
-    columns, defaults, skip = columns or Columns(), dict(defaults or {}), SkipIf(skip_if or {})
-    if not isinstance(skip.conditions, Mapping):
+    columns, defaults, conditions = columns or Columns(), dict(defaults or {}), skip_if or {}
+    skip = SkipIf(conditions)
+    if not _is_mapping(conditions):
         allowed = "allowed: a dict of columns and the values that leave a row out"
         raise TableError(f"skip_if={skip_if!r}: {allowed}. Nothing was submitted")
     if unknown := [key for key in defaults if key not in VeoRequest.FIELDS]:
@@ -212,6 +213,11 @@ def stream_rows(
     if count == skipped:
         why = f": skip_if leaves out all {count:,} of them" if count else ""
         raise EmptyTableError(f"{name} has no rows{why}. Nothing was submitted")
+
+
+def _is_mapping(value: object) -> bool:
+    # What a template or a DAG file gives need not be what the annotation says.
+    return isinstance(value, Mapping)
 
 
 def _is_header(record: Mapping[str, Any], columns: Columns) -> bool:
