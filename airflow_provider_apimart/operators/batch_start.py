@@ -113,7 +113,21 @@ def plan_rows(task: VeoGenerateBatchOperator, draft: PlanDraft, prices: PriceLis
 
     :raises TableError: with all that is wrong in all rows, or with all frames that cannot be used.
     """
-    planned = Planned(draft, Bill(prices), share_identical=task.reuse == "always", allow_empty=task.allow_empty)
+    planned = Planned(draft, Bill(prices), share_identical=task.reuse == "always")
+    try:
+        _read(task, planned)
+    except EmptyTableError as error:
+        if not task.allow_empty:
+            raise
+        log.info("%s.", error)
+    if planned.problems:
+        raise table_error("the table", planned.count, planned.problems)
+    for note in sorted(planned.notes):
+        log.warning("%s", note)
+    return planned
+
+
+def _read(task: VeoGenerateBatchOperator, planned: Planned) -> None:
     if task.requests is not None:
         columns = Columns(dict(task.columns or {}))
         planned.take(
@@ -134,18 +148,13 @@ def plan_rows(task: VeoGenerateBatchOperator, draft: PlanDraft, prices: PriceLis
             sql_parameters=task.sql_parameters,
             format=task.table_format,
             delimiter=task.table_delimiter,
+            quoting=task.table_quoting,
             columns=task.columns,
             defaults=task.defaults,
-            share_identical=planned.share_identical,
-            quoting=task.table_quoting,
             skip_if=task.skip_if,
+            share_identical=planned.share_identical,
             prefix="table_",
         )
-    if planned.problems:
-        raise table_error("the table", planned.count, planned.problems)
-    for note in sorted(planned.notes):
-        log.warning("%s", note)
-    return planned
 
 
 def _records(requests: Any) -> Iterator[Mapping[str, Any]]:
@@ -163,7 +172,6 @@ class Planned:
     """What is known of a table's rows once they are in a draft.
 
     :param share_identical: rows that ask for the same are paid for once.
-    :param allow_empty: a table without rows is no error.
     :param problems: frames that cannot be used.
     :param count: the table's rows.
     :param notes: what is worth saying about requests of this kind.
@@ -172,7 +180,6 @@ class Planned:
     draft: PlanDraft
     bill: Bill
     share_identical: bool
-    allow_empty: bool = False
     problems: list[RowProblem] = field(default_factory=list)
     count: int = 0
     notes: set[str] = field(default_factory=set)
@@ -184,16 +191,11 @@ class Planned:
 
     def take(self, rows: Iterable[Row]) -> None:
         """Read all rows."""
-        try:
-            for row in rows:
-                self.count += 1
-                images = self._checksums(row)
-                if images is not None:
-                    self._add(row, images)
-        except EmptyTableError as error:
-            if not self.allow_empty:
-                raise
-            log.info("%s.", error)
+        for row in rows:
+            self.count += 1
+            images = self._checksums(row)
+            if images is not None:
+                self._add(row, images)
 
     def _checksums(self, row: Row) -> dict[str, str] | None:
         found: dict[str, str] = {}
