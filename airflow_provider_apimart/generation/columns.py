@@ -151,8 +151,8 @@ class Columns:
             return None
         one = len(found) == 1
         return (
-            f"the column{'' if one else 's'} {_listed(found)} {'is no parameter' if one else 'are no parameters'}; did "
-            f"you mean {_listed(found.values())}? Then say so: columns={found!r}, or "
+            f"the column{'' if one else 's'} {listed(found)} {'is no parameter' if one else 'are no parameters'}; did "
+            f"you mean {listed(found.values())}? Then say so: columns={found!r}, or "
             f"columns={ {column: column for column in found}!r} to keep {'it as a label' if one else 'them as labels'}"
         )
 
@@ -165,12 +165,12 @@ class Columns:
         names = list(header.names) if header else list(self._known)
         hint = header.hint if header else ""
         found = {clean_name(name) for name in names}
-        has = f"it has {_listed(names)}"
+        has = f"it has {listed(names)}"
         if missing := [column for column in self._targets if column not in found]:
             return f"has no column {' or '.join(map(repr, missing))}; {has}{hint}"
         if "prompt" in set_already or any(self.of(name) == ("prompt", True) for name in names):
             return None
-        labels = [name for name in names if not self.of(name)[1]]
+        labels = [name for name in names if not self.of(name)[1] and clean_name(name) not in self._targets]
         if not hint and labels and not any(near(name) == "prompt" for name in labels):
             # A name that is near is asked back, with what to write.
             hint = f". Say which one is the prompt: columns={{{_prompt_among(labels)!r}: 'prompt'}}"
@@ -200,7 +200,8 @@ def _prompt_among(labels: list[str]) -> str:
     return next((lowered[name] for name in _PROMPT_LIKE if name in lowered), labels[0])
 
 
-def _listed(names: Iterable[str]) -> str:
+def listed(names: Iterable[str]) -> str:
+    """Return names for an error's text."""
     shown = [repr(name) for name in names]
     left = len(shown) - MAX_NAMES
     return ", ".join(shown[:MAX_NAMES]) + (f" and {left:,} more" if left > 0 else "")

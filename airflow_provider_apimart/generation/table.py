@@ -22,7 +22,7 @@ from pydantic import ValidationError
 from airflow_provider_apimart.client.errors import ApimartError, Charge, FieldProblem
 from airflow_provider_apimart.client.request import VeoRequest
 from airflow_provider_apimart.generation.cells import BadCell, is_empty, label, matches, parameter, plain
-from airflow_provider_apimart.generation.columns import Columns, Header, clean_name, parameter_of
+from airflow_provider_apimart.generation.columns import Columns, Header, clean_name, listed
 from airflow_provider_apimart.generation.identity import fingerprint
 
 __all__ = [
@@ -117,17 +117,20 @@ class SkipIf:
     def skips(self, record: Mapping[str, Any], columns: Columns) -> bool:
         """Say whether a record is to be left out."""
         for column, cell in record.items():
-            for name in {clean_name(column), columns.of(column)[0]} & set(self.conditions):
-                wanted = self.conditions[name]
+            for name in (clean_name(column), columns.of(str(column))[0]):
+                wanted = self.conditions.get(name, ())
                 values = wanted if isinstance(wanted, (list, tuple, set, frozenset)) else [wanted]
                 if any(matches(cell, value) for value in values):
                     return True
         return False
 
-    def missing(self, columns: Columns) -> list[str]:
-        """Return the columns that are asked for and that the table does not have."""
+    def not_there(self, columns: Columns) -> str | None:
+        """Say which columns are asked for that the table does not have, if any."""
         there = {name for column in columns.seen for name in (clean_name(column), columns.of(column)[0])}
-        return [name for name in self.conditions if name not in there]
+        missing = [name for name in self.conditions if name not in there]
+        return (
+            f"skip_if: no column {' or '.join(map(repr, missing))}; it has {listed(columns.seen)}" if missing else None
+        )
 
 
 def read_rows(
@@ -162,9 +165,11 @@ def stream_rows(
 
     :raises TableError: after the last row, with all problems of all rows.
     """
-    columns, defaults, skip = columns or Columns(), dict(defaults or {}), SkipIf(skip_if or {})
-    if not isinstance(skip.conditions, Mapping):
-        raise TableError(f"skip_if={skip_if!r}: allowed: a dict of columns and the values that leave a row out")
+    columns, defaults, conditions = columns or Columns(), dict(defaults or {}), skip_if or {}
+    skip = SkipIf(conditions)
+    if not _is_mapping(conditions):
+        allowed = "allowed: a dict of columns and the values that leave a row out"
+        raise TableError(f"skip_if={skip_if!r}: {allowed}. Nothing was submitted")
     if unknown := [key for key in defaults if key not in VeoRequest.FIELDS]:
         raise TableError(f"defaults: no such parameter: {', '.join(map(repr, unknown))}. Nothing was submitted")
     problems: list[RowProblem] = []
@@ -175,7 +180,7 @@ def stream_rows(
         if isinstance(record, Header):
             header = record
             continue
-        if header is not None and not isinstance(record, BadRecord) and _is_header(record):
+        if header is not None and not isinstance(record, BadRecord) and _is_header(record, columns):
             if _names_in(record) == list(record):
                 # Files that were joined: what stands here again is no row.
                 continue
@@ -183,7 +188,7 @@ def stream_rows(
         count += 1
         if count == 1 and header is not None:
             headers.add(header.names)
-            _refuse(name, columns.refusal(header.names), columns.not_there(header, defaults), skip.missing(columns))
+            _refuse(name, columns.refusal(header.names), columns.not_there(header, defaults), skip.not_there(columns))
         if isinstance(record, BadRecord):
             problems.append(RowProblem(count, FieldProblem("record", record.value, record.allowed)))
             continue
@@ -202,7 +207,7 @@ def stream_rows(
             ordinals[mark] += 1
             yield Row(count, request, labels, f"{mark}-{ordinals[mark]}")
     if header is None and columns.seen:
-        _refuse(name, None, columns.not_there(None, defaults), skip.missing(columns))
+        _refuse(name, None, columns.not_there(None, defaults), skip.not_there(columns))
     if problems:
         raise table_error(name, count, problems)
     if count == skipped:
@@ -210,11 +215,16 @@ def stream_rows(
         raise EmptyTableError(f"{name} has no rows{why}. Nothing was submitted")
 
 
-def _is_header(record: Mapping[str, Any]) -> bool:
-    """Say whether a row is a header itself: it has the names of its columns, or "prompt" as its prompt."""
+def _is_mapping(value: object) -> bool:
+    # What a template or a DAG file gives need not be what the annotation says.
+    return isinstance(value, Mapping)
+
+
+def _is_header(record: Mapping[str, Any], columns: Columns) -> bool:
+    """Say whether a row is a header itself: it has the names of its columns, or that of the prompt as its prompt."""
     names = _names_in(record)
     return set(names) == set(record) or any(
-        name == column and parameter_of(column) == "prompt" for name, column in zip(names, record, strict=True)
+        name == column and columns.of(column) == ("prompt", True) for name, column in zip(names, record, strict=True)
     )
 
 
@@ -223,17 +233,15 @@ def _names_in(record: Mapping[str, Any]) -> list[str]:
     return [clean_name(cell).strip() if isinstance(cell, str) and len(cell) < 200 else "" for cell in record.values()]
 
 
-def _refuse(name: str, wrong: str | None, lacks: str | None = None, not_skipped: Iterable[str] = ()) -> None:
+def _refuse(name: str, wrong: str | None, lacks: str | None = None, not_skipped: str | None = None) -> None:
     """Raise what is to be said of the table as a whole.
 
-    :param wrong: a sentence about its columns.
-    :param lacks: the rest of a sentence that begins with the table's name.
-    :param not_skipped: columns of ``skip_if`` that are not there.
+    :param lacks: the rest of a sentence that begins with the table's name; the others are sentences.
     """
     told = [f"{name} {lacks}"] if lacks else []
-    told += [wrong if told else f"{name}: {wrong}"] if wrong else []
-    if missing := list(not_skipped):
-        told.append(f"{name}: skip_if: no column {' or '.join(map(repr, missing))}")
+    for sentence in (wrong, not_skipped):
+        if sentence:
+            told.append(sentence if told else f"{name}: {sentence}")
     if told:
         raise TableError(f"{'; '.join(told)}. Nothing was submitted")
 

@@ -351,7 +351,9 @@ def _from_start(file: Any, head: bytes, kind: TableFormat) -> Any:
 def _lines(file: io.TextIOWrapper, name: str) -> Iterator[str]:
     while line := file.readline(MAX_LINE + 1):
         if len(line) > MAX_LINE:
-            raise TableError(f"{name} is no table: it has a line of more than {MAX_LINE:,} characters")
+            raise TableError(
+                f"{name} is no table: it has a line of more than {MAX_LINE:,} characters. Nothing was submitted"
+            )
         yield line
 
 

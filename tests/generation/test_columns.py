@@ -181,7 +181,7 @@ def test_skipping_everything_leaves_an_empty_table() -> None:
 @pytest.mark.parametrize("with_header", [True, False])
 def test_a_column_to_skip_by_has_to_be_there(with_header: bool) -> None:
     header = [Header(("prompt",))] if with_header else []
-    assert "skip_if: no column 'Titel'" in refused(*header, {"prompt": "a"}, skip_if={"Titel": None})
+    assert "skip_if: no column 'Titel'; it has 'prompt'" in refused(*header, {"prompt": "a"}, skip_if={"Titel": None})
 
 
 def test_conditions_are_data_and_never_code() -> None:
@@ -205,3 +205,13 @@ def test_a_header_in_the_middle_is_no_row() -> None:
 def test_another_header_in_the_middle_is_refused(again: tuple[str, str]) -> None:
     text = refused(HEADER, {"prompt": "a", "sku": "1"}, dict(zip(HEADER.names, again, strict=True)))
     assert "row 2: record=" in text and "another header" in text
+    header, columns = Header(("text", "sku")), {"text": "prompt"}
+    assert "another header" in refused(header, {"text": "text", "sku": "ref"}, columns=columns)
+
+
+def test_where_there_is_no_header_none_is_repeated() -> None:
+    assert rows({"prompt": "prompt"})[0].request.prompt == "prompt"
+
+
+def test_conditions_have_to_be_a_dict() -> None:
+    assert "skip_if='sku': allowed: a dict" in refused({"prompt": "a"}, skip_if="sku")
