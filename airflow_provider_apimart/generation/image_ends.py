@@ -5,8 +5,6 @@ Nothing is decoded. What follows the end is left alone: cameras and phones put m
 
 from __future__ import annotations
 
-import struct
-
 #: Where JPEG's segments cannot be followed, its end is looked for in so many of its last bytes.
 _TAIL_BYTES = 64 * 1024
 
@@ -32,8 +30,8 @@ def lacks_trailer(media_type: str, content: bytes) -> bool:
 def _png_is_whole(content: bytes) -> bool:
     at = 8
     while len(content) - at >= 12:
-        length, kind = struct.unpack_from(">I4s", content, at)
-        at += 12 + length
+        kind = content[at + 4 : at + 8]
+        at += 12 + int.from_bytes(content[at : at + 4])
         if kind == b"IEND":
             return at <= len(content)
     return False

@@ -15,6 +15,7 @@ from airflow_provider_apimart.client.errors import InvalidParameterError
 from airflow_provider_apimart.client.request import MIB, MODELS
 from airflow_provider_apimart.generation.images import MAX_UPLOAD_BYTES, LocalImage, check_image, sniff
 
+
 @functools.cache
 def drawn(codec: str, pixels: str) -> bytes:
     """Encode a picture of noise."""

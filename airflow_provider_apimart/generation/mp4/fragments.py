@@ -11,7 +11,7 @@ from itertools import groupby
 
 from airflow_provider_apimart.generation.mp4.boxes import Box, BoxReader, invalid
 from airflow_provider_apimart.generation.mp4.movie import Movie, Track
-from airflow_provider_apimart.generation.mp4.samples import Media, Samples, check_headers
+from airflow_provider_apimart.generation.mp4.samples import NOTHING, Media, Samples, check_headers
 
 _DURATION, _SIZE = 0x100, 0x200
 
@@ -20,10 +20,10 @@ _DURATION, _SIZE = 0x100, 0x200
 class _Line:
     """What one track's fragments have come to so far."""
 
-    total: Samples = Samples()
+    total: Samples = NOTHING
     #: When the last of them ends, by its own word, and what it holds.
     end: int | None = None
-    last: Samples = Samples()
+    last: Samples = NOTHING
     #: How many numbers the file had skipped by then.
     skipped: int = 0
 
@@ -107,7 +107,7 @@ class Fragments:
         track = self._movie.track(track_id)
         start = next((self._read_time(box) for box in inner if box.kind == b"tfdt"), None)
         place = begins if base is None else base
-        part = Samples()
+        part = NOTHING
         for box in inner:
             if box.kind != b"trun":
                 continue

@@ -64,7 +64,7 @@ def test_both_headers_may_say_the_whole_length() -> None:
 
 def test_a_single_frame_is_missed_and_rounding_is_not() -> None:
     single = mp4(1, audio=False, movflags="frag_every_frame+empty_moov+default_base_moof")
-    head, fragments, tail = parts(announcing(single, 1))
+    head, fragments, _ = parts(announcing(single, 1))
     assert len(fragments) == FPS
     refused(head + b"".join(fragments[:-1]), "that it announces")
     assert accepts(announcing(single, 1 + 0.4 / FPS))
@@ -92,7 +92,7 @@ def test_what_moov_holds_counts() -> None:
 @pytest.mark.parametrize("data", [SILENT, SOUND, APART], ids=["silent", "sound", "apart"])
 @pytest.mark.parametrize("change", [lambda fragment: fragment, without_times], ids=["times", "no times"])
 def test_fragments_in_another_order(data: bytes, change: Callable[[bytes], bytes]) -> None:
-    head, whole, tail = parts(data)
+    head, whole, _ = parts(data)
     fragments = [change(each) for each in whole]
 
     def put(*order: int) -> bytes:
@@ -239,7 +239,9 @@ def test_an_index_of_32_bits() -> None:
 
 def test_an_index_behind_the_fragments() -> None:
     head, fragments, tail = parts(SILENT)
-    refused(head + b"".join(fragments[1:]) + tail, rf"'mfra' names {len(fragments)} fragments, {len(fragments) - 1} are")
+    refused(
+        head + b"".join(fragments[1:]) + tail, rf"'mfra' names {len(fragments)} fragments, {len(fragments) - 1} are"
+    )
     assert accepts(head + box(b"free") + b"".join(fragments) + tail)
 
 

@@ -313,7 +313,12 @@ EDITS = st.lists(
 
 
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(data=st.sampled_from([PLAIN, FAST, mp4(movflags=FRAGMENTED), mp4(movflags="dash+global_sidx")]), edits=EDITS, keep=st.floats(0.1, 1), in_moov=st.booleans())
+@given(
+    data=st.sampled_from([PLAIN, FAST, mp4(movflags=FRAGMENTED), mp4(movflags="dash+global_sidx")]),
+    edits=EDITS,
+    keep=st.floats(0.1, 1),
+    in_moov=st.booleans(),
+)
 def test_damaged_files_are_read_or_refused(
     data: bytes, edits: list[tuple[float, bytes]], keep: float, in_moov: bool
 ) -> None:
