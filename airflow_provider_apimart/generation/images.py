@@ -1,18 +1,23 @@
 """Frames that are files: looked at before they are uploaded, so that a wrong one costs nothing.
 
-The kind of an image is told by its content, never by its name (contract 5: APIMart does the same).
+The kind of an image is told by its content, never by its name (contract 5: APIMart does the same). An image that ends
+early is refused: a generation from half a picture is paid for like any other.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import hashlib
+import logging
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import PurePosixPath
 
 from airflow_provider_apimart.client.errors import FieldProblem, InvalidParameterError
 from airflow_provider_apimart.client.request import MIB, ModelRules
+from airflow_provider_apimart.generation.image_ends import lacks_trailer, missing_end
+
+log = logging.getLogger(__name__)
 
 #: What APIMart's upload takes, whatever the model.
 MAX_UPLOAD_BYTES = 20 * MIB
@@ -75,6 +80,10 @@ def check_image(name: str, path: str, content: bytes, rules: ModelRules | None) 
     elif kind is None or kind not in allowed:
         found = kind or f"a file that begins with {content[:8]!r}"
         problem = f"allowed: {kinds} (told by the content); this is {found}"
+    elif lack := missing_end(kind, content):
+        problem = f"the file ends early ({lack}): put the whole image there again"
     else:
+        if lacks_trailer(kind, content):
+            log.warning("%s=%r: the GIF has no trailer, so it may have been cut. It is used as it is", name, path)
         return LocalImage(name, path, content, kind)
     raise InvalidParameterError((FieldProblem(name, path, problem),))

@@ -28,6 +28,9 @@ from tests.operators.conftest import Tries
 
 pytestmark = pytest.mark.usefixtures("quick")
 
+#: As short as a PNG with an end can be.
+PNG = b"\x89PNG\r\n\x1a\n" + bytes(4) + b"IEND" + bytes(4)
+
 
 @pytest.mark.parametrize("deferrable", [True, False])
 def test_every_row_becomes_a_landed_video_and_a_line(
@@ -114,7 +117,7 @@ def test_a_frame_that_is_no_image_is_a_bad_row(emulator: Emulator, tries: Tries,
 @pytest.mark.parametrize("deferrable", [True, False])
 def test_frames_are_uploaded_once_each(emulator: Emulator, tries: Tries, tmp_path: Path, deferrable: bool) -> None:
     for name in ("one", "two"):
-        (tmp_path / f"{name}.png").write_bytes(b"\x89PNG\r\n\x1a\n" + name.encode() * 40)
+        (tmp_path / f"{name}.png").write_bytes(PNG + name.encode())
     rows = [
         {"prompt": f"p{n}", "first_frame_image": str(tmp_path / f"{'one' if n % 2 else 'two'}.png")} for n in range(8)
     ]

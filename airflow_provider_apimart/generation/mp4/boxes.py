@@ -106,7 +106,7 @@ class BoxReader:
             at, count = at + rows * row, count - rows
 
     def _walk(self, start: int, end: int) -> Iterator[Box]:
-        # Fewer bytes than a header, or a header of zeros, end a list of boxes: writers pad, and QuickTime closes lists so.
+        # Fewer bytes than a header, or a header of zeros, end a list: writers pad, and QuickTime closes lists so.
         while end - start >= HEADER:
             box = self._box(start, end)
             if box is None:

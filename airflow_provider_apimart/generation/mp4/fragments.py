@@ -11,7 +11,7 @@ from itertools import groupby
 
 from airflow_provider_apimart.generation.mp4.boxes import Box, BoxReader, invalid
 from airflow_provider_apimart.generation.mp4.movie import Movie, Track
-from airflow_provider_apimart.generation.mp4.samples import Media, Samples, check_headers
+from airflow_provider_apimart.generation.mp4.samples import NOTHING, Media, Samples, check_headers
 
 _DURATION, _SIZE = 0x100, 0x200
 
@@ -20,10 +20,10 @@ _DURATION, _SIZE = 0x100, 0x200
 class _Line:
     """What one track's fragments have come to so far."""
 
-    total: Samples = Samples()
+    total: Samples = NOTHING
     #: When the last of them ends, by its own word, and what it holds.
     end: int | None = None
-    last: Samples = Samples()
+    last: Samples = NOTHING
     #: How many numbers the file had skipped by then.
     skipped: int = 0
 
@@ -48,8 +48,11 @@ class Fragments:
         self._reader = reader
         self._movie = movie
         self._media = media
-        self._lines = {number: _Line(end=samples.ticks or None, last=samples) for number, samples in own.items()}
+        self._lines = {
+            number: _Line(end=samples.ticks, last=samples) for number, samples in own.items() if samples.count
+        }
         self.count = 0
+        self._first: int | None = None
         self._number: int | None = None
         self._repeated = False
         self._skipped = 0
@@ -78,7 +81,7 @@ class Fragments:
                 continue
             last = max(last, line.end / track.timescale)
             if line.skipped < self._skipped:
-                early.append((number, (line.end + line.last.ticks / 2) / track.timescale))
+                early.append((number, (line.end + line.last.ticks / max(line.last.count, 1) / 2) / track.timescale))
         for number, end in early:
             if end < last:
                 invalid(f"fragments are missing at the end of track {number}")
@@ -88,6 +91,7 @@ class Fragments:
         if previous is not None and number < previous:
             invalid(f"fragment {number} at {mfhd.start} comes after fragment {previous}")
         # A file that was taken apart by tracks keeps numbers with gaps: a gap alone proves nothing.
+        self._first = number if self._first is None else self._first
         self._skipped += number > (previous or 0) + 1
         self._repeated = number == previous
         self._number = number
@@ -103,7 +107,7 @@ class Fragments:
         track = self._movie.track(track_id)
         start = next((self._read_time(box) for box in inner if box.kind == b"tfdt"), None)
         place = begins if base is None else base
-        part = Samples()
+        part = NOTHING
         for box in inner:
             if box.kind != b"trun":
                 continue
@@ -122,12 +126,14 @@ class Fragments:
         return place
 
     def _take(self, moof: Box, track: Track, start: int | None, part: Samples) -> None:
-        line = self._lines.setdefault(track.id, _Line(skipped=self._skipped))
+        # In a file that begins with fragment 1 a track that begins late has either waited or lost a fragment.
+        new = _Line(end=0) if self._first == 1 else _Line(skipped=self._skipped)
+        line = self._lines.setdefault(track.id, new)
         if track.is_media:
             check_headers(self._reader, track)
             self._check_time(moof, track.id, line, start)
         # A gap is time too: the length of a fragment's last sample may be a guess, and the next beginning is not.
-        gap = max(0, start - line.end) if start is not None and line.end is not None else 0
+        gap = max(0, start - line.end) if start is not None and line.end is not None and line.last.count else 0
         line.total += Samples(part.count, part.bytes, part.ticks + gap)
         if start is not None:
             line.end = start + part.ticks

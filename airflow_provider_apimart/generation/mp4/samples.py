@@ -27,6 +27,9 @@ class Samples:
         return Samples(self.count + other.count, self.bytes + other.bytes, self.ticks + other.ticks)
 
 
+NOTHING = Samples()
+
+
 class Media:
     """The ranges of the file that hold samples: the bodies of its ``mdat`` boxes, in the file's order."""
 
@@ -62,7 +65,7 @@ def read_samples(reader: BoxReader, track: Track, media: Media, *, fragmented: b
     times = _count(reader, found["stts"], 4) and _count(reader, found["stts"], 8)
     claimed = _count(reader, sizes, 8) or _count(reader, offsets, 4) or times
     if not claimed and not (missing and track.ticks and not fragmented):
-        return Samples()
+        return NOTHING
     if missing or sizes is None or offsets is None:
         invalid(f"track {track.id} has samples and no {missing[0]!r} box")
     check_headers(reader, track)

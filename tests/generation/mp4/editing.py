@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import struct
 from collections.abc import Iterator
+from itertools import pairwise
 
 import pytest
 
@@ -133,7 +134,7 @@ def parts(data: bytes) -> tuple[bytes, list[bytes], bytes]:
     starts = [at for kind, at, _ in tops if kind == b"moof"]
     last = max(until for kind, _, until in tops if kind == b"mdat")
     cuts = [*starts, last]
-    return data[: starts[0]], [data[a:b] for a, b in zip(cuts, cuts[1:], strict=False)], data[last:]
+    return data[: starts[0]], [data[a:b] for a, b in pairwise(cuts)], data[last:]
 
 
 def announcing(data: bytes, seconds: float, *, mvhd: bool = False) -> bytes:

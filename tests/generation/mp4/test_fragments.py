@@ -64,7 +64,7 @@ def test_both_headers_may_say_the_whole_length() -> None:
 
 def test_a_single_frame_is_missed_and_rounding_is_not() -> None:
     single = mp4(1, audio=False, movflags="frag_every_frame+empty_moov+default_base_moof")
-    head, fragments, tail = parts(announcing(single, 1))
+    head, fragments, _ = parts(announcing(single, 1))
     assert len(fragments) == FPS
     refused(head + b"".join(fragments[:-1]), "that it announces")
     assert accepts(announcing(single, 1 + 0.4 / FPS))
@@ -92,7 +92,7 @@ def test_what_moov_holds_counts() -> None:
 @pytest.mark.parametrize("data", [SILENT, SOUND, APART], ids=["silent", "sound", "apart"])
 @pytest.mark.parametrize("change", [lambda fragment: fragment, without_times], ids=["times", "no times"])
 def test_fragments_in_another_order(data: bytes, change: Callable[[bytes], bytes]) -> None:
-    head, whole, tail = parts(data)
+    head, whole, _ = parts(data)
     fragments = [change(each) for each in whole]
 
     def put(*order: int) -> bytes:
@@ -106,7 +106,7 @@ def test_fragments_in_another_order(data: bytes, change: Callable[[bytes], bytes
         refused(put(*count[: twice + 1], *count[twice:]))
     for at in count[:-1]:
         refused(put(*count[:at], at + 1, at, *count[at + 2 :]))
-    refused(put(*reversed(count)), "comes after fragment")
+    refused(put(*reversed(count)))
 
 
 @pytest.mark.parametrize("data", [SILENT, SOUND], ids=["silent", "sound"])
