@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
@@ -111,7 +111,7 @@ class VeoGenerateOperator(AuthorTemplates, BaseOperator):
         *("timeout", "poll_interval", "on_clear", "on_unknown_submit"),
     )
     template_fields_renderers: ClassVar[dict[str, str]] = {"extra_body": "json", "labels": "json"}
-    object_fields = ("extra_body", "labels")
+    object_fields: ClassVar[Collection[str]] = ("extra_body", "labels")
     operator_extra_links = (VeoVideoLink(), ApimartHelpLink())
     ui_color = "#e8e0ff"
 
