@@ -17,7 +17,6 @@ REPO, PACKAGE, PAGE = Path(__file__).resolve().parent.parent, "airflow_provider_
 BEGIN, END = "<!-- Made by `make house`; do not edit. -->", "<!-- The end of what `make house` makes. -->"
 #: Everything may ask the package for its version, so arrows to it say nothing.
 ROOT = "__init__.py"
-
 #: What each file or room imports, by its path inside the package.
 Graph = Mapping[str, frozenset[str]]
 
@@ -49,7 +48,7 @@ def imports_of(source: str, files: Collection[str]) -> frozenset[str]:
 
 def files_graph(sources: Mapping[str, str]) -> Graph:
     """Return what each file imports, from the sources by path."""
-    return {file: imports_of(source, sources) - {file} for file, source in sorted(sources.items())}
+    return {file: imports_of(source, sources) - {file} for file, source in sources.items()}
 
 
 def room_of(file: str) -> str:
@@ -129,17 +128,18 @@ def main(arguments: Sequence[str] | None = None, repo: Path = REPO) -> int:
     """Draw, or check, and return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m dev.house", description=__doc__)
     parser.add_argument("--check", action="store_true", help="write nothing; end with 1 if the page is out of date")
-    parser.add_argument("--check-circles", action="store_true", help="the same if files import each other")
+    parser.add_argument("--check-circles", action="store_true", help="the same if files or rooms import each other")
     options = parser.parse_args(arguments)
     root, page = repo / PACKAGE, repo / PAGE
     files = files_graph({path.relative_to(root).as_posix(): path.read_text("utf-8") for path in root.rglob("*.py")})
     old = page.read_text("utf-8")
-    new = put_into(old, draw(essential(rooms_graph(files))))
+    rooms = rooms_graph(files)
+    new = put_into(old, draw(essential(rooms)))
     if not (options.check or options.check_circles):
         page.write_text(new, "utf-8")
     problems = [f"{PAGE} is out of date: run `make house`"] if options.check and old != new else []
-    if options.check_circles:
-        problems += [f"files that import each other: {', '.join(group)}" for group in circles(files)]
+    for graph, what in [(files, "files"), (rooms, "rooms")] * options.check_circles:
+        problems += [f"{what} that import each other: {', '.join(group)}" for group in circles(graph)]
     for problem in problems:
         print(problem, file=sys.stderr)
     return 1 if problems else 0

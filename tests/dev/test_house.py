@@ -151,4 +151,13 @@ def test_circles_are_named(repo: Path, capsys: pytest.CaptureFixture[str]) -> No
     assert house.main(["--check-circles"], repo) == 0
     (repo / house.PACKAGE / "client/errors.py").write_text("import airflow_provider_apimart.hooks.hook")
     assert house.main(["--check-circles"], repo) == 1
-    assert "client/errors.py, hooks/hook.py" in capsys.readouterr().err
+    assert capsys.readouterr().err.splitlines() == [
+        "files that import each other: client/errors.py, hooks/hook.py",
+        "rooms that import each other: client, hooks",
+    ]
+
+
+def test_rooms_can_form_a_circle_where_files_do_not(repo: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (repo / house.PACKAGE / "client/new.py").write_text("import airflow_provider_apimart.hooks.hook")
+    assert house.main(["--check-circles"], repo) == 1
+    assert capsys.readouterr().err == "rooms that import each other: client, hooks\n"
