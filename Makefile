@@ -25,7 +25,7 @@ install = $(1)/bin/python -m pip install --quiet --disable-pip-version-check --c
 make_venv = $(PYTHON) -m venv $(1)
 endif
 
-.PHONY: help demo up test crash bench lint format constraints clean
+.PHONY: help demo up test crash bench lint style types arrows house format constraints clean
 
 help:  ## Show this help
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -45,11 +45,21 @@ crash: $(VENV)/.test  ## Kill -9 everything at random moments over CRASH_RUNS=30
 bench: $(BENCH)/.ready  ## Measure beside the peers and write docs/benchmarks.md: 40 minutes, less with BENCH_ARGS (--help)
 	@$(BENCH)/bin/python -m benchmarks $(BENCH_ARGS)
 
-lint: $(VENV)/.test  ## ruff, mypy --strict and the import rule
+lint: style types arrows  ## ruff, mypy --strict, the import rules and the picture of the house
+
+style: $(VENV)/.test  ## Of lint: ruff
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+types: $(VENV)/.test  ## Of lint: mypy --strict
 	$(BIN)/mypy
+
+arrows: $(VENV)/.test  ## Of lint: which room imports which, and whether docs/architecture.md shows it
 	$(BIN)/lint-imports
+	$(BIN)/python -m dev.house --check
+
+house: | $(BIN)/python  ## Draw the rooms from the import graph, into docs/architecture.md
+	$(BIN)/python -m dev.house
 
 format: $(VENV)/.test  ## Mend what ruff can mend
 	$(BIN)/ruff check --fix-only .
