@@ -77,12 +77,14 @@ class VeoDecoratedOperator(DecoratedOperator, VeoGenerateOperator):
         self._set(self._asked(context))
         return VeoGenerateOperator.execute(self, context)
 
-    def execute_complete(self, context: Context, event: Any, record: Any = None, request: Any = None) -> dict[str, Any]:
+    def execute_complete(
+        self, context: Context, event: Any, record: Any = None, request: Any = None, labels: Any = None
+    ) -> dict[str, Any]:
         """Land what was paid for. The function is not called again, unless Airflow dropped what it was told to keep
         (``dags test`` does) and no store has it; nothing is paid for here either way.
         """
         self._set(self._asked(context) if request is None else request)
-        return super().execute_complete(context, event, record, request)
+        return super().execute_complete(context, event, record, request, labels)
 
     def _asked(self, context: Context) -> dict[str, Any]:
         store: Any = context.get("task_state_store")

@@ -10,7 +10,7 @@ from datetime import timedelta
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
-from airflow_provider_apimart._compat import AirflowFailException, ObjectStoragePath
+from airflow_provider_apimart._compat import AirflowException, AirflowFailException, ObjectStoragePath
 from airflow_provider_apimart.client.errors import FieldProblem
 from airflow_provider_apimart.client.request import MIB, VeoRequest
 from airflow_provider_apimart.generation.cells import label
@@ -46,6 +46,19 @@ def refuse(owner: str, problems: list[FieldProblem]) -> None:
     """Raise :class:`InvalidVeoArgument` if there are problems."""
     if problems:
         raise InvalidVeoArgument(f"{owner}: {'; '.join(str(problem) for problem in problems)}. Nothing was submitted.")
+
+
+class UnusableArgument(AirflowException, ValueError):
+    """An argument that was right when the task began and cannot be used now. What was paid for stays known."""
+
+
+def refuse_for_now(owner: str, problems: list[FieldProblem]) -> None:
+    """Raise :class:`UnusableArgument` if there are problems: the next try renders the arguments again."""
+    if problems:
+        raise UnusableArgument(
+            f"{owner}: {'; '.join(str(problem) for problem in problems)}. This is what the template renders to now. "
+            "The generation is paid for and stays known: the next try, or a clear, goes on without paying again."
+        )
 
 
 def request_problems(values: Mapping[str, Any]) -> list[FieldProblem]:

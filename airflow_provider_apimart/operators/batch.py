@@ -41,14 +41,13 @@ from airflow_provider_apimart.hooks.apimart import ApimartHook
 from airflow_provider_apimart.hooks.storage import target_of
 from airflow_provider_apimart.operators import arguments, batch_end, batch_start
 from airflow_provider_apimart.operators.labels import check_name
-from airflow_provider_apimart.operators.task import failures, identity_of
+from airflow_provider_apimart.operators.task import DEFAULT_TIMEOUT, TRIGGERER_GRACE, failures, identity_of
 from airflow_provider_apimart.operators.templates import AuthorTemplates
 from airflow_provider_apimart.triggers.batch import VeoBatchTrigger
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
-DEFAULT_TIMEOUT = timedelta(minutes=30)
 #: A generation may fail so often at APIMart in one try before its row is given up.
 GENERATIONS_PER_TRY = 3
 
@@ -238,24 +237,35 @@ class VeoGenerateBatchOperator(AuthorTemplates, BaseOperator):
         with batch_end.keeping_what_is_paid():
             if missing:
                 del ledger
-                stop = self._work(plan, output, began)
+                stop = self._work(plan, output, began, missing)
                 ledger = read_ledger(plan)
             else:
                 self.log.info("Nothing to do: every row has its outcome.")
                 stop = None
             return self._finish(plan, ledger, output, stop, began)
 
-    def execute_complete(self, context: Context, event: Any, plan_uri: str, began: float) -> dict[str, Any]:
-        """Write the manifest of what the trigger has worked off.
+    def execute_complete(
+        self,
+        context: Context,
+        event: Any,
+        plan_uri: str | None = None,
+        began: float = 0.0,
+        manifest_format: manifest.ManifestFormat | None = None,
+    ) -> dict[str, Any]:
+        """Write the manifest of what the trigger has worked off, beside the videos: where the plan says.
 
         :param event: the trigger's; see :class:`~airflow_provider_apimart.triggers.veo.VeoBatchTrigger`.
-        :param plan_uri: the folder of the plan.
-        :param began: when the try began, in unix seconds.
+        :param plan_uri: the folder of the plan; ``None`` where Airflow dropped it, as ``dags test`` does.
+        :param began: when the try began, in unix seconds; 0 where Airflow dropped it.
+        :param manifest_format: as it was when the try began; ``None`` as above.
         """
         with batch_end.keeping_what_is_paid():
-            plan = read_plan(target_of(plan_uri))
+            plan = read_plan(target_of(batch_end.plan_uri_of(plan_uri, event)))
             stop = batch_end.stop_of(event)
-            return self._finish(plan, read_ledger(plan), self._output(), stop, began)
+            # The arguments have been rendered anew since, and a template may say something else by now.
+            self.manifest_format = manifest_format or self.manifest_format
+            self.apimart_conn_id = plan.index.apimart_conn_id
+            return self._finish(plan, read_ledger(plan), target_of(plan.index.output_uri), stop, began)
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """Resume; where Airflow itself ended the wait, say where the money is."""
@@ -320,8 +330,11 @@ class VeoGenerateBatchOperator(AuthorTemplates, BaseOperator):
             writer.close()
         return ledger
 
-    def _work(self, plan: Plan, output: Target, began: float) -> Stop | None:
+    def _work(self, plan: Plan, output: Target, began: float, missing: int) -> Stop | None:
         if self.deferrable:
+            # Airflow does not enforce execution_timeout while a task is deferred.
+            limit = self.execution_timeout
+            longest = batch_end.longest_wait(plan.index.rules, missing) if limit is None else limit + TRIGGERER_GRACE
             if is_local(output.fs):
                 # The triggerer looks for it, to find out whether it sees the same disk.
                 os.makedirs(local_path(output), exist_ok=True)
@@ -331,9 +344,11 @@ class VeoGenerateBatchOperator(AuthorTemplates, BaseOperator):
                     output_path=output.uri,
                     apimart_conn_id=self.apimart_conn_id,
                     rows=len(plan.index.slots),
+                    deadline=None if limit is None else began + limit.total_seconds(),
                 ),
                 method_name="execute_complete",
-                kwargs={"plan_uri": plan.folder.uri, "began": began},
+                kwargs={"plan_uri": plan.folder.uri, "began": began, "manifest_format": self.manifest_format},
+                timeout=longest,
             )
 
         async def open_target(uri: str) -> Target:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
@@ -24,6 +24,11 @@ if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
 log = logging.getLogger(__name__)
+
+#: How long one generation may take from its submission.
+DEFAULT_TIMEOUT = timedelta(minutes=30)
+#: The triggerer's own word on the deadline comes first; this is for a triggerer that says nothing at all.
+TRIGGERER_GRACE = timedelta(minutes=15)
 
 
 class Known:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
@@ -33,7 +33,13 @@ from airflow_provider_apimart.generation.mismatch import OnMismatch
 from airflow_provider_apimart.generation.places import check_target
 from airflow_provider_apimart.generation.polling import Step, Watch, spread_of
 from airflow_provider_apimart.generation.purchase import Purchase, keep, settle
-from airflow_provider_apimart.generation.record import LandedVideo, Record, RecordState, RecordStore
+from airflow_provider_apimart.generation.record import (
+    MAX_PATH_LENGTH,
+    LandedVideo,
+    Record,
+    RecordState,
+    RecordStore,
+)
 from airflow_provider_apimart.generation.schedule import expected_seconds, kind_of
 from airflow_provider_apimart.generation.storage import Target
 from airflow_provider_apimart.hooks import metrics
@@ -44,6 +50,8 @@ from airflow_provider_apimart.links.veo import ApimartHelpLink, VeoVideoLink
 from airflow_provider_apimart.operators import arguments, budget
 from airflow_provider_apimart.operators.labels import check_name, labels_of
 from airflow_provider_apimart.operators.task import (
+    DEFAULT_TIMEOUT,
+    TRIGGERER_GRACE,
     failures,
     final_word,
     identity_of,
@@ -57,12 +65,13 @@ from airflow_provider_apimart.triggers.veo import VeoGenerationTrigger
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
-DEFAULT_TIMEOUT = timedelta(minutes=30)
-#: The triggerer's own word on the deadline comes first; this is for a triggerer that says nothing at all.
-TRIGGERER_GRACE = timedelta(minutes=15)
 STAYS_KNOWN = (
     "Whatever ends this wait, the generation goes on and is billed (APIMart has no cancel); the next try, or a clear, "
     "re-attaches to it without paying again"
+)
+
+LEFT_AS_IT_WAS = (
+    "%s=%r is what it was when this was paid for. It goes on with that, not with %r, which it renders to now."
 )
 
 
@@ -283,17 +292,23 @@ class VeoGenerateOperator(AuthorTemplates, BaseOperator):
                     view = self._wait(client, record)
                 return self._finish(client, store, record, view, request, context, obtained.decision)
 
-    def execute_complete(self, context: Context, event: Any, record: Any = None, request: Any = None) -> dict[str, Any]:
+    def execute_complete(
+        self, context: Context, event: Any, record: Any = None, request: Any = None, labels: Any = None
+    ) -> dict[str, Any]:
         """Land the generation that the trigger has waited for.
+
+        Airflow has rendered all arguments anew by now, and a template may say something else than when the generation
+        was paid for. So what counts is what was kept then.
 
         :param event: the trigger's; see :class:`~airflow_provider_apimart.triggers.veo.VeoGenerationTrigger`.
         :param record: the record as it was when the wait began; ``None`` where Airflow dropped it, as ``dags test``
             does.
         :param request: what was asked for, as it was then; ``None`` as above.
+        :param labels: as they were then; ``None`` as above.
         """
-        values = self._request_values()
-        paid = VeoRequest.checked(values) if request is None else VeoRequest.model_validate(request)
         with failures(self) as known:
+            self._recall(record, labels)
+            paid = VeoRequest.checked(self._request_values() if request is None else request)
             output = self._output()
             store = record_store(context, output, identity_of(context))
             known.store = store
@@ -333,6 +348,29 @@ class VeoGenerateOperator(AuthorTemplates, BaseOperator):
 
     # --- steps ---------------------------------------------------------------------------------------------------
 
+    def _recall(self, record: Any, labels: Any) -> None:
+        """Take what was kept in the deferral instead of what has been rendered since."""
+        if labels is not None:
+            self.labels = labels
+        kept = None if record is None else Record.model_validate(record)
+        if kept is None or len(kept.output_path or "") >= MAX_PATH_LENGTH:
+            # Nothing was kept, or not all of it: what is rendered now has to do, if it can.
+            arguments.refuse_for_now(self._owner, self._argument_problems(arguments.always))
+            return
+        place = kept.output_path
+        if place != self._output_uri():
+            self.log.warning(LEFT_AS_IT_WAS, "output_path", place, self.output_path)
+            self.output_path = place
+        if kept.apimart_conn_id not in (None, self.apimart_conn_id):
+            self.log.warning(LEFT_AS_IT_WAS, "apimart_conn_id", kept.apimart_conn_id, self.apimart_conn_id)
+            self.apimart_conn_id = kept.apimart_conn_id
+
+    def _output_uri(self) -> str | None:
+        """Return the place that is rendered now, ``None`` where it is none."""
+        if self.output_path is None or arguments.output_problems("output_path", self.output_path):
+            return None
+        return target_of(self.output_path).uri
+
     def _output(self) -> Target | None:
         return None if self.output_path is None else target_of(self.output_path)
 
@@ -365,6 +403,7 @@ class VeoGenerateOperator(AuthorTemplates, BaseOperator):
             kwargs={
                 "record": record.model_dump(mode="json"),
                 "request": request.model_dump(mode="json", exclude_none=True),
+                "labels": labels_of(self.labels),
             },
             timeout=timedelta(seconds=max(0.0, watch["deadline"] - time.time())) + TRIGGERER_GRACE,
         )

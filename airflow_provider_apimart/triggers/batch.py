@@ -32,13 +32,15 @@ EVENT_VERSION = 1
 class VeoBatchTrigger(BaseTrigger):
     """Works a batch off, and fires when every row has an outcome or nothing more may be paid for.
 
-    The event is small, plain JSON: ``{"version", "reason": "ended" | "error", "stop", "outcomes", "left",
+    The event is small, plain JSON: ``{"version", "reason": "ended" | "error", "plan_uri", "stop", "outcomes", "left",
     "spent_usd", "error"}``; what became of each row is in the journal.
 
     :param plan_uri: the folder of the plan, which the worker has written.
     :param output_path: the folder that videos land in.
     :param apimart_conn_id: the connection that pays.
     :param rows: how many rows the plan has, for people who look at the trigger.
+    :param deadline: when the batch has to end, in unix seconds; ``None`` where nothing limits it. Absolute, and
+        computed by the worker: a restart of the triggerer does not move it.
     """
 
     def __init__(
@@ -48,12 +50,14 @@ class VeoBatchTrigger(BaseTrigger):
         output_path: str,
         apimart_conn_id: str = ApimartHook.default_conn_name,
         rows: int = 0,
+        deadline: float | None = None,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.plan_uri = plan_uri
         self.output_path = output_path
         self.apimart_conn_id = apimart_conn_id
         self.rows = rows
+        self.deadline = deadline
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return what Airflow stores, in plain text: places and names."""
@@ -64,6 +68,7 @@ class VeoBatchTrigger(BaseTrigger):
                 "output_path": self.output_path,
                 "apimart_conn_id": self.apimart_conn_id,
                 "rows": self.rows,
+                "deadline": self.deadline,
             },
         )
 
@@ -76,6 +81,8 @@ class VeoBatchTrigger(BaseTrigger):
             # A worker can say better what a retry does with it than a trigger that just breaks.
             self.log.exception("The batch's engine broke off; what it has paid for is in its journal.")
             event = {"version": EVENT_VERSION, "reason": "error", "error": f"{type(error).__name__}: {error}"}
+        # Airflow's `dags test` keeps the event and forgets what the deferral was told to keep.
+        event["plan_uri"] = self.plan_uri
         await asyncio.sleep(max(0.0, FIRST_EVENT_SECONDS - (time.monotonic() - started)))
         yield TriggerEvent(event)  # type: ignore[no-untyped-call]
 
@@ -93,6 +100,7 @@ class VeoBatchTrigger(BaseTrigger):
                 open_target=self._open,
                 through=shared.account,
                 log=self.log,
+                deadline=self.deadline,
             )
         stop = None if ending.stop is None else {**asdict(ending.stop), "kind": str(ending.stop.kind)}
         return {

@@ -6,6 +6,8 @@ import hashlib
 import json
 import signal
 import sqlite3
+import subprocess
+import sys
 import time
 from collections import Counter
 from contextlib import closing
@@ -33,7 +35,7 @@ def manifest(airflow: LocalAirflow, dag_id: str, task_id: str) -> list[dict[str,
 @pytest.fixture(scope="module")
 def runs(local_airflow: LocalAirflow, emulator_process: EmulatorProcess) -> None:
     """Start every run, and kill the triggerer when some of the batch's rows have landed and others run."""
-    for dag_id in ("batch_killed", "batch_rejected", "example_prompt_batch"):
+    for dag_id in ("batch_killed", "batch_rejected", "batch_out_of_time", "example_prompt_batch"):
         local_airflow.trigger(dag_id, run_id=RUN)
     deadline = time.monotonic() + 240
     while time.monotonic() < deadline:
@@ -102,3 +104,26 @@ def test_the_example_publishes_each_landed_video(
     published = [entry["generation_id"] for entry in emulator_process.state()["cms"]]
     assert len(mine) == 3
     assert sorted(each for each in published if each in mine) == sorted(mine)
+
+
+def test_a_batch_that_is_out_of_time_goes_on_in_the_next_try_and_pays_for_no_row_twice(
+    local_airflow: LocalAirflow, emulator_process: EmulatorProcess, runs: None
+) -> None:
+    assert local_airflow.wait_run("batch_out_of_time", RUN, timeout=300) == "success"
+    assert local_airflow.task_instance("batch_out_of_time", RUN, "make")["try_number"] > 1
+    paid = Counter(each["prompt"] for each in generations(emulator_process, "out of time"))
+    assert sorted(paid.values()) == [1] * 6
+    assert {line["outcome"] for line in manifest(local_airflow, "batch_out_of_time", "make")} == {"landed"}
+
+
+def test_airflow_dags_test_runs_a_batch_to_its_end(
+    local_airflow: LocalAirflow, emulator_process: EmulatorProcess, output_root: Path
+) -> None:
+    command = [sys.executable, "-m", "airflow", "dags", "test", "batch_tried_out"]
+    done = subprocess.run(command, env=local_airflow.env, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    folder = output_root / "batch_tried_out"
+    rows = [json.loads(text) for path in folder.glob("manifest-*.jsonl") for text in path.read_text().splitlines()]
+    assert sorted(row["request"]["prompt"] for row in rows) == ["tried out one", "tried out three", "tried out two"]
+    assert {row["outcome"] for row in rows} == {"landed"}
+    assert len(generations(emulator_process, "tried out")) == 3

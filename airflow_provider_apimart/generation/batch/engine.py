@@ -35,8 +35,8 @@ from airflow_provider_apimart.generation.batch.progress import Progress
 from airflow_provider_apimart.generation.batch.resume import begin
 from airflow_provider_apimart.generation.batch.states import Outcome, line_of
 from airflow_provider_apimart.generation.batch.steps import LANDINGS_LOST, Stop, StopKind
-from airflow_provider_apimart.generation.batch.submission import prepare, submit
-from airflow_provider_apimart.generation.batch.waiting import ask, bring_home
+from airflow_provider_apimart.generation.batch.submission import give_up, prepare, submit
+from airflow_provider_apimart.generation.batch.waiting import ask, bring_home, park
 from airflow_provider_apimart.generation.batch.work import Active, Due, Todo
 from airflow_provider_apimart.generation.decide import KEY_LIFE
 from airflow_provider_apimart.generation.images import LocalImage
@@ -47,6 +47,8 @@ from airflow_provider_apimart.generation.schedule import Durations
 MAX_REQUESTS = 16
 #: Videos that are being landed at once.
 MAX_LANDINGS = 8
+#: How long after the deadline videos that are finished at APIMart may still be landed.
+LAST_LANDINGS_SECONDS = 300.0
 #: Finished generations that may wait for landing before no more are submitted.
 LANDING_BACKLOG = 200
 #: Intents that are written together, and how many are written ahead of their turn.
@@ -95,6 +97,8 @@ class Engine:
     :param wire: the way to APIMart.
     :param log: where progress and trouble are told.
     :param now: tells the time in unix seconds.
+    :param deadline: when the run has to end, in unix seconds: nothing more is submitted then, what runs at APIMart is
+        parked, and what is finished there is landed within :data:`LAST_LANDINGS_SECONDS`.
     """
 
     def __init__(
@@ -106,8 +110,10 @@ class Engine:
         writer: JournalWriter,
         log: logging.Logger | Any,
         now: Callable[[], float],
+        deadline: float | None = None,
     ) -> None:
         self.plan = plan
+        self._ends_at = deadline
         self.rules = plan.index.rules
         self.hands = hands
         self.wire = wire
@@ -151,6 +157,10 @@ class Engine:
             while not self._finished():
                 if self._crash is not None:
                     raise self._crash
+                if self.is_over:
+                    self._wind_up()
+                    if self._finished() or self.now() >= (self._ends_at or 0.0) + LAST_LANDINGS_SECONDS:
+                        break
                 self._renew()
                 self._launch()
                 self._prepare()
@@ -163,6 +173,22 @@ class Engine:
             await self._close(flushing)
         outcomes = {str(outcome): count for outcome, count in self.progress.outcomes.items()}
         return Ending(self.stop, outcomes, self.left, round(self.progress.spent_usd, 6))
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the deadline has passed."""
+        return self._ends_at is not None and self.now() >= self._ends_at
+
+    def _wind_up(self) -> None:
+        """At the deadline: submit nothing more, and let go of what runs. The next try goes on with it."""
+        self.stop_submitting(Stop(StopKind.DEADLINE, "execution_timeout has passed", False))
+        while self.polls:
+            park(self, self.polls.take(), "execution_timeout has passed before it was finished")
+        while self.resends:
+            give_up(self, self.resends.take(), "execution_timeout has passed before its submission was answered")
+        # What waits for another attempt to land has it now; it is the last one.
+        for active in [self.landings.take() for _ in range(len(self.landings))]:
+            self.landings.push(self.now(), active)
 
     def _finished(self) -> bool:
         waiting = (self.todo, self.ready, self.resends, self.polls, self.landings, self._requests, self._landing)
@@ -257,6 +283,8 @@ class Engine:
         """Wait until something is due or a task has ended."""
         now = self.now()
         waits = [self.progress.due(now)]
+        if self._ends_at is not None:
+            waits.append(self._ends_at - now if now < self._ends_at else self._ends_at + LAST_LANDINGS_SECONDS - now)
         if len(self._requests) < MAX_REQUESTS:
             gate = self.wire.wait() if self._wants_to_send(now) else 0.0
             waits += [max(gate, heap.heap[0][0] - now) for heap in (self.resends, self.polls) if heap]

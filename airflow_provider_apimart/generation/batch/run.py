@@ -24,6 +24,7 @@ async def work_off(
     open_target: Callable[[str], Awaitable[Target]],
     through: OpenClient | Account,
     log: logging.Logger | Any,
+    deadline: float | None = None,
 ) -> Ending:
     """Work a plan off.
 
@@ -31,6 +32,7 @@ async def work_off(
     :param open_target: opens a place in some storage, in a way that is allowed where this runs.
     :param through: the account that others here use, too; or what looks the connection up and makes a client, for a
         process that is the batch's alone.
+    :param deadline: when this run has to end, in unix seconds; what runs at APIMart is parked then.
     :raises ApimartError: where the journal cannot be read; nothing was submitted then.
     """
     crew = Crew(plan, output, open_target)
@@ -45,6 +47,7 @@ async def work_off(
             writer=JournalWriter(plan.journal, writer),
             log=log,
             now=time.time,
+            deadline=deadline,
         )
         return await engine.run()
     finally:

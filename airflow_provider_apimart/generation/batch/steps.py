@@ -34,6 +34,7 @@ class StopKind(StrEnum):
     BUDGET = "budget"
     STORAGE = "storage"
     NO_ANSWER = "no_answer"
+    DEADLINE = "deadline"
 
 
 @dataclass(frozen=True)

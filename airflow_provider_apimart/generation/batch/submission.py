@@ -251,6 +251,12 @@ async def submit(engine: Engine, active: Active) -> None:
     wait_for(engine, active)
 
 
+def give_up(engine: Engine, active: Active, why: str) -> None:
+    """Stop sending a row's call again: whether it was carried out is not known."""
+    engine.release(active)
+    engine.end(active, Outcome.UNKNOWN, note=f"{why}; the next try sends the identical request under the same key")
+
+
 def _moved(engine: Engine, active: Active) -> None:
     """The connection has changed since the intent was written: nothing was sent now."""
     if active.doubtful:

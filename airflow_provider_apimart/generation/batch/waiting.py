@@ -71,7 +71,7 @@ async def ask(engine: Engine, active: Active) -> None:
         return
     active.at_work, active.asked = elapsed, True
     if now >= engine.deadline(active):
-        _park(engine, active, "not finished by its deadline")
+        park(engine, active, "not finished by its deadline")
     else:
         if active.last_word:
             engine.wonder(active)
@@ -83,10 +83,10 @@ async def _no_answer(engine: Engine, active: Active, error: ApimartError, seen: 
     if isinstance(error, (errors.AuthenticationError, errors.ConfigurationError)):
         other = await engine.wire.look_again(seen)
         if not other and engine.stop is not None and engine.stop.kind is StopKind.CREDENTIALS:
-            _park(engine, active, f"APIMart does not take the key any more: {error}")
+            park(engine, active, f"APIMart does not take the key any more: {error}")
             return
     if now >= engine.deadline(active):
-        _park(engine, active, f"its deadline has passed and APIMart does not answer: {error}")
+        park(engine, active, f"its deadline has passed and APIMart does not answer: {error}")
         return
     wait = 0.0
     if not isinstance(error, errors.RateLimitError):
@@ -97,7 +97,8 @@ async def _no_answer(engine: Engine, active: Active, error: ApimartError, seen: 
     engine.polls.push(_no_later(engine, active, now + wait), active)
 
 
-def _park(engine: Engine, active: Active, why: str) -> None:
+def park(engine: Engine, active: Active, why: str) -> None:
+    """Stop waiting for a row without a verdict."""
     engine.release(active)
     text = "it goes on at APIMart and is billed when it completes; the next try re-attaches to it"
     seen = f"; what was seen last: {active.last_word}" if active.last_word else ""
@@ -161,7 +162,7 @@ async def bring_home(engine: Engine, active: Active) -> None:
 def _not_landed(engine: Engine, active: Active, error: ApimartError) -> None:
     active.failures += 1
     engine.failed_landings += 1
-    if not error.terminal and active.failures < steps.LANDING_TRIES:
+    if not error.terminal and active.failures < steps.LANDING_TRIES and not engine.is_over:
         engine.landings.push(engine.now() + steps.LANDING_WAITS[active.failures - 1], active)
         return
     engine.lost_landings += 1

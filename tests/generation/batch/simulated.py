@@ -251,6 +251,8 @@ class Batch:
     said: list[str] = field(default_factory=list)
     written: int = 0
     hands: Hands = field(default_factory=Hands)
+    #: Seconds from the start of each run.
+    limit: float | None = None
 
     def plan(self) -> Plan:
         return write_plan(
@@ -322,7 +324,8 @@ class Batch:
 
         limit = self.rules.requests_per_minute
         wire = Wire.alone(open_client, None if limit is None else Gate(limit), loop.time)
-        return Engine(plan, hands=self.hands, wire=wire, writer=writer, log=log, now=now)
+        deadline = None if self.limit is None else now() + self.limit
+        return Engine(plan, hands=self.hands, wire=wire, writer=writer, log=log, now=now, deadline=deadline)
 
     def again(self, **changes: Any) -> None:
         """Change the rules for the next try."""

@@ -1,0 +1,204 @@
+"""After a deferral Airflow has rendered every argument anew: what counts is what was kept when it was paid for."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from airflow.providers.common.compat.sdk import TaskDeferred
+
+from airflow_provider_apimart._compat import AirflowFailException, TaskDeferralTimeout
+from airflow_provider_apimart.emulator.server import Emulator
+from airflow_provider_apimart.generation.batch.plan import Rules
+from airflow_provider_apimart.operators.arguments import UnusableArgument
+from airflow_provider_apimart.operators.batch_end import BatchIncompleteError, longest_wait
+from airflow_provider_apimart.triggers.veo import VeoBatchTrigger
+from tests.operators.batches import batch, first_event, lines, paid, prompts
+from tests.operators.conftest import Tries
+from tests.operators.single import make, run_trigger
+
+pytestmark = pytest.mark.usefixtures("no_waiting", "quick")
+
+
+def deferral_of(operator: Any, context: Any) -> TaskDeferred:
+    with pytest.raises(TaskDeferred) as caught:
+        operator.execute(context)
+    return caught.value
+
+
+def resume(operator: Any, context: Any, deferral: TaskDeferred, event: Any) -> Any:
+    """Resume as a worker does, with what Airflow has stored."""
+    return operator.execute_complete(context, event=event, **json.loads(json.dumps(deferral.kwargs)))
+
+
+def event_of(deferral: TaskDeferred) -> dict[str, Any]:
+    _, stored = deferral.trigger.serialize()
+    event = asyncio.run(first_event(VeoBatchTrigger(**json.loads(json.dumps(stored)))))
+    return dict(json.loads(json.dumps(event)))
+
+
+# --- one generation ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("now", ["None", "", "elsewhere/", None, 7])
+def test_a_video_lands_where_it_was_to_go_when_it_was_paid_for(
+    emulator: Emulator,
+    tries: Tries,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    now: Any,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    context = tries.next(first := make(tmp_path / "videos", deferrable=True, labels={"sku": 1}))
+    deferral = deferral_of(first, context)
+    event = run_trigger(deferral.trigger, monkeypatch)
+    again = make(tmp_path / "videos", deferrable=True)
+    again.output_path, again.labels, again.apimart_conn_id = now, "[broken", "nobody"
+    (video,) = resume(again, context, deferral, event)["videos"]
+    assert f"It goes on with that, not with {now!r}, which it renders to now" in capsys.readouterr().out
+    assert Path(video["path"]).parent == tmp_path / "videos"
+    assert json.loads(Path(f"{video['path']}.json").read_text())["labels"] == {"sku": 1}
+    assert not [each for each in tmp_path.iterdir() if each.name != "videos"]
+    assert emulator.state()["paid"] == 1
+
+
+def test_nothing_is_said_where_nothing_has_changed(
+    emulator: Emulator,
+    tries: Tries,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    operator = make(deferrable=True, output_path=tmp_path / "videos")
+    context = tries.next(operator)
+    deferral = deferral_of(operator, context)
+    event = run_trigger(deferral.trigger, monkeypatch)
+    resume(make(deferrable=True, output_path=tmp_path / "videos"), context, deferral, event)
+    assert "renders to now" not in capsys.readouterr().out
+
+
+def test_where_airflow_forgot_what_was_kept_a_wrong_place_is_refused_and_the_next_try_lands(
+    emulator: Emulator, tries: Tries, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    context = tries.next(operator := make(tmp_path, deferrable=True))
+    event = run_trigger(deferral_of(operator, context).trigger, monkeypatch)
+    wrong = make(tmp_path, deferrable=True)
+    wrong.output_path = "None"
+    with pytest.raises(UnusableArgument, match=r"output_path='None'.*paid for and stays known") as caught:
+        wrong.execute_complete(context, event=event)
+    assert not isinstance(caught.value, AirflowFailException)
+    right = make(tmp_path, deferrable=False)
+    assert Path(right.execute(tries.next(right))["videos"][0]["path"]).exists()
+    assert emulator.state()["paid"] == 1
+
+
+def test_a_deferral_of_the_release_before_is_resumed(
+    emulator: Emulator, tries: Tries, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    context = tries.next(operator := make(tmp_path, deferrable=True))
+    deferral = deferral_of(operator, context)
+    event = run_trigger(deferral.trigger, monkeypatch)
+    kwargs = json.loads(json.dumps(deferral.kwargs))
+    # 0.1.0 kept no labels.
+    assert kwargs.pop("labels") == {}
+    result = make(tmp_path, deferrable=True, labels={"a": 1}).execute_complete(context, event=event, **kwargs)
+    assert json.loads(Path(f"{result['videos'][0]['path']}.json").read_text())["labels"] == {"a": 1}
+
+
+# --- a batch ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_batch_without_its_kwargs_finds_its_plan_and_writes_its_manifest(
+    emulator: Emulator, tries: Tries, tmp_path: Path
+) -> None:
+    operator = batch(tmp_path, prompts(3), deferrable=True)
+    context = tries.next(operator, store=False)
+    event = event_of(deferral_of(operator, context))
+    # As `dags test` does: the event is there, the kwargs are not.
+    result = batch(tmp_path, prompts(3), deferrable=True).execute_complete(context, event=event)  # type: ignore[arg-type]
+    assert result["landed"] == 3 == len(lines(result))
+    assert set(paid(emulator).values()) == {1}
+
+
+def test_a_batch_whose_plan_nobody_names_fails_for_now(tries: Tries, tmp_path: Path) -> None:
+    operator = batch(tmp_path, prompts(1))
+    with pytest.raises(BatchIncompleteError, match=r"Airflow forgot which plan.*without paying again"):
+        operator.execute_complete(tries.next(operator), event={"reason": "ended"})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("now", ["None", "elsewhere/", None])
+def test_a_manifest_lies_beside_its_videos(emulator: Emulator, tries: Tries, tmp_path: Path, now: Any) -> None:
+    operator = batch(tmp_path, prompts(2), deferrable=True)
+    context = tries.next(operator, store=False)
+    deferral = deferral_of(operator, context)
+    event = event_of(deferral)
+    again = batch(tmp_path, prompts(2), deferrable=True)
+    again.output_path, again.manifest_format, again.apimart_conn_id = now, "xls", "nobody"
+    result = resume(again, context, deferral, event)
+    assert Path(result["manifest"]).parent == tmp_path / "out"
+    assert result["landed"] == 2
+
+
+def test_a_batch_trigger_of_the_release_before_is_run(emulator: Emulator, tries: Tries, tmp_path: Path) -> None:
+    operator = batch(tmp_path, prompts(2), deferrable=True)
+    context = tries.next(operator, store=False)
+    deferral = deferral_of(operator, context)
+    _, stored = deferral.trigger.serialize()
+    # What 0.1.0 stored, and what it kept in the deferral.
+    old = {name: stored[name] for name in ("plan_uri", "output_path", "apimart_conn_id", "rows")}
+    event = asyncio.run(first_event(VeoBatchTrigger(**old)))
+    kept = {name: deferral.kwargs[name] for name in ("plan_uri", "began")}  # type: ignore[index]
+    assert operator.execute_complete(context, event=event, **kept)["landed"] == 2  # type: ignore[arg-type]
+
+
+def test_execution_timeout_limits_the_deferred_wait(emulator: Emulator, tries: Tries, tmp_path: Path) -> None:
+    operator = batch(tmp_path, prompts(2), deferrable=True, execution_timeout=timedelta(minutes=5))
+    before = time.time()
+    deferral = deferral_of(operator, tries.next(operator, store=False))
+    _, stored = deferral.trigger.serialize()
+    assert before + 300 <= stored["deadline"] <= time.time() + 300
+    assert deferral.timeout == timedelta(minutes=20)
+
+
+def test_a_batch_whose_time_is_over_fails_for_now_and_the_next_try_pays_for_what_is_left(
+    emulator: Emulator, tries: Tries, tmp_path: Path
+) -> None:
+    operator = batch(tmp_path, prompts(3), deferrable=True, execution_timeout=timedelta(minutes=5))
+    context = tries.next(operator, store=False)
+    deferral = deferral_of(operator, context)
+    _, stored = deferral.trigger.serialize()
+    late = VeoBatchTrigger(**{**stored, "deadline": time.time() - 1})
+    event = json.loads(json.dumps(asyncio.run(first_event(late))))
+    assert event["stop"]["kind"] == "deadline"
+    with pytest.raises(
+        BatchIncompleteError, match=r"execution_timeout has passed.*3 rows are left.*The next try"
+    ) as caught:
+        resume(operator, context, deferral, event)
+    assert not isinstance(caught.value, AirflowFailException)
+    assert emulator.state()["generations"] == []
+    second = batch(tmp_path, prompts(3))
+    assert second.execute(tries.next(second, store=False))["landed"] == 3
+    assert set(paid(emulator).values()) == {1}
+
+
+def test_a_batch_without_a_limit_is_not_deferred_for_ever(emulator: Emulator, tries: Tries, tmp_path: Path) -> None:
+    operator = batch(tmp_path, prompts(2), deferrable=True, timeout=600)
+    deferral = deferral_of(operator, tries.next(operator, store=False))
+    assert deferral.timeout is not None
+    assert timedelta(days=1) < deferral.timeout < timedelta(days=2)
+    assert longest_wait(Rules(max_in_flight=1), 10**9) <= timedelta(days=91)
+
+
+def test_a_triggerer_that_never_came_is_told_with_the_money(
+    tries: Tries, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    operator = batch(tmp_path, prompts(2), deferrable=True)
+    with pytest.raises(TaskDeferralTimeout):
+        operator.resume_execution("__fail__", {"error": "Trigger timeout"}, tries.next(operator))  # type: ignore[arg-type]
+    assert "the next try, or a clear, goes on from the journal without paying again" in capsys.readouterr().out
