@@ -47,9 +47,11 @@ bench: $(BENCH)/.ready  ## Measure beside the peers and write docs/benchmarks.md
 
 lint: style types arrows  ## ruff, mypy --strict, the import rules and the picture of the house
 
-style: $(VENV)/.test  ## Of lint: ruff
+style: $(VENV)/.test  ## Of lint: ruff, and no tracked litter
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	@litter="$$(git ls-files --cached --ignored --exclude-standard 2>/dev/null)"; \
+		test -z "$$litter" || { echo "Tracked, although .gitignore names it: $$litter"; exit 1; }
 
 types: $(VENV)/.test  ## Of lint: mypy --strict
 	$(BIN)/mypy
