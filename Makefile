@@ -58,7 +58,7 @@ types: $(VENV)/.test  ## Of lint: mypy --strict
 
 arrows: $(VENV)/.test  ## Of lint: which room imports which, and whether docs/architecture.md shows it
 	$(BIN)/lint-imports
-	$(BIN)/python -m dev.house --check
+	$(BIN)/python -m dev.house --check --check-circles
 
 house: | $(BIN)/python  ## Draw the rooms from the import graph, into docs/architecture.md
 	$(BIN)/python -m dev.house

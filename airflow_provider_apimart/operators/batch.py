@@ -39,7 +39,7 @@ from airflow_provider_apimart.generation.storage import Target, is_local, local_
 from airflow_provider_apimart.generation.table import TableError
 from airflow_provider_apimart.hooks.apimart import ApimartHook
 from airflow_provider_apimart.hooks.storage import target_of
-from airflow_provider_apimart.operators import arguments, batch_end, batch_start
+from airflow_provider_apimart.operators import arguments, batch_arguments, batch_end, batch_start
 from airflow_provider_apimart.operators.labels import check_name
 from airflow_provider_apimart.operators.task import DEFAULT_TIMEOUT, TRIGGERER_GRACE, failures, identity_of
 from airflow_provider_apimart.operators.templates import AuthorTemplates
@@ -191,7 +191,7 @@ class VeoGenerateBatchOperator(AuthorTemplates, BaseOperator):
         self.manifest_format = manifest_format
         self.apimart_conn_id = apimart_conn_id
         self.help_url: str | None = None
-        arguments.refuse(self._owner, batch_start.literal_problems(self))
+        arguments.refuse(self._owner, batch_arguments.literal_problems(self))
 
     @property
     def _owner(self) -> str:
@@ -201,7 +201,7 @@ class VeoGenerateBatchOperator(AuthorTemplates, BaseOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Read and check the table, write the plan, and have it worked off here or in the triggerer."""
-        arguments.refuse(self._owner, batch_start.late_problems(self))
+        arguments.refuse(self._owner, batch_arguments.late_problems(self))
         check_name(self, context)
         began = time.time()
         with failures(self):

@@ -1,15 +1,14 @@
-"""How a batch begins: arguments are checked, the table becomes planned rows, the budget is asked."""
+"""How a batch begins: the table becomes planned rows, and the budget is asked."""
 
 from __future__ import annotations
 
 import json
 import logging
-import math
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, get_args
+from typing import Any
 
 from airflow_provider_apimart.client.errors import ConfigurationError, FieldProblem, InvalidParameterError
 from airflow_provider_apimart.generation.batch.bill import Bill, money
@@ -29,93 +28,18 @@ from airflow_provider_apimart.generation.table import (
     stream_rows,
     table_error,
 )
-from airflow_provider_apimart.generation.table_files import is_delimiter
 from airflow_provider_apimart.hooks.storage import read_image
-from airflow_provider_apimart.hooks.tables import TableFormat, stream_table
+from airflow_provider_apimart.hooks.tables import stream_table
 from airflow_provider_apimart.operators import arguments
-
-if TYPE_CHECKING:
-    from airflow_provider_apimart.operators.batch import VeoGenerateBatchOperator
+from airflow_provider_apimart.operators.batch_arguments import BatchArguments
 
 log = logging.getLogger(__name__)
-
-
-def literal_problems(task: VeoGenerateBatchOperator) -> list[FieldProblem]:
-    """Return what is wrong with the arguments as far as they are known while the DAG is parsed."""
-    problems = arguments.fixed_problems("deferrable", task.deferrable, (True, False))
-    return problems + _source_problems(task) + _argument_problems(task, arguments.unless_late)
-
-
-def late_problems(task: VeoGenerateBatchOperator) -> list[FieldProblem]:
-    """Return what is wrong with the arguments as they are rendered, before anything is paid for."""
-    return _source_problems(task) + _argument_problems(task, arguments.always)
-
-
-def _source_problems(task: VeoGenerateBatchOperator) -> list[FieldProblem]:
-    given = [name for name in ("requests", "table", "sql") if not arguments.is_unset(getattr(task, name))]
-    if len(given) != 1:
-        allowed = "exactly one of requests, table and sql (with sql_conn_id) says what the rows are"
-        return [FieldProblem("requests", f"given: {', '.join(given) or 'none'}", allowed)]
-    if arguments.is_unset(task.sql) != arguments.is_unset(task.sql_conn_id):
-        return [FieldProblem("sql_conn_id", task.sql_conn_id, "goes with sql, and sql with it")]
-    return []
-
-
-def _argument_problems(task: VeoGenerateBatchOperator, check: arguments.Check) -> list[FieldProblem]:
-    problems = check(arguments.choice_problems, "on_row_failure", task.on_row_failure, ("continue", "stop"))
-    problems += check(arguments.choice_problems, "reuse", task.reuse, ("run", "always"))
-    problems += check(arguments.choice_problems, "on_clear", task.on_clear, ("reuse", "regenerate"))
-    problems += check(arguments.choice_problems, "on_unknown_submit", task.on_unknown_submit, ("resend", "fail"))
-    problems += check(arguments.choice_problems, "on_mismatch", task.on_mismatch, ("warn", "fail"))
-    problems += check(arguments.choice_problems, "manifest_format", task.manifest_format, ("jsonl", "parquet"))
-    problems += check(arguments.seconds_problems, "timeout", task.timeout)
-    problems += check(arguments.seconds_problems, "poll_interval", task.poll_interval)
-    problems += check(arguments.count_problems, "max_in_flight", task.max_in_flight)
-    problems += check(_rate_problems, "requests_per_minute", task.requests_per_minute)
-    problems += check(arguments.range_problems, "max_failed_share", task.max_failed_share, 0, 1, "a share from 0 to 1")
-    problems += check(arguments.money_problems, "max_cost_usd", task.max_cost_usd)
-    problems += check(arguments.truth_problems, "dry_run", task.dry_run_only)
-    problems += check(arguments.mapping_problems, "columns", task.columns)
-    problems += check(arguments.mapping_problems, "defaults", task.defaults)
-    problems += check(arguments.connection_problems, "apimart_conn_id", task.apimart_conn_id)
-    if arguments.is_unset(task.output_path):
-        problems.append(FieldProblem("output_path", task.output_path, "is needed: the folder for videos and manifest"))
-    else:
-        problems += check(arguments.output_problems, "output_path", task.output_path)
-    if not arguments.is_unset(task.state_path):
-        problems += check(arguments.output_problems, "state_path", task.state_path)
-    return problems + _table_problems(task, check)
-
-
-def _table_problems(task: VeoGenerateBatchOperator, check: arguments.Check) -> list[FieldProblem]:
-    """Return what is wrong with how the table is to be read."""
-    problems = check(arguments.truth_problems, "allow_empty", task.allow_empty)
-    if not arguments.is_unset(task.table_quoting):
-        problems += check(arguments.truth_problems, "table_quoting", task.table_quoting, " or None")
-    if not arguments.is_unset(task.table_format):
-        choices = (*get_args(TableFormat), None)
-        problems += check(arguments.choice_problems, "table_format", task.table_format, choices)
-    if not arguments.is_unset(task.table_delimiter):
-        problems += check(_delimiter_problems, "table_delimiter", task.table_delimiter)
-    return problems + check(arguments.mapping_problems, "skip_if", task.skip_if)
-
-
-def _delimiter_problems(name: str, value: Any) -> list[FieldProblem]:
-    if is_delimiter(value):
-        return []
-    return [FieldProblem(name, value, "allowed: one character, for CSV files, or None")]
-
-
-def _rate_problems(name: str, value: Any) -> list[FieldProblem]:
-    if arguments.is_unset(value):
-        return []
-    return arguments.range_problems(name, value, 1, math.inf, "a number of requests, 1 or more, or None")
 
 
 # --- rows --------------------------------------------------------------------------------------------------------
 
 
-def plan_rows(task: VeoGenerateBatchOperator, draft: PlanDraft, prices: PriceList) -> Planned:
+def plan_rows(task: BatchArguments, draft: PlanDraft, prices: PriceList) -> Planned:
     """Read the table into a draft, row by row, all of it checked, and tell what it costs.
 
     :raises TableError: with all that is wrong in all rows, or with all frames that cannot be used.
@@ -134,7 +58,7 @@ def plan_rows(task: VeoGenerateBatchOperator, draft: PlanDraft, prices: PriceLis
     return planned
 
 
-def _read(task: VeoGenerateBatchOperator, planned: Planned) -> None:
+def _read(task: BatchArguments, planned: Planned) -> None:
     columns, defaults, skip_if = (arguments.object_of(each) for each in (task.columns, task.defaults, task.skip_if))
     if task.requests is not None:
         planned.take(

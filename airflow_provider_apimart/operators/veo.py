@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
@@ -22,11 +23,11 @@ from airflow_provider_apimart._compat import (
 )
 from airflow_provider_apimart.client import protocol
 from airflow_provider_apimart.client.client import ApimartClient
-from airflow_provider_apimart.client.errors import ApimartError, FieldProblem, GenerationParkedError, VideoExpiredError
+from airflow_provider_apimart.client.errors import ApimartError, GenerationParkedError, VideoExpiredError
 from airflow_provider_apimart.client.models import Generation, VeoRequest
 from airflow_provider_apimart.client.request import DEFAULT_MODEL
 from airflow_provider_apimart.generation import report
-from airflow_provider_apimart.generation.decide import Action, Decision, OnClear, OnUnknownSubmit, Policy
+from airflow_provider_apimart.generation.decide import Action, OnClear, OnUnknownSubmit, Policy
 from airflow_provider_apimart.generation.delivery import deliver, files_whole
 from airflow_provider_apimart.generation.localfs import drop_parts
 from airflow_provider_apimart.generation.mismatch import OnMismatch
@@ -34,7 +35,6 @@ from airflow_provider_apimart.generation.places import check_target
 from airflow_provider_apimart.generation.polling import Step, Watch, spread_of
 from airflow_provider_apimart.generation.purchase import Purchase, keep, settle
 from airflow_provider_apimart.generation.record import (
-    MAX_PATH_LENGTH,
     LandedVideo,
     Record,
     RecordState,
@@ -47,8 +47,9 @@ from airflow_provider_apimart.hooks.apimart import ApimartHook
 from airflow_provider_apimart.hooks.record_stores import record_store
 from airflow_provider_apimart.hooks.storage import read_images, target_of
 from airflow_provider_apimart.links.veo import ApimartHelpLink, VeoVideoLink
-from airflow_provider_apimart.operators import arguments, budget
+from airflow_provider_apimart.operators import arguments, budget, veo_arguments
 from airflow_provider_apimart.operators.labels import check_name, labels_of
+from airflow_provider_apimart.operators.recall import recall
 from airflow_provider_apimart.operators.task import (
     DEFAULT_TIMEOUT,
     TRIGGERER_GRACE,
@@ -70,9 +71,15 @@ STAYS_KNOWN = (
     "re-attaches to it without paying again"
 )
 
-LEFT_AS_IT_WAS = (
-    "%s=%r is what it was when this was paid for. It goes on with that, not with %r, which it renders to now."
-)
+
+@dataclass(frozen=True)
+class Paid:
+    """A generation that is paid for, and what it takes to bring it home."""
+
+    client: ApimartClient
+    store: RecordStore
+    record: Record
+    request: VeoRequest
 
 
 class VeoGenerateOperator(AuthorTemplates, BaseOperator):
@@ -199,7 +206,7 @@ class VeoGenerateOperator(AuthorTemplates, BaseOperator):
         self.video_url: str | None = None
         self.help_url: str | None = None
         self._last_word = ""
-        arguments.refuse(self._owner, self._literal_problems())
+        arguments.refuse(self._owner, veo_arguments.literal_problems(self))
 
     # --- arguments -----------------------------------------------------------------------------------------------
 
@@ -214,29 +221,12 @@ class VeoGenerateOperator(AuthorTemplates, BaseOperator):
         return f"{type(self).__name__} {self.task_id!r}"
 
     def _request_values(self) -> dict[str, Any]:
+        """Return the request's parameters, by name."""
         return {name: getattr(self, name) for name in VeoRequest.FIELDS}
-
-    def _literal_problems(self) -> list[FieldProblem]:
-        """Return what is wrong with what is known while the DAG is parsed."""
-        problems = arguments.request_problems(self._request_values())
-        problems += arguments.fixed_problems("deferrable", self.deferrable, (True, False))
-        return problems + self._argument_problems(arguments.unless_late)
-
-    def _argument_problems(self, check: arguments.Check) -> list[FieldProblem]:
-        problems = check(arguments.seconds_problems, "timeout", self.timeout)
-        problems += check(arguments.seconds_problems, "poll_interval", self.poll_interval)
-        problems += check(arguments.choice_problems, "on_clear", self.on_clear, ("reuse", "regenerate"))
-        problems += check(arguments.choice_problems, "on_unknown_submit", self.on_unknown_submit, ("resend", "fail"))
-        problems += check(arguments.choice_problems, "on_mismatch", self.on_mismatch, ("warn", "fail"))
-        problems += check(arguments.money_problems, "max_cost_usd", self.max_cost_usd)
-        problems += check(arguments.connection_problems, "apimart_conn_id", self.apimart_conn_id)
-        problems += check(arguments.output_problems, "output_path", self.output_path)
-        return problems + check(arguments.label_problems, "labels", self.labels)
 
     def _checked_request(self) -> VeoRequest:
         """Return the request as it is rendered now, with all other arguments checked."""
-        problems = VeoRequest.problems(self._request_values()) + self._argument_problems(arguments.always)
-        arguments.refuse(self._owner, problems)
+        arguments.refuse(self._owner, veo_arguments.late_problems(self))
         return VeoRequest.checked(self._request_values())
 
     def _approval(self, request: VeoRequest, client: ApimartClient) -> Callable[[], None] | None:
@@ -290,7 +280,9 @@ class VeoGenerateOperator(AuthorTemplates, BaseOperator):
                     if self.deferrable and time.time() < self._deadline(record):
                         self._defer(record, request, began)
                     view = self._wait(client, record)
-                return self._finish(client, store, record, view, request, context, obtained.decision)
+                if obtained.decision.action is Action.REFUSE and obtained.decision.error:
+                    raise obtained.decision.error
+                return self._finish(Paid(client, store, record, request), view, context)
 
     def execute_complete(
         self, context: Context, event: Any, record: Any = None, request: Any = None, labels: Any = None
@@ -307,7 +299,7 @@ class VeoGenerateOperator(AuthorTemplates, BaseOperator):
         :param labels: as they were then; ``None`` as above.
         """
         with failures(self) as known:
-            self._recall(record, labels)
+            recall(self, record, labels)
             paid = VeoRequest.checked(self._request_values() if request is None else request)
             output = self._output()
             store = record_store(context, output, identity_of(context))
@@ -323,7 +315,7 @@ class VeoGenerateOperator(AuthorTemplates, BaseOperator):
             self._last_word = report.last_word_of(event)
             with ApimartHook(self.apimart_conn_id).get_conn() as client:
                 view = final_word(client, current, event)
-                return self._finish(client, store, current, view, paid, context, None)
+                return self._finish(Paid(client, store, current, paid), view, context)
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """Resume; where Airflow itself ended the wait, say where the money is."""
@@ -347,29 +339,6 @@ class VeoGenerateOperator(AuthorTemplates, BaseOperator):
         drop_parts()
 
     # --- steps ---------------------------------------------------------------------------------------------------
-
-    def _recall(self, record: Any, labels: Any) -> None:
-        """Take what was kept in the deferral instead of what has been rendered since."""
-        if labels is not None:
-            self.labels = labels
-        kept = None if record is None else Record.model_validate(record)
-        if kept is None or len(kept.output_path or "") >= MAX_PATH_LENGTH:
-            # Nothing was kept, or not all of it: what is rendered now has to do, if it can.
-            arguments.refuse_for_now(self._owner, self._argument_problems(arguments.always))
-            return
-        place = kept.output_path
-        if place != self._output_uri():
-            self.log.warning(LEFT_AS_IT_WAS, "output_path", place, self.output_path)
-            self.output_path = place
-        if kept.apimart_conn_id not in (None, self.apimart_conn_id):
-            self.log.warning(LEFT_AS_IT_WAS, "apimart_conn_id", kept.apimart_conn_id, self.apimart_conn_id)
-            self.apimart_conn_id = kept.apimart_conn_id
-
-    def _output_uri(self) -> str | None:
-        """Return the place that is rendered now, ``None`` where it is none."""
-        if self.output_path is None or arguments.output_problems("output_path", self.output_path):
-            return None
-        return target_of(self.output_path).uri
 
     def _output(self) -> Target | None:
         return None if self.output_path is None else target_of(self.output_path)
@@ -433,26 +402,16 @@ class VeoGenerateOperator(AuthorTemplates, BaseOperator):
             (self.log.warning if step.warn else self.log.info)("%s", step.say)
         return step
 
-    def _finish(
-        self,
-        client: ApimartClient,
-        store: RecordStore,
-        record: Record,
-        view: Generation | None,
-        request: VeoRequest,
-        context: Context,
-        decided: Decision | None,
-    ) -> dict[str, Any]:
+    def _finish(self, paid: Paid, view: Generation | None, context: Context) -> dict[str, Any]:
         """Turn APIMart's final word into landed videos, or into the error that it is."""
-        if decided is not None and decided.action is Action.REFUSE and decided.error:
-            raise decided.error
+        record = paid.record
         if view is None or not view.is_final:
             text = report.parked_text(record, polls_failed=False, last_word=self._last_word)
             if time.time() < self._deadline(record):
                 text += f". What passed was execution_timeout={self.execution_timeout}, which limits each try's wait"
             metrics.count("parked", record)
             raise GenerationParkedError(text, generation_id=record.generation_id or "")
-        decision, record = settle(store, record, view)
+        decision, record = settle(paid.store, record, view)
         if decision.error is not None:
             metrics.count_error(decision.error, record)
             raise decision.error
@@ -461,14 +420,18 @@ class VeoGenerateOperator(AuthorTemplates, BaseOperator):
         if output is None:
             self._check_expiry(record, view)
             metrics.count("completed", record, videos=len(view.videos))
-            return self._result(record, view, (), request)
-        provenance = provenance_of(record, request, context, labels_of(self.labels))
+            return self._result(record, view, (), paid.request)
         landed = deliver(
-            client=client, record=record, videos=view.videos, output=output, provenance=provenance, request=request
+            client=paid.client,
+            record=record,
+            videos=view.videos,
+            output=output,
+            provenance=provenance_of(record, paid.request, context, labels_of(self.labels)),
+            request=paid.request,
         )
-        keep(store, record.but(state=RecordState.LANDED, landed=landed))
+        keep(paid.store, record.but(state=RecordState.LANDED, landed=landed))
         metrics.count("completed", record, videos=len(landed))
-        return self._result(record, view, landed, request)
+        return self._result(record, view, landed, paid.request)
 
     def _check_expiry(self, record: Record, view: Generation) -> None:
         expired = [video for video in view.videos if video.expires_at and video.expires_at <= datetime.now(UTC)]

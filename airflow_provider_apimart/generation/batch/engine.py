@@ -17,31 +17,22 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from typing import Any, Protocol
+from datetime import timedelta
+from typing import Any
 
 from airflow_provider_apimart.client.errors import ApimartError
-from airflow_provider_apimart.client.models import Video
-from airflow_provider_apimart.client.request import ModelRules
-from airflow_provider_apimart.client.settings import Settings
 from airflow_provider_apimart.generation.account import Wire
 from airflow_provider_apimart.generation.batch.flusher import Flusher
 from airflow_provider_apimart.generation.batch.journal import JournalWriter
-from airflow_provider_apimart.generation.batch.plan import Plan, PlannedRow
-from airflow_provider_apimart.generation.batch.progress import Progress
+from airflow_provider_apimart.generation.batch.plan import Plan
 from airflow_provider_apimart.generation.batch.resume import begin
-from airflow_provider_apimart.generation.batch.states import Outcome, line_of
-from airflow_provider_apimart.generation.batch.steps import LANDINGS_LOST, Stop, StopKind
+from airflow_provider_apimart.generation.batch.run_state import Hands, RunState
+from airflow_provider_apimart.generation.batch.steps import Stop, StopKind
 from airflow_provider_apimart.generation.batch.submission import give_up, prepare, submit
 from airflow_provider_apimart.generation.batch.waiting import ask, bring_home, park
-from airflow_provider_apimart.generation.batch.work import Active, Due, Todo
 from airflow_provider_apimart.generation.decide import KEY_LIFE
-from airflow_provider_apimart.generation.images import LocalImage
-from airflow_provider_apimart.generation.record import LandedVideo, Record, RecordState
-from airflow_provider_apimart.generation.schedule import Durations
 
 #: Requests that are under way at once; the client has as many connections.
 MAX_REQUESTS = 16
@@ -55,26 +46,6 @@ LANDING_BACKLOG = 200
 GROUP, AHEAD = 50, 16
 #: An intent that was written ahead and not used for so long is written again, for its key's life counts from it.
 STALE = timedelta(hours=1)
-#: So many different strange answers are told of.
-STRANGE_WORDS = 20
-
-
-class Hands(Protocol):
-    """Who does the blocking work; see :class:`.crew.Crew`."""
-
-    async def offload(self, function: Callable[..., Any], *args: Any) -> Any:
-        """Run something short off the loop."""
-        ...
-
-    async def land(
-        self, settings: Settings, record: Record, row: PlannedRow, videos: tuple[Video, ...]
-    ) -> tuple[LandedVideo, ...]:
-        """Land videos."""
-        ...
-
-    async def image(self, name: str, path: str, rules: ModelRules | None) -> LocalImage:
-        """Read a frame."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -112,54 +83,30 @@ class Engine:
         now: Callable[[], float],
         deadline: float | None = None,
     ) -> None:
-        self.plan = plan
-        self._ends_at = deadline
-        self.rules = plan.index.rules
-        self.hands = hands
-        self.wire = wire
+        self.state = RunState(
+            plan, hands=hands, wire=wire, journal=Flusher(writer, hands.offload), log=log, now=now, ends_at=deadline
+        )
         wire.on_pause = self._say_pause
-        self.log = log
-        self.now = now
-        self.journal = Flusher(writer, hands.offload)
-        self.durations = Durations(plan.index.median_seconds)
-        self.progress = Progress(len(plan.index.slots), now())
-        self.todo: deque[Todo] = deque()
-        self.ready: deque[Active] = deque()
-        self.resends, self.polls, self.landings = Due(), Due(), Due()
-        self.in_flight: set[Active] = set()
-        self.stop: Stop | None = None
-        self.left = 0
-        self.account: str | None = None
-        self.uploads: dict[str, tuple[str, float]] = {}
-        self.upload_locks: dict[str, asyncio.Lock] = {}
-        self.lost_landings = 0
-        #: Attempts to land a video that have failed one after the other.
-        self.failed_landings = 0
-        self.hopeless = 0
-        self._wondered: set[str] = set()
-        #: Landed rows that are not what was asked for, where the user counts them as failed.
-        self.unlike = 0
-        self._committed_usd = 0.0
+        # One question's turn, then one submission's.
+        self._polled_last = False
         self._requests: set[asyncio.Task[None]] = set()
-        self._landing: set[asyncio.Task[None]] = set()
         self._preparing: asyncio.Task[None] | None = None
         self._crash: BaseException | None = None
         self._wake = asyncio.Event()
-        self._polled_last = False
 
     # --- the loop ------------------------------------------------------------------------------------------------
 
     async def run(self) -> Ending:
         """Work until every row has an outcome, or until nothing more may be paid and what runs has ended."""
-        flushing = asyncio.create_task(self.journal.run())
+        flushing = asyncio.create_task(self.state.journal.run())
         try:
-            await begin(self)
+            await begin(self.state)
             while not self._finished():
                 if self._crash is not None:
                     raise self._crash
-                if self.is_over:
+                if self.state.is_over:
                     self._wind_up()
-                    if self._finished() or self.now() >= (self._ends_at or 0.0) + LAST_LANDINGS_SECONDS:
+                    if self._finished() or self.state.now() >= (self.state.ends_at or 0.0) + LAST_LANDINGS_SECONDS:
                         break
                 self._renew()
                 self._launch()
@@ -171,97 +118,86 @@ class Engine:
             self._say(last=True)
         finally:
             await self._close(flushing)
-        outcomes = {str(outcome): count for outcome, count in self.progress.outcomes.items()}
-        return Ending(self.stop, outcomes, self.left, round(self.progress.spent_usd, 6))
-
-    @property
-    def is_over(self) -> bool:
-        """Whether the deadline has passed."""
-        return self._ends_at is not None and self.now() >= self._ends_at
+        outcomes = {str(outcome): count for outcome, count in self.state.progress.outcomes.items()}
+        return Ending(self.state.stop, outcomes, self.state.left, round(self.state.progress.spent_usd, 6))
 
     def _wind_up(self) -> None:
         """At the deadline: submit nothing more, and let go of what runs. The next try goes on with it."""
-        self.stop_submitting(Stop(StopKind.DEADLINE, "execution_timeout has passed", False))
-        while self.polls:
-            park(self, self.polls.take(), "execution_timeout has passed before it was finished")
-        while self.resends:
-            give_up(self, self.resends.take(), "execution_timeout has passed before its submission was answered")
+        state = self.state
+        state.stop_submitting(Stop(StopKind.DEADLINE, "execution_timeout has passed", False))
+        while state.polls:
+            park(state, state.polls.take(), "execution_timeout has passed before it was finished")
+        while state.resends:
+            give_up(self.state, state.resends.take(), "execution_timeout has passed before its submission was answered")
         # What waits for another attempt to land has it now; it is the last one.
-        for active in [self.landings.take() for _ in range(len(self.landings))]:
-            self.landings.push(self.now(), active)
+        for active in [state.landings.take() for _ in range(len(state.landings))]:
+            state.landings.push(state.now(), active)
 
     def _finished(self) -> bool:
-        waiting = (self.todo, self.ready, self.resends, self.polls, self.landings, self._requests, self._landing)
-        return self._preparing is None and not any(len(one) for one in waiting)
+        return self._preparing is None and not self._requests and self.state.is_idle
 
     async def _close(self, flushing: asyncio.Task[None]) -> None:
-        tasks = [*self._requests, *self._landing, *filter(None, [self._preparing])]
+        tasks = [*self._requests, *self.state.landing, *filter(None, [self._preparing])]
         for task in (*tasks, flushing):
             task.cancel()
         await asyncio.gather(*tasks, flushing, return_exceptions=True)
         try:
             # What is known of money must reach the journal though this very task is being cancelled.
-            await asyncio.shield(self.journal.aclose())
+            await asyncio.shield(self.state.journal.aclose())
         finally:
-            await self.wire.aclose()
+            await self.state.wire.aclose()
 
     def _launch(self) -> None:
         """Start what is due, as far as the gate lets it pass."""
-        now = self.now()
+        state = self.state
+        now = state.now()
         # (Whether something is due is looked at first: to ask the wire is to ask for a turn.)
-        while len(self._requests) < MAX_REQUESTS and self._wants_to_send(now) and self.wire.wait() <= 0:
+        while len(self._requests) < MAX_REQUESTS and state.wants_to_send(now) and state.wire.wait() <= 0:
             work = self._next_request(now)
             if work is None:
                 break
-            self.wire.take()
+            state.wire.take()
             self._start(self._requests, work)
-        while len(self._landing) < MAX_LANDINGS and (active := self.landings.pop(now)) is not None:
-            self._start(self._landing, bring_home(self, active))
+        while len(state.landing) < MAX_LANDINGS and (active := state.landings.pop(now)) is not None:
+            self._start(state.landing, bring_home(state, active))
 
     def _next_request(self, now: float) -> Coroutine[Any, Any, None] | None:
+        state = self.state
         # What may be paid for comes first. Then submissions and questions take turns, so that neither starves.
-        if (active := self.resends.pop(now)) is not None:
-            return submit(self, active)
-        if not self._polled_last and (active := self.polls.pop(now)) is not None:
+        if (active := state.resends.pop(now)) is not None:
+            return submit(state, active)
+        if not self._polled_last and (active := state.polls.pop(now)) is not None:
             self._polled_last = True
-            return ask(self, active)
+            return ask(state, active)
         self._polled_last = False
-        if (active := self._next_ready()) is not None:
-            return submit(self, active)
-        active = self.polls.pop(now)
-        return None if active is None else ask(self, active)
-
-    @property
-    def _holding(self) -> bool:
-        # As long as the storage takes nothing and there is something to try it with, nothing more is paid for.
-        return self.failed_landings >= LANDINGS_LOST and bool(len(self.landings) or self._landing)
-
-    def _next_ready(self) -> Active | None:
-        if self._holding or not self.ready or len(self.in_flight) >= self.rules.max_in_flight:
-            return None
-        active = self.ready.popleft()
-        self.in_flight.add(active)
-        return active
+        if (active := state.next_ready()) is not None:
+            return submit(state, active)
+        active = state.polls.pop(now)
+        return None if active is None else ask(state, active)
 
     def _renew(self) -> None:
         """Take back intents that were written ahead and not used: they are written anew before their keys are old.
 
         One whose key is too old already was this process's before it stood still: another may have used it since.
         """
-        while self.ready and STALE <= self.utc() - self.ready[0].record.intent_at < KEY_LIFE:
-            self.begin_again(self.ready.popleft())
+        state = self.state
+        while state.ready and STALE <= state.utc() - state.ready[0].record.intent_at < KEY_LIFE:
+            state.begin_again(state.ready.popleft())
 
     def _prepare(self) -> None:
         """Have the next intents written, if there is room for them."""
-        if self._preparing is not None or not self.todo or self.stop is not None:
+        state = self.state
+        if self._preparing is not None or not state.todo or state.stop is not None:
             return
-        if self._holding or len(self.landings) + len(self._landing) > max(LANDING_BACKLOG, self.rules.max_in_flight):
+        if state.is_holding or len(state.landings) + len(state.landing) > max(
+            LANDING_BACKLOG, state.rules.max_in_flight
+        ):
             return
         # Where the outcome of a submission is never asked for again, nothing that was not sent may look as if it was.
-        ahead = min(AHEAD, self.rules.max_in_flight) if self.rules.on_unknown_submit == "resend" else 0
-        room = self.rules.max_in_flight + ahead - len(self.in_flight) - len(self.ready)
+        ahead = min(AHEAD, state.rules.max_in_flight) if state.rules.on_unknown_submit == "resend" else 0
+        room = state.rules.max_in_flight + ahead - len(state.in_flight) - len(state.ready)
         if room > 0:
-            self._preparing = asyncio.create_task(prepare(self, min(room, GROUP)))
+            self._preparing = asyncio.create_task(prepare(state, min(room, GROUP)))
             self._preparing.add_done_callback(self._prepared)
 
     def _prepared(self, task: asyncio.Task[None]) -> None:
@@ -281,146 +217,38 @@ class Engine:
 
     async def _pause(self) -> None:
         """Wait until something is due or a task has ended."""
-        now = self.now()
-        waits = [self.progress.due(now)]
-        if self._ends_at is not None:
-            waits.append(self._ends_at - now if now < self._ends_at else self._ends_at + LAST_LANDINGS_SECONDS - now)
+        state = self.state
+        now = state.now()
+        waits = [state.progress.due(now)]
+        if state.ends_at is not None:
+            waits.append(state.ends_at - now + (LAST_LANDINGS_SECONDS if state.is_over else 0.0))
         if len(self._requests) < MAX_REQUESTS:
-            gate = self.wire.wait() if self._wants_to_send(now) else 0.0
-            waits += [max(gate, heap.heap[0][0] - now) for heap in (self.resends, self.polls) if heap]
-            if self.ready and len(self.in_flight) < self.rules.max_in_flight and not self._holding:
+            gate = state.wire.wait() if state.wants_to_send(now) else 0.0
+            waits += [max(gate, heap.heap[0][0] - now) for heap in (state.resends, state.polls) if heap]
+            if state.ready and len(state.in_flight) < state.rules.max_in_flight and not state.is_holding:
                 waits.append(gate)
-        if self.landings and len(self._landing) < MAX_LANDINGS:
-            waits.append(self.landings.heap[0][0] - now)
+        if state.landings and len(state.landing) < MAX_LANDINGS:
+            waits.append(state.landings.heap[0][0] - now)
         timer = asyncio.get_running_loop().call_later(max(0.0, min(waits)), self._wake.set)
         await self._wake.wait()
         timer.cancel()
         self._wake.clear()
 
-    def _wants_to_send(self, now: float) -> bool:
-        due = any(heap.heap[0][0] <= now for heap in (self.resends, self.polls) if heap)
-        return due or bool(self.ready and len(self.in_flight) < self.rules.max_in_flight)
-
     def _say(self, *, last: bool = False) -> None:
-        now = self.now()
-        if last or self.progress.due(now) <= 0:
-            self.progress.running = len(self.in_flight)
-            self.progress.landing = len(self.landings) + len(self._landing)
-            self.log.info("%s", self.progress.line(now))
+        state = self.state
+        now = state.now()
+        if last or state.progress.due(now) <= 0:
+            state.progress.running = len(state.in_flight)
+            state.progress.landing = len(state.landings) + len(state.landing)
+            state.log.info("%s", state.progress.line(now))
 
     def _say_pause(self, error: ApimartError) -> None:
+        state = self.state
         # The 1st, 2nd, 4th, 8th…: told, but not over and over.
-        if self.wire.cuts & (self.wire.cuts - 1) == 0:
-            self.log.warning(
+        if state.wire.cuts & (state.wire.cuts - 1) == 0:
+            state.log.warning(
                 "APIMart asks for a pause (%s): nothing is asked for %.0f s, and then at most %.0f requests a minute.",
                 error,
-                self.wire.free_in,
-                self.wire.per_second * 60,
+                state.wire.free_in,
+                state.wire.per_second * 60,
             )
-
-    # --- what the steps tell the engine --------------------------------------------------------------------------
-
-    def utc(self) -> datetime:
-        """Return the time as a datetime."""
-        return datetime.fromtimestamp(self.now(), tz=UTC)
-
-    def deadline(self, active: Active) -> float:
-        """Return when the wait for a row ends: absolute, counted from its submission."""
-        return active.submitted + self.rules.timeout_seconds
-
-    def wonder(self, active: Active) -> None:
-        """Tell what is strange about APIMart's answers, once for all rows of which it is true."""
-        if active.last_word not in self._wondered and len(self._wondered) < STRANGE_WORDS:
-            self._wondered.add(active.last_word)
-            self.log.warning("Row %d: %s. The wait goes on.", active.row.number, active.last_word)
-
-    def note(self, active: Active, **more: Any) -> None:
-        """Write down how a row stands."""
-        self.journal.add(line_of(active.slot, active.record, self.now(), **more))
-
-    def estimated(self, position: int) -> float:
-        """Return what a row is expected to cost; 0 where that is not known."""
-        return self.plan.index.estimates[position] or 0.0
-
-    def commit_money(self, active: Active) -> None:
-        """Count a row that is about to be paid for."""
-        self._committed_usd += self.estimated(active.row.position)
-
-    def within_budget(self, position: int, more: float = 0.0) -> bool:
-        """Say whether a row can be paid for without the whole costing more than the user allows."""
-        limit = self.rules.max_cost_usd
-        whole = self.progress.spent_usd + self._committed_usd + self.estimated(position) + more
-        # A hundredth of a cent is the floats' own.
-        return limit is None or whole <= limit + 1e-4
-
-    def _give_back(self, active: Active) -> None:
-        self._committed_usd -= self.estimated(active.row.position)
-
-    def release(self, active: Active, cost_usd: float = 0.0) -> None:
-        """A row's generation has ended at APIMart, or was not made."""
-        self.in_flight.discard(active)
-        self._give_back(active)
-        self.progress.spent_usd += cost_usd
-
-    def end(self, active: Active, outcome: Outcome, *, note: str | None = None, final: bool = False) -> None:
-        """A row has its outcome."""
-        self.note(active, outcome=outcome, note=note, final=final)
-        self.progress.ended(outcome, self.now())
-        self.hopeless += final or outcome is Outcome.REJECTED
-        if not outcome.good:
-            self.check_failures(f"row {active.row.number} is {outcome}{f' ({note})' if note else ''}; ")
-
-    def check_failures(self, why: str = "") -> None:
-        """Stop submitting where so many rows have failed, in whatever try, that the user wants no more of them."""
-        failed, total = self.progress.failed + self.unlike, self.progress.total
-        # A float's last bit must not cost a row.
-        most = self.rules.max_failed_share * total + 1e-6
-        if self.rules.stop_on_failure and failed > most:
-            text = f'{why}{failed:,} of {total:,} rows have failed and on_row_failure="stop"'
-            self.stop_submitting(Stop(StopKind.ROW_FAILURE, text, self.hopeless + self.unlike > most))
-
-    def mismatched(self, number: int, text: str) -> None:
-        """A row has its videos, but they are not what was asked for."""
-        if self.rules.on_mismatch == "fail":
-            self.unlike += 1
-            self.check_failures(f"row {number} is not what was asked for ({text}); ")
-
-    def stop_submitting(self, stop: Stop) -> None:
-        """Submit no new row. What runs is waited for and landed."""
-        if self.stop is not None:
-            return
-        self.stop = stop
-        self.left += len(self.todo)
-        self.todo.clear()
-        while self.ready:
-            self.leave(self.ready.popleft())
-        self.log.warning(
-            "No more rows are submitted: %s. %d generations run and %d wait to be landed; they are brought home first.",
-            stop.text.rstrip("."),
-            len(self.in_flight),
-            len(self.landings) + len(self._landing),
-        )
-
-    def put_back(self, active: Active) -> None:
-        """A row of which nothing was done waits for its turn again."""
-        if self.stop is not None:
-            self.leave(active)
-            return
-        self.in_flight.discard(active)
-        self.ready.appendleft(active)
-
-    def begin_again(self, active: Active) -> None:
-        """A row of which nothing was done gets a new intent: by another account, or later."""
-        self._give_back(active)
-        self.in_flight.discard(active)
-        active.record = active.record.but(state=RecordState.REFUSED)
-        self.note(active)
-        self.todo.appendleft(Todo(active.row.position, active.record.epoch, active.record.number))
-
-    def leave(self, active: Active, note: str | None = None) -> None:
-        """A row of which nothing was done is left for another try."""
-        self._give_back(active)
-        self.in_flight.discard(active)
-        self.left += 1
-        active.record = active.record.but(state=RecordState.REFUSED)
-        self.note(active, note=note)

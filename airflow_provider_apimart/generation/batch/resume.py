@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from airflow_provider_apimart.client.errors import ApimartError, ContentRejectedError
 from airflow_provider_apimart.generation.batch.journal import read_journal
 from airflow_provider_apimart.generation.batch.plan import Plan
+from airflow_provider_apimart.generation.batch.run_state import RunState
 from airflow_provider_apimart.generation.batch.states import Ledger, Outcome, RowState, record_of
 from airflow_provider_apimart.generation.batch.waiting import wait_for
 from airflow_provider_apimart.generation.batch.work import Active, Todo
@@ -17,9 +18,6 @@ from airflow_provider_apimart.generation.decide import Action, Decision, Policy,
 from airflow_provider_apimart.generation.identity import account_mark
 from airflow_provider_apimart.generation.mismatch import mismatches
 from airflow_provider_apimart.generation.record import LandedVideo
-
-if TYPE_CHECKING:
-    from airflow_provider_apimart.generation.batch.engine import Engine
 
 #: Rows that are decided on before others get their turn on the event loop.
 BREATH = 200
@@ -56,78 +54,78 @@ def decision_on(plan: Plan, row: RowState | None, slot: str, account: str | None
     )
 
 
-async def begin(engine: Engine) -> None:
+async def begin(run: RunState) -> None:
     """Read the journal and queue every row where it belongs."""
-    ledger: Ledger = await engine.hands.offload(read_ledger, engine.plan)
+    ledger: Ledger = await run.hands.offload(read_ledger, run.plan)
     try:
-        settings = await engine.wire.settings()
-        engine.account = account_mark(settings.base_url, settings.api_key)
+        settings = await run.wire.settings()
+        run.account = account_mark(settings.base_url, settings.api_key)
     except ApimartError as error:
         # Asked for again when it is needed; what runs must not be given up for a connection that is missing now.
-        engine.log.warning("The connection cannot be used now: %s", error)
+        run.log.warning("The connection cannot be used now: %s", error)
     taken_up = 0
-    for position, slot in enumerate(engine.plan.index.slots):
+    for position, slot in enumerate(run.plan.index.slots):
         row = ledger.rows.pop(slot, None)
         if row is not None and row.state.value == "landed" and not row.reused:
-            engine.progress.spent_usd += row.cost_usd or 0.0
-        taken_up += await _take_up(engine, position, slot, row)
+            run.progress.spent_usd += row.cost_usd or 0.0
+        taken_up += await _take_up(run, position, slot, row)
         if position % BREATH == 0:
             await asyncio.sleep(0)
-    engine.check_failures()
-    if engine.progress.done or taken_up:
-        engine.log.info(
+    run.check_failures()
+    if run.progress.done or taken_up:
+        run.log.info(
             "Going on: %d of %d rows have their videos, %d have ended otherwise, %d were under way.",
-            engine.progress.good,
-            engine.progress.total,
-            engine.progress.failed,
+            run.progress.good,
+            run.progress.total,
+            run.progress.failed,
             taken_up,
         )
 
 
-async def _take_up(engine: Engine, position: int, slot: str, row: RowState | None) -> int:
+async def _take_up(run: RunState, position: int, slot: str, row: RowState | None) -> int:
     """Queue one row; returns 1 for one that an earlier process has begun."""
-    decision = decision_on(engine.plan, row, slot, engine.account, engine.now())
+    decision = decision_on(run.plan, row, slot, run.account, run.now())
     if decision.action is Action.SUBMIT:
-        if decision.number > engine.rules.max_generations:
-            engine.progress.ended(Outcome.FAILED)
+        if decision.number > run.rules.max_generations:
+            run.progress.ended(Outcome.FAILED)
         else:
-            engine.todo.append(Todo(position, decision.epoch, decision.number))
+            run.todo.append(Todo(position, decision.epoch, decision.number))
         return 0
     if row is None:
         raise AssertionError(f"a decision to {decision.action} needs a record")
     if decision.action is Action.KEEP:
-        engine.progress.ended(row.row_outcome)
-        if engine.rules.on_mismatch == "fail" and engine.rules.stop_on_failure:
-            planned = await engine.hands.offload(engine.plan.row, position)
+        run.progress.ended(row.row_outcome)
+        if run.rules.on_mismatch == "fail" and run.rules.stop_on_failure:
+            planned = await run.hands.offload(run.plan.row, position)
             landed = [LandedVideo.model_validate(video) for video in row.landed or []]
-            engine.unlike += bool(mismatches(planned.request, landed, count=len(landed), cost_usd=row.cost_usd))
+            run.unlike += bool(mismatches(planned.request, landed, count=len(landed), cost_usd=row.cost_usd))
         return 0
     if isinstance(decision.error, ContentRejectedError):
-        engine.progress.ended(Outcome.REJECTED)
-        engine.hopeless += 1
+        run.progress.ended(Outcome.REJECTED)
+        run.hopeless += 1
         return 0
-    planned = await engine.hands.offload(engine.plan.row, position)
-    key = engine.plan.idempotency_key(planned, epoch=row.epoch, number=row.number)
+    planned = await run.hands.offload(run.plan.row, position)
+    key = run.plan.idempotency_key(planned, epoch=row.epoch, number=row.number)
     record = record_of(
         row,
         fingerprint=planned.fingerprint,
         idempotency_key=key,
         model=planned.request.model,
-        asked_by=engine.plan.identity_of(planned).place,
+        asked_by=run.plan.identity_of(planned).place,
     )
     active = Active(planned, slot, record)
     if decision.action is Action.REFUSE:
         # An old failure is no reason to stop: whoever cleared the task wants the other rows.
         note = str(decision.error).replace(f"row {slot}", key)
-        engine.note(active, outcome=Outcome.UNKNOWN, note=note, final=True)
-        engine.progress.ended(Outcome.UNKNOWN)
-        engine.hopeless += 1
+        run.note(active, outcome=Outcome.UNKNOWN, note=note, final=True)
+        run.progress.ended(Outcome.UNKNOWN)
+        run.hopeless += 1
         return 0
-    engine.commit_money(active)
+    run.commit_money(active)
     if decision.action is Action.RESEND:
         active.doubtful = True
-        engine.in_flight.add(active)
-        engine.resends.push(engine.now(), active)
+        run.in_flight.add(active)
+        run.resends.push(run.now(), active)
     else:
-        wait_for(engine, active)
+        wait_for(run, active)
     return 1

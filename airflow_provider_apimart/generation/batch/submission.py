@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
 
 from airflow_provider_apimart.client import errors, protocol
 from airflow_provider_apimart.client.errors import ApimartError
@@ -14,6 +13,7 @@ from airflow_provider_apimart.client.settings import Settings
 from airflow_provider_apimart.generation import transitions
 from airflow_provider_apimart.generation.batch import steps
 from airflow_provider_apimart.generation.batch.plan import PlannedRow
+from airflow_provider_apimart.generation.batch.run_state import RunState
 from airflow_provider_apimart.generation.batch.states import Outcome, line_of
 from airflow_provider_apimart.generation.batch.steps import Stop, StopKind
 from airflow_provider_apimart.generation.batch.waiting import wait_for
@@ -30,79 +30,76 @@ from airflow_provider_apimart.generation.record import (
     clipped,
 )
 
-if TYPE_CHECKING:
-    from airflow_provider_apimart.generation.batch.engine import Engine
-
 UPLOAD_TRIES = 5
 #: How often, and how far apart, the journal is tried before nothing more is submitted.
 JOURNAL_WAITS = (1.0, 5.0, 15.0, 30.0)
 UPLOADS_AT_ONCE = 4
 
 
-async def prepare(engine: Engine, count: int) -> None:
+async def prepare(run: RunState, count: int) -> None:
     """Write down the intents of the next rows, in one group; then they may be submitted."""
-    todos = await _next_todos(engine, count)
+    todos = await _next_todos(run, count)
     if not todos:
         return
     try:
-        settings = await engine.wire.settings()
+        settings = await run.wire.settings()
     except ApimartError as error:
-        _put_back(engine, todos)
-        engine.stop_submitting(steps.stop_of(error) or Stop(StopKind.CONNECTION, str(error), error.terminal))
+        _put_back(run, todos)
+        run.stop_submitting(steps.stop_of(error) or Stop(StopKind.CONNECTION, str(error), error.terminal))
         return
-    engine.account = account_mark(settings.base_url, settings.api_key)
-    rows = [await _row(engine, todo.position) for todo in todos]
+    run.account = account_mark(settings.base_url, settings.api_key)
+    rows = [await _row(run, todo.position) for todo in todos]
     limit = asyncio.Semaphore(UPLOADS_AT_ONCE)
-    uploads = await asyncio.gather(*(_uploads(engine, row, limit) for row in rows))
+    uploads = await asyncio.gather(*(_uploads(run, row, limit) for row in rows))
     group: list[Active] = []
     for todo, row, uploaded in zip(todos, rows, uploads, strict=True):
-        active = Active(row, engine.plan.index.slots[row.position], _intent(engine, todo, row, {}))
-        engine.commit_money(active)
+        active = Active(row, run.plan.index.slots[row.position], _intent(run, todo, row, {}))
+        run.commit_money(active)
         if isinstance(uploaded, ApimartError):
-            _upload_failed(engine, active, uploaded)
+            _upload_failed(run, active, uploaded)
             continue
-        active.record = _intent(engine, todo, row, uploaded)
+        active.record = _intent(run, todo, row, uploaded)
         group.append(active)
-    if group and await _write(engine, group) and engine.stop is None:
-        engine.ready.extend(group)
+    if group and await _write(run, group) and run.stop is None:
+        run.ready.extend(group)
     else:
         for active in group:
-            engine.leave(active)
+            run.leave(active)
 
 
-async def _row(engine: Engine, position: int) -> PlannedRow:
-    held = engine.plan.held(position)
+async def _row(run: RunState, position: int) -> PlannedRow:
+    held = run.plan.held(position)
     if held is None:
         # Its chunk is read off the loop.
-        held = await engine.hands.offload(engine.plan.row, position)
+        held = await run.hands.offload(run.plan.row, position)
     return held
 
 
-async def _next_todos(engine: Engine, count: int) -> list[Todo]:
+async def _next_todos(run: RunState, count: int) -> list[Todo]:
     todos: list[Todo] = []
     more = 0.0
-    while engine.todo and len(todos) < count:
-        position = engine.todo[0].position
-        if not engine.within_budget(position, more):
-            if not todos and not engine.in_flight and not engine.ready:
-                rules = engine.rules
-                text = f"max_cost_usd={rules.max_cost_usd:g} is used up: {engine.progress.spent_usd:.2f} USD are spent"
-                engine.stop_submitting(Stop(StopKind.BUDGET, text, True))
+    while run.todo and len(todos) < count:
+        position = run.todo[0].position
+        if not run.within_budget(position, more):
+            if not todos and not run.in_flight and not run.ready:
+                rules = run.rules
+                text = f"max_cost_usd={rules.max_cost_usd:g} is used up: {run.progress.spent_usd:.2f} USD are spent"
+                run.stop_submitting(Stop(StopKind.BUDGET, text, True))
             elif not todos:
                 # What runs may turn out cheaper than estimated; until then there is no room.
                 await asyncio.sleep(1.0)
             break
-        more += engine.estimated(position)
-        todos.append(engine.todo.popleft())
+        more += run.estimated(position)
+        todos.append(run.todo.popleft())
     return todos
 
 
-def _put_back(engine: Engine, todos: list[Todo]) -> None:
-    engine.todo.extendleft(reversed(todos))
+def _put_back(run: RunState, todos: list[Todo]) -> None:
+    run.todo.extendleft(reversed(todos))
 
 
-def _intent(engine: Engine, todo: Todo, row: PlannedRow, uploaded: dict[str, tuple[str, float]]) -> Record:
-    key = engine.plan.idempotency_key(row, epoch=todo.epoch, number=todo.number)
+def _intent(run: RunState, todo: Todo, row: PlannedRow, uploaded: dict[str, tuple[str, float]]) -> Record:
+    key = run.plan.idempotency_key(row, epoch=todo.epoch, number=todo.number)
     oldest = min((at for _, at in uploaded.values()), default=None)
     return Record(
         state=RecordState.INTENT,
@@ -111,30 +108,30 @@ def _intent(engine: Engine, todo: Todo, row: PlannedRow, uploaded: dict[str, tup
         epoch=todo.epoch,
         number=todo.number,
         model=clipped(row.request.model, MAX_MODEL_LENGTH),
-        account=engine.account,
+        account=run.account,
         uploads={name: url for name, (url, _) in uploaded.items()},
         uploaded_at=None if oldest is None else datetime.fromtimestamp(oldest, tz=UTC),
-        intent_at=engine.utc(),
-        asked_by=engine.plan.identity_of(row).place,
-        output_path=clipped(engine.plan.index.output_uri, MAX_PATH_LENGTH),
-        apimart_conn_id=engine.plan.index.apimart_conn_id,
+        intent_at=run.utc(),
+        asked_by=run.plan.identity_of(row).place,
+        output_path=clipped(run.plan.index.output_uri, MAX_PATH_LENGTH),
+        apimart_conn_id=run.plan.index.apimart_conn_id,
     )
 
 
-async def _write(engine: Engine, group: list[Active]) -> bool:
+async def _write(run: RunState, group: list[Active]) -> bool:
     """Make the intents durable; say whether they are."""
     for active in group:
-        engine.journal.add(line_of(active.slot, active.record, engine.now()))
+        run.journal.add(line_of(active.slot, active.record, run.now()))
     for wait in (*JOURNAL_WAITS, None):
         try:
-            await engine.journal.flush()
+            await run.journal.flush()
             return True
         except ApimartError as error:
             if wait is None:
                 text = f"the journal cannot be written, and nothing is paid for without it: {error}"
-                engine.stop_submitting(Stop(StopKind.STORAGE, text, False))
+                run.stop_submitting(Stop(StopKind.STORAGE, text, False))
                 return False
-            engine.log.warning("The journal could not be written (%s); trying again in %g s.", error, wait)
+            run.log.warning("The journal could not be written (%s); trying again in %g s.", error, wait)
         await asyncio.sleep(wait)
     return False
 
@@ -143,7 +140,7 @@ async def _write(engine: Engine, group: list[Active]) -> bool:
 
 
 async def _uploads(
-    engine: Engine, row: PlannedRow, limit: asyncio.Semaphore
+    run: RunState, row: PlannedRow, limit: asyncio.Semaphore
 ) -> dict[str, tuple[str, float]] | ApimartError:
     """Return the URLs of a row's local frames and when they were uploaded, or the error that ends it."""
     found: dict[str, tuple[str, float]] = {}
@@ -151,25 +148,25 @@ async def _uploads(
         for name, path in row.request.local_images.items():
             digest = row.images[name]
             # Rows that share a frame wait for its one upload.
-            async with engine.upload_locks.setdefault(digest, asyncio.Lock()), limit:
-                known = engine.uploads.get(digest)
-                if known is None or engine.now() - known[1] > UPLOAD_LIFE.total_seconds():
-                    known = engine.uploads[digest] = await _upload(engine, row, name, path, digest)
+            async with run.upload_locks.setdefault(digest, asyncio.Lock()), limit:
+                known = run.uploads.get(digest)
+                if known is None or run.now() - known[1] > UPLOAD_LIFE.total_seconds():
+                    known = run.uploads[digest] = await _upload(run, row, name, path, digest)
             found[name] = known
     except ApimartError as error:
         return error
     return found
 
 
-async def _upload(engine: Engine, row: PlannedRow, name: str, path: str, digest: str) -> tuple[str, float]:
-    image = await engine.hands.image(name, path, row.request.rules)
+async def _upload(run: RunState, row: PlannedRow, name: str, path: str, digest: str) -> tuple[str, float]:
+    image = await run.hands.image(name, path, row.request.rules)
     if image.sha256 != digest:
         raise errors.LandingError(f"{name}={path!r} has changed since the table was checked")
     for failures in range(1, UPLOAD_TRIES + 1):
-        await engine.wire.admit()
+        await run.wire.admit()
         try:
-            at = engine.now()
-            answer = await engine.wire.send(
+            at = run.now()
+            answer = await run.wire.send(
                 lambda settings: protocol.upload(image.filename, image.content, image.content_type)
             )
         except ApimartError as error:
@@ -184,15 +181,15 @@ async def _upload(engine: Engine, row: PlannedRow, name: str, path: str, digest:
     raise AssertionError("the last try returns or raises")
 
 
-def _upload_failed(engine: Engine, active: Active, error: ApimartError) -> None:
-    engine.release(active)
+def _upload_failed(run: RunState, active: Active, error: ApimartError) -> None:
+    run.release(active)
     if stop := steps.stop_of(error):
-        engine.commit_money(active)
-        engine.leave(active, str(error))
-        engine.stop_submitting(stop)
+        run.commit_money(active)
+        run.leave(active, str(error))
+        run.stop_submitting(stop)
         return
     active.record = active.record.but(state=RecordState.REFUSED)
-    engine.end(active, Outcome.REFUSED, note=f"a frame could not be uploaded: {error}", final=error.terminal)
+    run.end(active, Outcome.REFUSED, note=f"a frame could not be uploaded: {error}", final=error.terminal)
 
 
 # --- the paid call -----------------------------------------------------------------------------------------------
@@ -206,20 +203,20 @@ class _KeyForgotten(Exception):
     """APIMart may have forgotten the idempotency key by now: the call would be another one, and be paid for again."""
 
 
-async def submit(engine: Engine, active: Active) -> None:
+async def submit(run: RunState, active: Active) -> None:
     """Send the paid call once, and do what its answer means."""
-    if engine.stop is not None and not active.doubtful:
-        engine.leave(active)
+    if run.stop is not None and not active.doubtful:
+        run.leave(active)
         return
-    sent_at, seen = engine.now(), engine.wire.account.changes
+    sent_at, seen = run.now(), run.wire.account.changes
     active.first_sent = active.first_sent or sent_at
     record = active.record
-    resend_unknown = engine.rules.on_unknown_submit == "resend"
+    resend_unknown = run.rules.on_unknown_submit == "resend"
 
     def paid_call(settings: Settings) -> Call[Submission]:
         # A row can wait for a day: for an account that answers 429 all the time, or because this process stood still,
         # and another may have taken its place meanwhile.
-        if engine.utc() - record.intent_at >= KEY_LIFE:
+        if run.utc() - record.intent_at >= KEY_LIFE:
             raise _KeyForgotten
         # The connection is looked up again while the batch runs. Another account would pay for what this one may have
         # paid for, and a later try could not know which of them to ask.
@@ -233,49 +230,49 @@ async def submit(engine: Engine, active: Active) -> None:
         )
 
     try:
-        answer = await engine.wire.send(paid_call)
-        active.record = transitions.submitted(record, answer, engine.utc())
+        answer = await run.wire.send(paid_call)
+        active.record = transitions.submitted(record, answer, run.utc())
     except _OtherAccount:
-        _moved(engine, active)
+        _moved(run, active)
         return
     except _KeyForgotten:
-        engine.release(active)
+        run.release(active)
         text = "it may have been paid for, and APIMart has forgotten its idempotency key by now (24 hours)"
-        engine.end(active, Outcome.UNKNOWN, note=text, final=True)
+        run.end(active, Outcome.UNKNOWN, note=text, final=True)
         return
     except ApimartError as error:
-        await _failed(engine, active, error, sent_at, seen)
+        await _failed(run, active, error, sent_at, seen)
         return
     active.failures = 0
-    engine.note(active)
-    wait_for(engine, active)
+    run.note(active)
+    wait_for(run, active)
 
 
-def give_up(engine: Engine, active: Active, why: str) -> None:
+def give_up(run: RunState, active: Active, why: str) -> None:
     """Stop sending a row's call again: whether it was carried out is not known."""
-    engine.release(active)
-    engine.end(active, Outcome.UNKNOWN, note=f"{why}; the next try sends the identical request under the same key")
+    run.release(active)
+    run.end(active, Outcome.UNKNOWN, note=f"{why}; the next try sends the identical request under the same key")
 
 
-def _moved(engine: Engine, active: Active) -> None:
+def _moved(run: RunState, active: Active) -> None:
     """The connection has changed since the intent was written: nothing was sent now."""
     if active.doubtful:
-        engine.release(active)
+        run.release(active)
         text = "the connection has another key now, and what was sent under the old one may have been paid for"
-        engine.end(active, Outcome.UNKNOWN, note=text)
+        run.end(active, Outcome.UNKNOWN, note=text)
         return
-    _begin_again(engine, active)
+    _begin_again(run, active)
 
 
-def _begin_again(engine: Engine, active: Active) -> None:
+def _begin_again(run: RunState, active: Active) -> None:
     # A new intent says who is going to pay now; nothing was done under the old one.
-    if engine.stop is None:
-        engine.begin_again(active)
+    if run.stop is None:
+        run.begin_again(active)
     else:
-        engine.leave(active)
+        run.leave(active)
 
 
-async def _failed(engine: Engine, active: Active, error: ApimartError, sent_at: float, seen: int) -> None:
+async def _failed(run: RunState, active: Active, error: ApimartError, sent_at: float, seen: int) -> None:
     active.doubtful = active.doubtful or steps.is_doubt(error)
     active.failures += 1
     began = active.first_sent if active.first_sent is not None else sent_at
@@ -283,30 +280,30 @@ async def _failed(engine: Engine, active: Active, error: ApimartError, sent_at: 
         error,
         doubtful=active.doubtful,
         failures=active.failures,
-        given_up=sent_at - began > engine.rules.timeout_seconds,
-        resend_unknown=engine.rules.on_unknown_submit == "resend",
+        given_up=sent_at - began > run.rules.timeout_seconds,
+        resend_unknown=run.rules.on_unknown_submit == "resend",
     )
-    if verdict.stop is not None and verdict.stop.kind is StopKind.CREDENTIALS and await engine.wire.look_again(seen):
+    if verdict.stop is not None and verdict.stop.kind is StopKind.CREDENTIALS and await run.wire.look_again(seen):
         # The key was rotated: the new one takes the row; but what the old key may have paid for it does not know.
         if not active.doubtful:
-            _begin_again(engine, active)
+            _begin_again(run, active)
             return
     if verdict.pause:
         active.failures -= 1
         if active.doubtful:
-            engine.resends.push(engine.now(), active)
+            run.resends.push(run.now(), active)
         else:
-            engine.put_back(active)
+            run.put_back(active)
         return
     if verdict.again_after is not None:
-        engine.resends.push(engine.now() + verdict.again_after, active)
+        run.resends.push(run.now() + verdict.again_after, active)
         return
     if verdict.stop is not None:
-        engine.stop_submitting(verdict.stop)
+        run.stop_submitting(verdict.stop)
     if verdict.undone and verdict.outcome is Outcome.LEFT:
-        engine.leave(active, str(error))
+        run.leave(active, str(error))
         return
-    engine.release(active)
+    run.release(active)
     if verdict.undone:
         active.record = transitions.refused(active.record, error)
-    engine.end(active, verdict.outcome, note=str(error), final=verdict.final)
+    run.end(active, verdict.outcome, note=str(error), final=verdict.final)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from airflow_provider_apimart.client import errors, protocol
 from airflow_provider_apimart.client.errors import ApimartError
 from airflow_provider_apimart.client.models import Generation, GenerationStatus
 from airflow_provider_apimart.generation import transitions
 from airflow_provider_apimart.generation.batch import steps
+from airflow_provider_apimart.generation.batch.run_state import RunState
 from airflow_provider_apimart.generation.batch.states import Outcome
 from airflow_provider_apimart.generation.batch.steps import Stop, StopKind
 from airflow_provider_apimart.generation.batch.work import Active, Todo
@@ -19,156 +18,153 @@ from airflow_provider_apimart.generation.record import RecordState
 from airflow_provider_apimart.generation.schedule import next_wait
 from airflow_provider_apimart.generation.settling import Settling, is_empty
 
-if TYPE_CHECKING:
-    from airflow_provider_apimart.generation.batch.engine import Engine
-
 #: What one question is worth, as a share of a job's duration: here it costs another row its turn.
 PRICE_SHARE = 0.02
 
 
-def wait_for(engine: Engine, active: Active) -> None:
+def wait_for(run: RunState, active: Active) -> None:
     """Have a submitted row asked for in its time."""
-    now = engine.now()
-    engine.in_flight.add(active)
-    engine.polls.push(_no_later(engine, active, now + _next_wait(engine, active, now)), active)
+    now = run.now()
+    run.in_flight.add(active)
+    run.polls.push(_no_later(run, active, now + _next_wait(run, active, now)), active)
 
 
-def _next_wait(engine: Engine, active: Active, now: float) -> float:
-    elapsed, fixed = max(0.0, now - active.submitted), engine.rules.poll_interval
+def _next_wait(run: RunState, active: Active, now: float) -> float:
+    elapsed, fixed = max(0.0, now - active.submitted), run.rules.poll_interval
     if fixed is not None:
         return fixed if active.asked else max(0.0, fixed - elapsed)
-    belief = engine.durations.belief
+    belief = run.durations.belief
     spread = spread_of(active.record.generation_id or "")
     return next_wait(belief, elapsed, asked=active.asked, price=PRICE_SHARE * belief.median, spread=spread)
 
 
-def _no_later(engine: Engine, active: Active, when: float) -> float:
+def _no_later(run: RunState, active: Active, when: float) -> float:
     # The last question comes at the deadline, not before it and not long after it.
-    return min(when, max(engine.now(), engine.deadline(active)))
+    return min(when, max(run.now(), run.deadline(active)))
 
 
-async def ask(engine: Engine, active: Active) -> None:
+async def ask(run: RunState, active: Active) -> None:
     """Ask once how a generation is. An error is no verdict."""
     generation_id = active.record.generation_id or ""
-    seen = engine.wire.account.changes
+    seen = run.wire.account.changes
     try:
-        view = await engine.wire.send(lambda settings: protocol.generation(generation_id), active.failing_since)
+        view = await run.wire.send(lambda settings: protocol.generation(generation_id), active.failing_since)
     except ApimartError as error:
-        await _no_answer(engine, active, error, seen)
+        await _no_answer(run, active, error, seen)
         return
-    now = engine.now()
+    now = run.now()
     active.failures, active.failing_since = 0, None
     elapsed = max(0.0, now - active.submitted)
     active.last_word = last_word(view)
-    if is_empty(view) and now < engine.deadline(active):
+    if is_empty(view) and now < run.deadline(active):
         active.settling = active.settling or Settling()
         if (again := active.settling.wait(view, now)) is not None:
-            engine.polls.push(_no_later(engine, active, now + again), active)
+            run.polls.push(_no_later(run, active, now + again), active)
             return
     if view.is_final:
-        _learn(engine, active, view, elapsed)
-        _final_word(engine, active, view)
+        _learn(run, active, view, elapsed)
+        _final_word(run, active, view)
         return
     active.at_work, active.asked = elapsed, True
-    if now >= engine.deadline(active):
-        park(engine, active, "not finished by its deadline")
+    if now >= run.deadline(active):
+        park(run, active, "not finished by its deadline")
     else:
         if active.last_word:
-            engine.wonder(active)
-        wait_for(engine, active)
+            run.wonder(active)
+        wait_for(run, active)
 
 
-async def _no_answer(engine: Engine, active: Active, error: ApimartError, seen: int) -> None:
-    now = engine.now()
+async def _no_answer(run: RunState, active: Active, error: ApimartError, seen: int) -> None:
+    now = run.now()
     if isinstance(error, (errors.AuthenticationError, errors.ConfigurationError)):
-        other = await engine.wire.look_again(seen)
-        if not other and engine.stop is not None and engine.stop.kind is StopKind.CREDENTIALS:
-            park(engine, active, f"APIMart does not take the key any more: {error}")
+        other = await run.wire.look_again(seen)
+        if not other and run.stop is not None and run.stop.kind is StopKind.CREDENTIALS:
+            park(run, active, f"APIMart does not take the key any more: {error}")
             return
-    if now >= engine.deadline(active):
-        park(engine, active, f"its deadline has passed and APIMart does not answer: {error}")
+    if now >= run.deadline(active):
+        park(run, active, f"its deadline has passed and APIMart does not answer: {error}")
         return
     wait = 0.0
     if not isinstance(error, errors.RateLimitError):
         active.failures += 1
         if active.failing_since is None:
-            active.failing_since = engine.wire.account.now()
+            active.failing_since = run.wire.account.now()
         wait = steps.wait_after(error, active.failures)
-    engine.polls.push(_no_later(engine, active, now + wait), active)
+    run.polls.push(_no_later(run, active, now + wait), active)
 
 
-def park(engine: Engine, active: Active, why: str) -> None:
+def park(run: RunState, active: Active, why: str) -> None:
     """Stop waiting for a row without a verdict."""
-    engine.release(active)
+    run.release(active)
     text = "it goes on at APIMart and is billed when it completes; the next try re-attaches to it"
     seen = f"; what was seen last: {active.last_word}" if active.last_word else ""
-    engine.end(active, Outcome.PARKED, note=f"{why}{seen}; {text}")
+    run.end(active, Outcome.PARKED, note=f"{why}{seen}; {text}")
 
 
-def _learn(engine: Engine, active: Active, view: Generation, elapsed: float) -> None:
+def _learn(run: RunState, active: Active, view: Generation, elapsed: float) -> None:
     # What failed says nothing about how long a video takes.
     if view.status is GenerationStatus.COMPLETED:
-        engine.durations.finished(active.at_work, elapsed, told_seconds(view))
+        run.durations.finished(active.at_work, elapsed, told_seconds(view))
 
 
-def _final_word(engine: Engine, active: Active, view: Generation) -> None:
+def _final_word(run: RunState, active: Active, view: Generation) -> None:
     decision, record = transitions.settled(active.record, view)
     lost = active.record.state is RecordState.LANDED
     active.record, active.view = record, view
     if decision.action is Action.LAND:
-        cost = view.cost_usd if view.cost_usd is not None else engine.estimated(active.row.position)
-        engine.release(active, 0.0 if lost else cost)
+        cost = view.cost_usd if view.cost_usd is not None else run.estimated(active.row.position)
+        run.release(active, 0.0 if lost else cost)
         active.failures = 0
-        engine.landings.push(engine.now(), active)
+        run.landings.push(run.now(), active)
         return
     if record.state is RecordState.FAILED:
-        _failed(engine, active)
+        _failed(run, active)
         return
-    engine.release(active, 0.0 if lost else view.cost_usd or 0.0)
+    run.release(active, 0.0 if lost else view.cost_usd or 0.0)
     outcome = Outcome.UNLANDED if lost else Outcome.EMPTY
     if record.state is RecordState.REJECTED:
         outcome = Outcome.REJECTED
-    engine.end(active, outcome, note=str(decision.error or decision.reason), final=True)
+    run.end(active, outcome, note=str(decision.error or decision.reason), final=True)
 
 
-def _failed(engine: Engine, active: Active) -> None:
+def _failed(run: RunState, active: Active) -> None:
     record = active.record
-    engine.release(active)
-    if record.number < engine.rules.max_generations and engine.stop is None:
-        engine.note(active)
-        engine.todo.appendleft(Todo(active.row.position, record.epoch, record.number + 1))
+    run.release(active)
+    if record.number < run.rules.max_generations and run.stop is None:
+        run.note(active)
+        run.todo.appendleft(Todo(active.row.position, record.epoch, record.number + 1))
         return
-    engine.end(active, Outcome.FAILED, note=f"failed at APIMart, not charged: {record.note or 'no reason given'}")
+    run.end(active, Outcome.FAILED, note=f"failed at APIMart, not charged: {record.note or 'no reason given'}")
 
 
-async def bring_home(engine: Engine, active: Active) -> None:
+async def bring_home(run: RunState, active: Active) -> None:
     """Land a row's videos, off the event loop."""
     if active.view is None:
         raise AssertionError("what is landed has been seen")
     try:
-        settings = await engine.wire.settings()
-        landed = await engine.hands.land(settings, active.record, active.row, active.view.videos)
+        settings = await run.wire.settings()
+        landed = await run.hands.land(settings, active.record, active.row, active.view.videos)
     except ApimartError as error:
-        _not_landed(engine, active, error)
+        _not_landed(run, active, error)
         return
-    engine.lost_landings = engine.failed_landings = 0
+    run.lost_landings = run.failed_landings = 0
     active.record = active.record.but(state=RecordState.LANDED, landed=landed)
-    engine.end(active, Outcome.LANDED)
+    run.end(active, Outcome.LANDED)
     found = mismatches(active.row.request, landed, count=len(landed), cost_usd=active.record.cost_usd)
     if found:
-        engine.mismatched(active.row.number, text_of(found))
+        run.mismatched(active.row.number, text_of(found))
 
 
-def _not_landed(engine: Engine, active: Active, error: ApimartError) -> None:
+def _not_landed(run: RunState, active: Active, error: ApimartError) -> None:
     active.failures += 1
-    engine.failed_landings += 1
-    if not error.terminal and active.failures < steps.LANDING_TRIES and not engine.is_over:
-        engine.landings.push(engine.now() + steps.LANDING_WAITS[active.failures - 1], active)
+    run.failed_landings += 1
+    if not error.terminal and active.failures < steps.LANDING_TRIES and not run.is_over:
+        run.landings.push(run.now() + steps.LANDING_WAITS[active.failures - 1], active)
         return
-    engine.lost_landings += 1
+    run.lost_landings += 1
     if active.record.state is RecordState.LANDED:
         active.record = active.record.but(landed=())
-    engine.end(active, Outcome.UNLANDED, note=f"paid for, but not landed: {error}", final=error.terminal)
-    if engine.lost_landings >= steps.LANDINGS_LOST:
-        text = f"{engine.lost_landings} videos one after the other could not be landed, the last with: {error}"
-        engine.stop_submitting(Stop(StopKind.STORAGE, text, False))
+    run.end(active, Outcome.UNLANDED, note=f"paid for, but not landed: {error}", final=error.terminal)
+    if run.lost_landings >= steps.LANDINGS_LOST:
+        text = f"{run.lost_landings} videos one after the other could not be landed, the last with: {error}"
+        run.stop_submitting(Stop(StopKind.STORAGE, text, False))

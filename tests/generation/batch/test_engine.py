@@ -121,7 +121,7 @@ def test_a_triggerer_that_was_taken_for_dead_and_the_one_in_its_place_pay_once(
 @pytest.mark.parametrize("share", [1 / 3, 2 / 3])
 def test_killed_at_a_third_and_at_two_thirds(batch: Callable[..., Batch], share: float) -> None:
     one = batch(600, Rules(max_in_flight=50), dropped=0.01, outcome_of=failing(50))
-    assert one.run(kill_when=lambda engine: engine.progress.done >= 600 * share) is None
+    assert one.run(kill_when=lambda engine: engine.state.progress.done >= 600 * share) is None
     landed = one.outcomes()[Outcome.LANDED]
     assert 600 * share - 60 < landed < 600
     before = len(one.hands.landed)
@@ -521,10 +521,10 @@ def test_a_process_that_stood_still_for_a_day_pays_for_nothing_that_another_may_
 
     def stand_still(engine: Engine) -> bool:
         # Every row that waits has its intent: as after a SIGSTOP, all of their keys are old when it goes on.
-        if len(engine.ready) > 2 and not stood:
-            stood.append(engine.now())
-            before = engine.now
-            engine.now = lambda: before() + 24 * 3600
+        if len(engine.state.ready) > 2 and not stood:
+            stood.append(engine.state.now())
+            before = engine.state.now
+            engine.state.now = lambda: before() + 24 * 3600
         return False
 
     one.run(kill_when=stand_still)

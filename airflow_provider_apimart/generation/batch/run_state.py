@@ -1,0 +1,236 @@
+"""What a run of a batch knows, and what may happen to its rows: the view that the steps of a row have of it.
+
+The steps (``resume.py``, ``submission.py``, ``waiting.py``) say what has become of a row: it was noted, money was
+committed for it, it waits for something, it has ended, it is left. The loop in ``engine.py`` starts the steps when
+something is due. So a step can be read, tested and replaced without the loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any, Protocol
+
+from airflow_provider_apimart.client.models import Video
+from airflow_provider_apimart.client.request import ModelRules
+from airflow_provider_apimart.client.settings import Settings
+from airflow_provider_apimart.generation.account import Wire
+from airflow_provider_apimart.generation.batch.flusher import Flusher
+from airflow_provider_apimart.generation.batch.plan import Plan, PlannedRow
+from airflow_provider_apimart.generation.batch.progress import Progress
+from airflow_provider_apimart.generation.batch.states import Outcome, line_of
+from airflow_provider_apimart.generation.batch.steps import LANDINGS_LOST, Stop, StopKind
+from airflow_provider_apimart.generation.batch.work import Active, Due, Todo
+from airflow_provider_apimart.generation.images import LocalImage
+from airflow_provider_apimart.generation.record import LandedVideo, Record, RecordState
+from airflow_provider_apimart.generation.schedule import Durations
+
+#: So many different strange answers are told of.
+STRANGE_WORDS = 20
+
+
+class Hands(Protocol):
+    """Who does the blocking work; see :class:`.crew.Crew`."""
+
+    async def offload(self, function: Callable[..., Any], *args: Any) -> Any:
+        """Run something short off the loop."""
+        ...
+
+    async def land(
+        self, settings: Settings, record: Record, row: PlannedRow, videos: tuple[Video, ...]
+    ) -> tuple[LandedVideo, ...]:
+        """Land videos."""
+        ...
+
+    async def image(self, name: str, path: str, rules: ModelRules | None) -> LocalImage:
+        """Read a frame."""
+        ...
+
+
+class RunState:
+    """The rows of one run of the engine, by what they wait for, and the money that is spent and committed.
+
+    :param hands: does the blocking work.
+    :param wire: the way to APIMart.
+    :param journal: where every row's state is written down.
+    :param ends_at: when the run has to end, in unix seconds.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        *,
+        hands: Hands,
+        wire: Wire,
+        journal: Flusher,
+        log: logging.Logger | Any,
+        now: Callable[[], float],
+        ends_at: float | None,
+    ) -> None:
+        self.plan = plan
+        self.rules = plan.index.rules
+        self.hands = hands
+        self.wire = wire
+        self.journal = journal
+        self.log = log
+        self.now = now
+        self.ends_at = ends_at
+        self.durations = Durations(plan.index.median_seconds)
+        self.progress = Progress(len(plan.index.slots), now())
+        #: Rows to be paid for, rows whose intent is written, and rows that wait for their time.
+        self.todo: deque[Todo] = deque()
+        self.ready: deque[Active] = deque()
+        self.resends, self.polls, self.landings = Due(), Due(), Due()
+        #: Generations that run at APIMart, and landings that are under way.
+        self.in_flight: set[Active] = set()
+        self.landing: set[asyncio.Task[None]] = set()
+        self.stop: Stop | None = None
+        self.left = 0
+        self.account: str | None = None
+        self.uploads: dict[str, tuple[str, float]] = {}
+        self.upload_locks: dict[str, asyncio.Lock] = {}
+        #: Videos, and attempts to land one, that have failed one after the other.
+        self.lost_landings = 0
+        self.failed_landings = 0
+        self.hopeless = 0
+        #: Landed rows that are not what was asked for, where the user counts them as failed.
+        self.unlike = 0
+        self._wondered: set[str] = set()
+        self._committed_usd = 0.0
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the deadline has passed."""
+        return self.ends_at is not None and self.now() >= self.ends_at
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no row waits for anything, or is being landed."""
+        waiting = (self.todo, self.ready, self.resends, self.polls, self.landings, self.landing)
+        return not any(len(one) for one in waiting)
+
+    @property
+    def is_holding(self) -> bool:
+        """Whether nothing more is paid for, because the storage takes nothing and there is something to try it with."""
+        return self.failed_landings >= LANDINGS_LOST and bool(len(self.landings) or self.landing)
+
+    def next_ready(self) -> Active | None:
+        """Take the next row whose intent is written, if there is room for it."""
+        if self.is_holding or not self.ready or len(self.in_flight) >= self.rules.max_in_flight:
+            return None
+        active = self.ready.popleft()
+        self.in_flight.add(active)
+        return active
+
+    def wants_to_send(self, now: float) -> bool:
+        """Say whether a request is due."""
+        due = any(heap.heap[0][0] <= now for heap in (self.resends, self.polls) if heap)
+        return due or bool(self.ready and len(self.in_flight) < self.rules.max_in_flight)
+
+    def utc(self) -> datetime:
+        """Return the time as a datetime."""
+        return datetime.fromtimestamp(self.now(), tz=UTC)
+
+    def deadline(self, active: Active) -> float:
+        """Return when the wait for a row ends: absolute, counted from its submission."""
+        return active.submitted + self.rules.timeout_seconds
+
+    def wonder(self, active: Active) -> None:
+        """Tell what is strange about APIMart's answers, once for all rows of which it is true."""
+        if active.last_word not in self._wondered and len(self._wondered) < STRANGE_WORDS:
+            self._wondered.add(active.last_word)
+            self.log.warning("Row %d: %s. The wait goes on.", active.row.number, active.last_word)
+
+    def note(self, active: Active, **more: Any) -> None:
+        """Write down how a row stands."""
+        self.journal.add(line_of(active.slot, active.record, self.now(), **more))
+
+    def estimated(self, position: int) -> float:
+        """Return what a row is expected to cost; 0 where that is not known."""
+        return self.plan.index.estimates[position] or 0.0
+
+    def commit_money(self, active: Active) -> None:
+        """Count a row that is about to be paid for."""
+        self._committed_usd += self.estimated(active.row.position)
+
+    def within_budget(self, position: int, more: float = 0.0) -> bool:
+        """Say whether a row can be paid for without the whole costing more than the user allows."""
+        limit = self.rules.max_cost_usd
+        whole = self.progress.spent_usd + self._committed_usd + self.estimated(position) + more
+        # A hundredth of a cent is the floats' own.
+        return limit is None or whole <= limit + 1e-4
+
+    def _give_back(self, active: Active) -> None:
+        self._committed_usd -= self.estimated(active.row.position)
+
+    def release(self, active: Active, cost_usd: float = 0.0) -> None:
+        """A row's generation has ended at APIMart, or was not made."""
+        self.in_flight.discard(active)
+        self._give_back(active)
+        self.progress.spent_usd += cost_usd
+
+    def end(self, active: Active, outcome: Outcome, *, note: str | None = None, final: bool = False) -> None:
+        """A row has its outcome."""
+        self.note(active, outcome=outcome, note=note, final=final)
+        self.progress.ended(outcome, self.now())
+        self.hopeless += final or outcome is Outcome.REJECTED
+        if not outcome.good:
+            self.check_failures(f"row {active.row.number} is {outcome}{f' ({note})' if note else ''}; ")
+
+    def check_failures(self, why: str = "") -> None:
+        """Stop submitting where so many rows have failed, in whatever try, that the user wants no more of them."""
+        failed, total = self.progress.failed + self.unlike, self.progress.total
+        # A float's last bit must not cost a row.
+        most = self.rules.max_failed_share * total + 1e-6
+        if self.rules.stop_on_failure and failed > most:
+            text = f'{why}{failed:,} of {total:,} rows have failed and on_row_failure="stop"'
+            self.stop_submitting(Stop(StopKind.ROW_FAILURE, text, self.hopeless + self.unlike > most))
+
+    def mismatched(self, number: int, text: str) -> None:
+        """A row has its videos, but they are not what was asked for."""
+        if self.rules.on_mismatch == "fail":
+            self.unlike += 1
+            self.check_failures(f"row {number} is not what was asked for ({text}); ")
+
+    def stop_submitting(self, stop: Stop) -> None:
+        """Submit no new row. What runs is waited for and landed."""
+        if self.stop is not None:
+            return
+        self.stop = stop
+        self.left += len(self.todo)
+        self.todo.clear()
+        while self.ready:
+            self.leave(self.ready.popleft())
+        self.log.warning(
+            "No more rows are submitted: %s. %d generations run and %d wait to be landed; they are brought home first.",
+            stop.text.rstrip("."),
+            len(self.in_flight),
+            len(self.landings) + len(self.landing),
+        )
+
+    def put_back(self, active: Active) -> None:
+        """A row of which nothing was done waits for its turn again."""
+        if self.stop is not None:
+            self.leave(active)
+            return
+        self.in_flight.discard(active)
+        self.ready.appendleft(active)
+
+    def begin_again(self, active: Active) -> None:
+        """A row of which nothing was done gets a new intent: by another account, or later."""
+        self._give_back(active)
+        self.in_flight.discard(active)
+        active.record = active.record.but(state=RecordState.REFUSED)
+        self.note(active)
+        self.todo.appendleft(Todo(active.row.position, active.record.epoch, active.record.number))
+
+    def leave(self, active: Active, note: str | None = None) -> None:
+        """A row of which nothing was done is left for another try."""
+        self._give_back(active)
+        self.in_flight.discard(active)
+        self.left += 1
+        active.record = active.record.but(state=RecordState.REFUSED)
+        self.note(active, note=note)

@@ -1,0 +1,53 @@
+"""After a deferral: what was kept when the generation was paid for counts, not what has been rendered since."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any, Protocol
+
+from airflow_provider_apimart.generation.record import MAX_PATH_LENGTH, Record
+from airflow_provider_apimart.hooks.storage import target_of
+from airflow_provider_apimart.operators import arguments
+from airflow_provider_apimart.operators.veo_arguments import VeoArguments, argument_problems
+
+AS_IT_WAS = "%s=%r is what it was when this was paid for. It goes on with that, not with %r, which it renders to now."
+
+
+class Resumed(VeoArguments, Protocol):
+    """A task that goes on after a deferral."""
+
+    task_id: str
+
+    @property
+    def log(self) -> logging.Logger | Any:
+        """The task's log."""
+        ...
+
+
+def recall(task: Resumed, record: Any, labels: Any) -> None:
+    """Put back the place, the connection and the labels that a generation was paid for with.
+
+    :param record: as the deferral kept it; ``None`` where Airflow dropped it.
+    :param labels: as the deferral kept them; ``None`` where it did not.
+    :raises UnusableArgument: where nothing was kept, and what is rendered now cannot be used.
+    """
+    if labels is not None:
+        task.labels = labels
+    kept = None if record is None else Record.model_validate(record)
+    if kept is None or len(kept.output_path or "") >= MAX_PATH_LENGTH:
+        # Nothing was kept, or not all of it: what is rendered now has to do, if it can.
+        owner = f"{type(task).__name__} {task.task_id!r}"
+        arguments.refuse_for_now(owner, argument_problems(task, arguments.always))
+        return
+    if kept.output_path != _uri(task.output_path):
+        task.log.warning(AS_IT_WAS, "output_path", kept.output_path, task.output_path)
+        task.output_path = kept.output_path
+    if kept.apimart_conn_id not in (None, task.apimart_conn_id):
+        task.log.warning(AS_IT_WAS, "apimart_conn_id", kept.apimart_conn_id, task.apimart_conn_id)
+        task.apimart_conn_id = kept.apimart_conn_id
+
+
+def _uri(output_path: Any) -> str | None:
+    if output_path is None or arguments.output_problems("output_path", output_path):
+        return None
+    return target_of(output_path).uri

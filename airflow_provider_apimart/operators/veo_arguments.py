@@ -1,0 +1,53 @@
+"""The arguments of one generation, and what can be wrong with them, when the DAG is parsed and when rendered."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from airflow_provider_apimart.client.errors import FieldProblem
+from airflow_provider_apimart.client.request import VeoRequest
+from airflow_provider_apimart.operators import arguments
+
+
+class VeoArguments(Protocol):
+    """What the operator was given besides the request. Any of them may be late while the DAG is parsed."""
+
+    apimart_conn_id: Any
+    deferrable: Any
+    labels: Any
+    max_cost_usd: Any
+    on_clear: Any
+    on_mismatch: Any
+    on_unknown_submit: Any
+    output_path: Any
+    poll_interval: Any
+    timeout: Any
+
+    def _request_values(self) -> dict[str, Any]:
+        """Return the request's parameters, by name."""
+        ...
+
+
+def literal_problems(task: VeoArguments) -> list[FieldProblem]:
+    """Return what is wrong with what is known while the DAG is parsed."""
+    problems = arguments.request_problems(task._request_values())
+    problems += arguments.fixed_problems("deferrable", task.deferrable, (True, False))
+    return problems + argument_problems(task, arguments.unless_late)
+
+
+def late_problems(task: VeoArguments) -> list[FieldProblem]:
+    """Return what is wrong with everything as it is rendered now, before anything is paid for."""
+    return VeoRequest.problems(task._request_values()) + argument_problems(task, arguments.always)
+
+
+def argument_problems(task: VeoArguments, check: arguments.Check) -> list[FieldProblem]:
+    """Return what is wrong with the arguments besides the request."""
+    problems = check(arguments.seconds_problems, "timeout", task.timeout)
+    problems += check(arguments.seconds_problems, "poll_interval", task.poll_interval)
+    problems += check(arguments.choice_problems, "on_clear", task.on_clear, ("reuse", "regenerate"))
+    problems += check(arguments.choice_problems, "on_unknown_submit", task.on_unknown_submit, ("resend", "fail"))
+    problems += check(arguments.choice_problems, "on_mismatch", task.on_mismatch, ("warn", "fail"))
+    problems += check(arguments.money_problems, "max_cost_usd", task.max_cost_usd)
+    problems += check(arguments.connection_problems, "apimart_conn_id", task.apimart_conn_id)
+    problems += check(arguments.output_problems, "output_path", task.output_path)
+    return problems + check(arguments.label_problems, "labels", task.labels)
