@@ -23,7 +23,7 @@ from airflow_provider_apimart._compat import (
 )
 from airflow_provider_apimart.client.client import AsyncApimartClient
 from airflow_provider_apimart.generation.balance import price_list
-from airflow_provider_apimart.generation.batch import manifest, reuse
+from airflow_provider_apimart.generation.batch import closing, manifest, reuse
 from airflow_provider_apimart.generation.batch.bill import Bill
 from airflow_provider_apimart.generation.batch.draft import PlanDraft
 from airflow_provider_apimart.generation.batch.journal import JournalWriter
@@ -272,10 +272,13 @@ class VeoGenerateBatchOperator(AuthorTemplates, BaseOperator):
         try:
             return super().resume_execution(next_method, next_kwargs, context)
         except (TaskDeferralTimeout, TaskDeferralError) as error:
+            late = isinstance(error, TaskDeferralTimeout)
             self.log.error(
-                "Airflow ended the wait (%s). What runs at APIMart goes on and is billed when it completes (there is "
-                "no cancel); the next try, or a clear, goes on from the journal without paying again.",
+                "Airflow ended the wait (%s%s), and no manifest was written. What runs at APIMart goes on and is "
+                "billed when it completes (there is no cancel); the next try, or a clear, goes on from the journal "
+                "without paying again.",
                 error,
+                "; the trigger had not ended in time: check that a triggerer is running" if late else "",
             )
             raise
 
@@ -334,7 +337,7 @@ class VeoGenerateBatchOperator(AuthorTemplates, BaseOperator):
         if self.deferrable:
             # Airflow does not enforce execution_timeout while a task is deferred.
             limit = self.execution_timeout
-            longest = batch_end.longest_wait(plan.index.rules, missing) if limit is None else limit + TRIGGERER_GRACE
+            longest = closing.longest(plan.index.rules, missing) if limit is None else limit + TRIGGERER_GRACE
             if is_local(output.fs):
                 # The triggerer looks for it, to find out whether it sees the same disk.
                 os.makedirs(local_path(output), exist_ok=True)

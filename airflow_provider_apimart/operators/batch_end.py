@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from datetime import timedelta
 from typing import Any, Literal
 
 from airflow_provider_apimart._compat import AirflowException, AirflowFailException
@@ -13,7 +11,7 @@ from airflow_provider_apimart.client.client import ApimartClient
 from airflow_provider_apimart.client.errors import ApimartError
 from airflow_provider_apimart.generation.balance import held_by, left
 from airflow_provider_apimart.generation.batch.manifest import Totals
-from airflow_provider_apimart.generation.batch.plan import Plan, Rules
+from airflow_provider_apimart.generation.batch.plan import Plan
 from airflow_provider_apimart.generation.batch.states import Ledger, Outcome, record_of
 from airflow_provider_apimart.generation.batch.steps import Stop, StopKind
 from airflow_provider_apimart.generation.mismatch import OnMismatch
@@ -36,8 +34,6 @@ _ADVICE = {
     StopKind.BUDGET: "Raise max_cost_usd, then clear the task: it goes on with what is left",
 }
 
-
-LONGEST_WAIT = timedelta(days=90)
 
 #: APIMart cannot even be asked for what is paid for.
 _UNREACHABLE = (StopKind.CREDENTIALS, StopKind.CONNECTION)
@@ -62,16 +58,6 @@ def stop_of(event: Any) -> Stop | None:
     if stop is None:
         return None
     return Stop(StopKind(stop["kind"]), str(stop["text"]), bool(stop["final"]))
-
-
-def longest_wait(rules: Rules, rows: int) -> timedelta:
-    """Return how long a batch without ``execution_timeout`` may be deferred, so that one without a triggerer ends.
-
-    It is no forecast: every row may take its whole ``timeout``, as often as it may fail, and a limited account may let
-    a day go by on top.
-    """
-    rounds = math.ceil(rows / rules.max_in_flight) * rules.max_generations
-    return timedelta(days=1) + timedelta(seconds=min(rounds * rules.timeout_seconds, LONGEST_WAIT.total_seconds()))
 
 
 def plan_uri_of(kept: str | None, event: Any) -> str:

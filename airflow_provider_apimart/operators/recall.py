@@ -1,11 +1,12 @@
-"""After a deferral: what was kept when the generation was paid for counts, not what has been rendered since."""
+"""Where a video goes: where the try says that waits for it, and not where a template has pointed since."""
 
 from __future__ import annotations
 
 import logging
 from typing import Any, Protocol
 
-from airflow_provider_apimart.generation.record import MAX_PATH_LENGTH, Record
+from airflow_provider_apimart.generation.record import MAX_PATH_LENGTH, Record, RecordStore, clipped
+from airflow_provider_apimart.generation.storage import Target
 from airflow_provider_apimart.hooks.storage import target_of
 from airflow_provider_apimart.operators import arguments
 from airflow_provider_apimart.operators.veo_arguments import VeoArguments, argument_problems
@@ -45,6 +46,26 @@ def recall(task: Resumed, record: Any, labels: Any) -> None:
     if kept.apimart_conn_id not in (None, task.apimart_conn_id):
         task.log.warning(AS_IT_WAS, "apimart_conn_id", kept.apimart_conn_id, task.apimart_conn_id)
         task.apimart_conn_id = kept.apimart_conn_id
+
+
+def wanted_here(task: Resumed, store: RecordStore, record: Record, output: Target | None) -> Record:
+    """Write down where this try wants the videos of a generation that an earlier one may have paid for.
+
+    A retry lands where it says itself, so that a path that was wrong can be put right. Whoever lands later, after a
+    deferral or by ``reconcile``, goes by the record.
+    """
+    place = None if output is None else clipped(output.uri, MAX_PATH_LENGTH)
+    if record.output_path == place or place is None:
+        return record
+    if record.output_path is not None:
+        task.log.warning(
+            "Generation %s was paid for with output_path=%r; this try lands it in %r.",
+            *(record.generation_id, record.output_path, place),
+        )
+    wanted = record.but(output_path=place)
+    if store.load() == record:
+        store.save(wanted)
+    return wanted
 
 
 def _uri(output_path: Any) -> str | None:

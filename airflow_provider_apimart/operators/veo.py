@@ -49,7 +49,7 @@ from airflow_provider_apimart.hooks.storage import read_images, target_of
 from airflow_provider_apimart.links.veo import ApimartHelpLink, VeoVideoLink
 from airflow_provider_apimart.operators import arguments, budget, veo_arguments
 from airflow_provider_apimart.operators.labels import check_name, labels_of
-from airflow_provider_apimart.operators.recall import recall
+from airflow_provider_apimart.operators.recall import recall, wanted_here
 from airflow_provider_apimart.operators.task import (
     DEFAULT_TIMEOUT,
     TRIGGERER_GRACE,
@@ -269,7 +269,7 @@ class VeoGenerateOperator(AuthorTemplates, BaseOperator):
                     approve=self._approval(request, client),
                 )
                 obtained = purchase.obtain(lambda record: files_whole(record, output))
-                record, view = obtained.record, obtained.view
+                record, view = wanted_here(self, store, obtained.record, output), obtained.view
                 self.generation_id = record.generation_id
                 if obtained.decision.action is Action.KEEP:
                     self.log.info("Nothing to do: %s.", obtained.decision.reason)

@@ -14,9 +14,8 @@ from airflow.providers.common.compat.sdk import TaskDeferred
 
 from airflow_provider_apimart._compat import AirflowFailException, TaskDeferralTimeout
 from airflow_provider_apimart.emulator.server import Emulator
-from airflow_provider_apimart.generation.batch.plan import Rules
 from airflow_provider_apimart.operators.arguments import UnusableArgument
-from airflow_provider_apimart.operators.batch_end import BatchIncompleteError, longest_wait
+from airflow_provider_apimart.operators.batch_end import BatchIncompleteError
 from airflow_provider_apimart.triggers.veo import VeoBatchTrigger
 from tests.operators.batches import batch, first_event, lines, paid, prompts
 from tests.operators.conftest import Tries
@@ -81,6 +80,20 @@ def test_nothing_is_said_where_nothing_has_changed(
     event = run_trigger(deferral.trigger, monkeypatch)
     resume(make(deferrable=True, output_path=tmp_path / "videos"), context, deferral, event)
     assert "renders to now" not in capsys.readouterr().out
+
+
+def test_a_retry_lands_where_it_says_itself_and_the_record_says_so_too(
+    emulator: Emulator, tries: Tries, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    context = tries.next(first := make(tmp_path / "wrong", deferrable=True))
+    deferral_of(first, context)
+    context = tries.next(second := make(tmp_path / "right", deferrable=True))
+    deferral = deferral_of(second, context)
+    event = run_trigger(deferral.trigger, monkeypatch)
+    (video,) = resume(make(tmp_path / "right", deferrable=True), context, deferral, event)["videos"]
+    assert Path(video["path"]).parent == tmp_path / "right"
+    assert not list((tmp_path / "wrong").glob("*.mp4"))
+    assert emulator.state()["paid"] == 1
 
 
 def test_where_airflow_forgot_what_was_kept_a_wrong_place_is_refused_and_the_next_try_lands(
@@ -192,7 +205,6 @@ def test_a_batch_without_a_limit_is_not_deferred_for_ever(emulator: Emulator, tr
     deferral = deferral_of(operator, tries.next(operator, store=False))
     assert deferral.timeout is not None
     assert timedelta(days=1) < deferral.timeout < timedelta(days=2)
-    assert longest_wait(Rules(max_in_flight=1), 10**9) <= timedelta(days=91)
 
 
 def test_a_triggerer_that_never_came_is_told_with_the_money(

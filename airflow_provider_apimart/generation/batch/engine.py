@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from datetime import timedelta
@@ -24,22 +25,21 @@ from typing import Any
 
 from airflow_provider_apimart.client.errors import ApimartError
 from airflow_provider_apimart.generation.account import Wire
+from airflow_provider_apimart.generation.batch import closing
 from airflow_provider_apimart.generation.batch.flusher import Flusher
 from airflow_provider_apimart.generation.batch.journal import JournalWriter
 from airflow_provider_apimart.generation.batch.plan import Plan
 from airflow_provider_apimart.generation.batch.resume import begin
 from airflow_provider_apimart.generation.batch.run_state import Hands, RunState
-from airflow_provider_apimart.generation.batch.steps import Stop, StopKind
-from airflow_provider_apimart.generation.batch.submission import give_up, prepare, submit
-from airflow_provider_apimart.generation.batch.waiting import ask, bring_home, park
+from airflow_provider_apimart.generation.batch.steps import Stop
+from airflow_provider_apimart.generation.batch.submission import prepare, submit
+from airflow_provider_apimart.generation.batch.waiting import ask, bring_home
 from airflow_provider_apimart.generation.decide import KEY_LIFE
 
 #: Requests that are under way at once; the client has as many connections.
 MAX_REQUESTS = 16
 #: Videos that are being landed at once.
 MAX_LANDINGS = 8
-#: How long after the deadline videos that are finished at APIMart may still be landed.
-LAST_LANDINGS_SECONDS = 300.0
 #: Finished generations that may wait for landing before no more are submitted.
 LANDING_BACKLOG = 200
 #: Intents that are written together, and how many are written ahead of their turn.
@@ -69,7 +69,7 @@ class Engine:
     :param log: where progress and trouble are told.
     :param now: tells the time in unix seconds.
     :param deadline: when the run has to end, in unix seconds: nothing more is submitted then, what runs at APIMart is
-        parked, and what is finished there is landed within :data:`LAST_LANDINGS_SECONDS`.
+        parked, and what is finished there is landed; see ``closing.py``.
     """
 
     def __init__(
@@ -84,7 +84,13 @@ class Engine:
         deadline: float | None = None,
     ) -> None:
         self.state = RunState(
-            plan, hands=hands, wire=wire, journal=Flusher(writer, hands.offload), log=log, now=now, ends_at=deadline
+            plan,
+            hands=hands,
+            wire=wire,
+            journal=Flusher(writer, hands.offload),
+            log=log,
+            now=now,
+            ends_at=math.inf if deadline is None else deadline,
         )
         wire.on_pause = self._say_pause
         # One question's turn, then one submission's.
@@ -101,18 +107,16 @@ class Engine:
         flushing = asyncio.create_task(self.state.journal.run())
         try:
             await begin(self.state)
+            closing.close(self.state)
             while not self._finished():
                 if self._crash is not None:
                     raise self._crash
-                if self.state.is_over:
-                    self._wind_up()
-                    if self._finished() or self.state.now() >= (self.state.ends_at or 0.0) + LAST_LANDINGS_SECONDS:
-                        break
                 self._renew()
                 self._launch()
                 self._prepare()
                 self._say()
                 await self._pause()
+                closing.close(self.state)
             if self._crash is not None:
                 raise self._crash
             self._say(last=True)
@@ -121,20 +125,9 @@ class Engine:
         outcomes = {str(outcome): count for outcome, count in self.state.progress.outcomes.items()}
         return Ending(self.state.stop, outcomes, self.state.left, round(self.state.progress.spent_usd, 6))
 
-    def _wind_up(self) -> None:
-        """At the deadline: submit nothing more, and let go of what runs. The next try goes on with it."""
-        state = self.state
-        state.stop_submitting(Stop(StopKind.DEADLINE, "execution_timeout has passed", False))
-        while state.polls:
-            park(state, state.polls.take(), "execution_timeout has passed before it was finished")
-        while state.resends:
-            give_up(self.state, state.resends.take(), "execution_timeout has passed before its submission was answered")
-        # What waits for another attempt to land has it now; it is the last one.
-        for active in [state.landings.take() for _ in range(len(state.landings))]:
-            state.landings.push(state.now(), active)
-
     def _finished(self) -> bool:
-        return self._preparing is None and not self._requests and self.state.is_idle
+        done = not self.state.is_preparing and not self._requests and self.state.is_idle
+        return done or closing.is_over(self.state)
 
     async def _close(self, flushing: asyncio.Task[None]) -> None:
         tasks = [*self._requests, *self.state.landing, *filter(None, [self._preparing])]
@@ -197,11 +190,13 @@ class Engine:
         ahead = min(AHEAD, state.rules.max_in_flight) if state.rules.on_unknown_submit == "resend" else 0
         room = state.rules.max_in_flight + ahead - len(state.in_flight) - len(state.ready)
         if room > 0:
+            state.is_preparing = True
             self._preparing = asyncio.create_task(prepare(state, min(room, GROUP)))
             self._preparing.add_done_callback(self._prepared)
 
     def _prepared(self, task: asyncio.Task[None]) -> None:
         self._preparing = None
+        self.state.is_preparing = False
         self._ended(task)
 
     def _start(self, group: set[asyncio.Task[None]], work: Coroutine[Any, Any, None]) -> None:
@@ -219,9 +214,7 @@ class Engine:
         """Wait until something is due or a task has ended."""
         state = self.state
         now = state.now()
-        waits = [state.progress.due(now)]
-        if state.ends_at is not None:
-            waits.append(state.ends_at - now + (LAST_LANDINGS_SECONDS if state.is_over else 0.0))
+        waits = [state.progress.due(now), closing.next_step(state, now)]
         if len(self._requests) < MAX_REQUESTS:
             gate = state.wire.wait() if state.wants_to_send(now) else 0.0
             waits += [max(gate, heap.heap[0][0] - now) for heap in (state.resends, state.polls) if heap]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections import deque
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -56,7 +57,7 @@ class RunState:
     :param hands: does the blocking work.
     :param wire: the way to APIMart.
     :param journal: where every row's state is written down.
-    :param ends_at: when the run has to end, in unix seconds.
+    :param ends_at: when the run has to end, in unix seconds; infinite where nothing limits it.
     """
 
     def __init__(
@@ -68,7 +69,7 @@ class RunState:
         journal: Flusher,
         log: logging.Logger | Any,
         now: Callable[[], float],
-        ends_at: float | None,
+        ends_at: float,
     ) -> None:
         self.plan = plan
         self.rules = plan.index.rules
@@ -87,6 +88,8 @@ class RunState:
         #: Generations that run at APIMart, and landings that are under way.
         self.in_flight: set[Active] = set()
         self.landing: set[asyncio.Task[None]] = set()
+        #: Whether the intents of the next rows are being written.
+        self.is_preparing = False
         self.stop: Stop | None = None
         self.left = 0
         self.account: str | None = None
@@ -100,11 +103,6 @@ class RunState:
         self.unlike = 0
         self._wondered: set[str] = set()
         self._committed_usd = 0.0
-
-    @property
-    def is_over(self) -> bool:
-        """Whether the deadline has passed."""
-        return self.ends_at is not None and self.now() >= self.ends_at
 
     @property
     def is_idle(self) -> bool:
@@ -135,8 +133,13 @@ class RunState:
         return datetime.fromtimestamp(self.now(), tz=UTC)
 
     def deadline(self, active: Active) -> float:
-        """Return when the wait for a row ends: absolute, counted from its submission."""
-        return active.submitted + self.rules.timeout_seconds
+        """Return when the wait for a row ends: absolute, counted from its submission; no later than the run."""
+        return min(self.ends_at, active.submitted + self.rules.timeout_seconds)
+
+    @property
+    def seconds_left(self) -> float | None:
+        """How long the run may still take; ``None`` where nothing limits it."""
+        return None if math.isinf(self.ends_at) else self.ends_at - self.now()
 
     def wonder(self, active: Active) -> None:
         """Tell what is strange about APIMart's answers, once for all rows of which it is true."""
@@ -197,18 +200,22 @@ class RunState:
 
     def stop_submitting(self, stop: Stop) -> None:
         """Submit no new row. What runs is waited for and landed."""
-        if self.stop is not None:
-            return
-        self.stop = stop
+        said = self.stop is not None
+        self.stop = self.stop or stop
+        # (Rows that were being prepared can come back after the first stop.)
         self.left += len(self.todo)
         self.todo.clear()
         while self.ready:
             self.leave(self.ready.popleft())
+        if said:
+            return
+        late = stop.kind is StopKind.DEADLINE
         self.log.warning(
-            "No more rows are submitted: %s. %d generations run and %d wait to be landed; they are brought home first.",
+            "No more rows are submitted: %s. %d generations run and %d wait to be landed; %s.",
             stop.text.rstrip("."),
             len(self.in_flight),
             len(self.landings) + len(self.landing),
+            "what has not completed is parked, and the rest is landed" if late else "they are brought home first",
         )
 
     def put_back(self, active: Active) -> None:

@@ -50,7 +50,15 @@ async def prepare(run: RunState, count: int) -> None:
     run.account = account_mark(settings.base_url, settings.api_key)
     rows = [await _row(run, todo.position) for todo in todos]
     limit = asyncio.Semaphore(UPLOADS_AT_ONCE)
-    uploads = await asyncio.gather(*(_uploads(run, row, limit) for row in rows))
+    try:
+        # A paused account lets no upload pass, however long that takes.
+        async with asyncio.timeout(run.seconds_left) as patience:
+            uploads = await asyncio.gather(*(_uploads(run, row, limit) for row in rows))
+    except TimeoutError:
+        if not patience.expired():
+            raise
+        _put_back(run, todos)
+        return
     group: list[Active] = []
     for todo, row, uploaded in zip(todos, rows, uploads, strict=True):
         active = Active(row, run.plan.index.slots[row.position], _intent(run, todo, row, {}))
@@ -246,12 +254,6 @@ async def submit(run: RunState, active: Active) -> None:
     active.failures = 0
     run.note(active)
     wait_for(run, active)
-
-
-def give_up(run: RunState, active: Active, why: str) -> None:
-    """Stop sending a row's call again: whether it was carried out is not known."""
-    run.release(active)
-    run.end(active, Outcome.UNKNOWN, note=f"{why}; the next try sends the identical request under the same key")
 
 
 def _moved(run: RunState, active: Active) -> None:

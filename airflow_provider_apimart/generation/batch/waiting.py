@@ -67,7 +67,7 @@ async def ask(run: RunState, active: Active) -> None:
         return
     active.at_work, active.asked = elapsed, True
     if now >= run.deadline(active):
-        park(run, active, "not finished by its deadline")
+        park(run, active, _unfinished(run, now))
     else:
         if active.last_word:
             run.wonder(active)
@@ -82,7 +82,7 @@ async def _no_answer(run: RunState, active: Active, error: ApimartError, seen: i
             park(run, active, f"APIMart does not take the key any more: {error}")
             return
     if now >= run.deadline(active):
-        park(run, active, f"its deadline has passed and APIMart does not answer: {error}")
+        park(run, active, f"{_unfinished(run, now)}, and APIMart does not answer: {error}")
         return
     wait = 0.0
     if not isinstance(error, errors.RateLimitError):
@@ -91,6 +91,10 @@ async def _no_answer(run: RunState, active: Active, error: ApimartError, seen: i
             active.failing_since = run.wire.account.now()
         wait = steps.wait_after(error, active.failures)
     run.polls.push(_no_later(run, active, now + wait), active)
+
+
+def _unfinished(run: RunState, now: float) -> str:
+    return f"not finished {'when the time of this try was up' if now >= run.ends_at else 'by its deadline'}"
 
 
 def park(run: RunState, active: Active, why: str) -> None:
@@ -158,7 +162,7 @@ async def bring_home(run: RunState, active: Active) -> None:
 def _not_landed(run: RunState, active: Active, error: ApimartError) -> None:
     active.failures += 1
     run.failed_landings += 1
-    if not error.terminal and active.failures < steps.LANDING_TRIES and not run.is_over:
+    if not error.terminal and active.failures < steps.LANDING_TRIES and run.now() < run.ends_at:
         run.landings.push(run.now() + steps.LANDING_WAITS[active.failures - 1], active)
         return
     run.lost_landings += 1

@@ -69,9 +69,5 @@ class Due:
         """Take the first row if it is due."""
         return heapq.heappop(self.heap)[2] if self.heap and self.heap[0][0] <= now else None
 
-    def take(self) -> Active:
-        """Take the first row, due or not."""
-        return heapq.heappop(self.heap)[2]
-
     def __len__(self) -> int:
         return len(self.heap)

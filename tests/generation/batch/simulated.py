@@ -251,8 +251,8 @@ class Batch:
     said: list[str] = field(default_factory=list)
     written: int = 0
     hands: Hands = field(default_factory=Hands)
-    #: Seconds from the start of each run.
-    limit: float | None = None
+    #: On the simulated clock.
+    deadline: float | None = None
 
     def plan(self) -> Plan:
         return write_plan(
@@ -324,7 +324,7 @@ class Batch:
 
         limit = self.rules.requests_per_minute
         wire = Wire.alone(open_client, None if limit is None else Gate(limit), loop.time)
-        deadline = None if self.limit is None else now() + self.limit
+        deadline = None if self.deadline is None else EPOCH + self.deadline
         return Engine(plan, hands=self.hands, wire=wire, writer=writer, log=log, now=now, deadline=deadline)
 
     def again(self, **changes: Any) -> None:
