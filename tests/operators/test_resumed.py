@@ -87,6 +87,8 @@ def test_a_retry_lands_where_it_says_itself_and_the_record_says_so_too(
 ) -> None:
     context = tries.next(first := make(tmp_path / "wrong", deferrable=True))
     deferral_of(first, context)
+    # The question with which a retry begins finds it unfinished.
+    emulator.fault("task", "task_status", value="processing", times=1)
     context = tries.next(second := make(tmp_path / "right", deferrable=True))
     deferral = deferral_of(second, context)
     event = run_trigger(deferral.trigger, monkeypatch)
