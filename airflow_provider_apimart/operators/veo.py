@@ -218,9 +218,9 @@ class VeoGenerateOperator(AuthorTemplates, BaseOperator):
 
     def _literal_problems(self) -> list[FieldProblem]:
         """Return what is wrong with what is known while the DAG is parsed."""
-        problems = arguments.request_problems(self._request_values())
+        problems = arguments.request_problems(self, self._request_values())
         problems += arguments.fixed_problems("deferrable", self.deferrable, (True, False))
-        return problems + self._argument_problems(arguments.unless_late)
+        return problems + self._argument_problems(arguments.unless_late(self))
 
     def _argument_problems(self, check: arguments.Check) -> list[FieldProblem]:
         problems = check(arguments.seconds_problems, "timeout", self.timeout)
