@@ -13,7 +13,7 @@ import difflib
 import json
 import os
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 from urllib.parse import urlsplit
@@ -177,8 +177,9 @@ class VeoRequest(BaseModel):
             raise _not_allowed("must not be empty")
         if info.field_name == "model" and not (value.isprintable() and " " not in value):
             raise _not_allowed("a model's name has no spaces or line ends in or around it")
-        if info.field_name != "model" and is_null_word(value):
-            raise _not_allowed("this is how a template or a table says that it found nothing, and no text for a video")
+        if is_null_word(value):
+            what = "model" if info.field_name == "model" else "text for a video"
+            raise _not_allowed(f"this is how a template or a table says that it found nothing, and no {what}")
         return _unicode(value)
 
     @field_validator("duration", "seed", "sample_count", mode="before")
@@ -232,6 +233,8 @@ class VeoRequest(BaseModel):
         if not isinstance(value, str) or not value.strip():
             raise _not_allowed(f"allowed: {_one_of(choices)}" if choices else "text is needed")
         if rules is None:
+            if is_null_word(value):
+                raise _not_allowed("this is how a template or a table says that it found nothing")
             return _unicode(value)
         if info.field_name == "resolution":
             # APIMart spells it 4K for one family and 4k for the other; a user need not know which.
@@ -378,7 +381,7 @@ def _set_values(values: Mapping[str, Any]) -> dict[str, Any]:
 def _json_text(value: Any) -> str:
     """Return a structured prompt as JSON text: the same to the byte, in whatever order a store returns its keys."""
     allowed = "allowed: text, or a dict or list of JSON values"
-    if not value:
+    if all(leaf is None or (isinstance(leaf, str) and is_null_word(leaf)) for leaf in _leaves(value)):
         raise _not_allowed("must not be empty")
     if not _has_text_keys(value):
         raise _not_allowed(f"{allowed} with text keys")
@@ -388,6 +391,15 @@ def _json_text(value: Any) -> str:
         if isinstance(error, PydanticCustomError):
             raise
         raise _not_allowed(f"{allowed} ({error})") from None
+
+
+def _leaves(value: Any) -> Iterator[Any]:
+    items = value.values() if isinstance(value, Mapping) else value
+    for item in items:
+        if isinstance(item, (Mapping, list, tuple)):
+            yield from _leaves(item)
+        else:
+            yield item
 
 
 def _host(url: str) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 
 from airflow_provider_apimart.generation.batch.manifest import read_lines
 from airflow_provider_apimart.hooks.storage import storage_path
+from airflow_provider_apimart.hooks.verbatim import verbatim
 
 
 def read_manifest(path: str) -> Iterator[dict[str, Any]]:
@@ -15,7 +16,8 @@ def read_manifest(path: str) -> Iterator[dict[str, Any]]:
     :param path: as the batch operator's XCom names it (``result["manifest"]``); JSONL or Parquet.
     """
     with storage_path(path).open("rb") as file:  # type: ignore[no-untyped-call]
-        yield from read_lines(file, "parquet" if path.endswith(".parquet") else "jsonl")
+        # Its texts came from a table, and stay data where the manifest is read in a DAG file.
+        yield from map(verbatim, read_lines(file, "parquet" if path.endswith(".parquet") else "jsonl"))
 
 
 def landed_rows(path: str) -> Iterator[dict[str, Any]]:

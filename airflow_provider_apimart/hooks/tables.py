@@ -15,7 +15,7 @@ import logging
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import Any, BinaryIO, Literal, get_args
 
@@ -79,6 +79,8 @@ def read_table(
 ) -> list[Row]:
     """Read a prompt table and check every row of it. Pays nothing and asks APIMart nothing.
 
+    The operators never render the rows' texts as templates, also where the table was read in the DAG file.
+
     :param path: a CSV, JSONL or Parquet file, local or in any object storage (``s3://conn@bucket/prompts.csv``); also
         compressed (``.gz``).
     :param sql: instead of ``path``: a query, whose columns are the table's.
@@ -99,7 +101,7 @@ def read_table(
     """
     rows: list[Row] = []
     stream_table(
-        rows.extend,
+        lambda found: rows.extend(map(_verbatim_row, found)),
         path,
         sql=sql,
         sql_conn_id=sql_conn_id,
@@ -112,6 +114,11 @@ def read_table(
         skip_if=skip_if,
     )
     return rows
+
+
+def _verbatim_row(row: Row) -> Row:
+    texts = row.request.model_dump(exclude_unset=True)
+    return replace(row, request=row.request.model_copy(update=verbatim(texts)), labels=verbatim(dict(row.labels)))
 
 
 def stream_table(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from datetime import timedelta
 from decimal import Decimal, InvalidOperation
 from typing import Any
@@ -24,22 +24,33 @@ class InvalidVeoArgument(AirflowFailException, ValueError):
     """An argument that can never work. Fails the DAG's import, or the task without a retry; nothing was submitted."""
 
 
-def is_template(value: Any) -> bool:
+#: What a template's markup begins with, where the DAG does not say otherwise (``jinja_environment_kwargs``).
+MARKS = {"variable_start_string": "{{", "block_start_string": "{%", "comment_start_string": "{#"}
+
+
+def marks_of(task: Any) -> tuple[str, ...]:
+    """Return what a template's markup begins with in a task's DAG."""
+    dag = task.get_dag()
+    own = (dag and dag.jinja_environment_kwargs) or {}
+    return tuple(own.get(name, mark) for name, mark in MARKS.items())
+
+
+def is_template(value: Any, marks: Collection[str] = tuple(MARKS.values())) -> bool:
     """Say whether a value is not known before the task runs: Jinja text, or another task's output."""
     if isinstance(value, str):
-        return "{{" in value or "{%" in value or "{#" in value
+        return any(mark in value for mark in marks)
     if isinstance(value, (os.PathLike, ObjectStoragePath)):
         # It has a method "resolve", too. Airflow renders the path of its own kind.
-        return isinstance(value, ObjectStoragePath) and is_template(str(value))
+        return isinstance(value, ObjectStoragePath) and is_template(str(value), marks)
     if isinstance(value, Mapping):
-        return any(is_template(item) for item in value.values())
+        return any(is_template(item, marks) for item in value.values())
     if isinstance(value, (list, tuple, set)):
-        return any(is_template(item) for item in value)
+        return any(is_template(item, marks) for item in value)
     if type(value).__name__ == "SetDuringExecution":
         # A decorated function's result.
         return True
-    # XComArg, DagParam, a mapped task group's argument. (Path objects have a resolve() of another kind.)
-    return hasattr(value, "iter_references")
+    # XComArg, DagParam, a mapped task group's argument; and what Airflow calls since 3.3 to render an argument.
+    return hasattr(value, "iter_references") or callable(value)
 
 
 def refuse(owner: str, problems: list[FieldProblem]) -> None:
@@ -61,9 +72,10 @@ def refuse_for_now(owner: str, problems: list[FieldProblem]) -> None:
         )
 
 
-def request_problems(values: Mapping[str, Any]) -> list[FieldProblem]:
+def request_problems(task: Any, values: Mapping[str, Any]) -> list[FieldProblem]:
     """Return what is wrong with the request's arguments as far as they are literals."""
-    return VeoRequest.problems(values, unknown={name for name, value in values.items() if is_template(value)})
+    marks = marks_of(task)
+    return VeoRequest.problems(values, unknown={name for name, value in values.items() if is_template(value, marks)})
 
 
 # --- when to check ---------------------------------------------------------------------------------------------------
@@ -71,9 +83,14 @@ def request_problems(values: Mapping[str, Any]) -> list[FieldProblem]:
 Check = Callable[..., list[FieldProblem]]
 
 
-def unless_late(check: Check, name: str, value: Any, *more: Any) -> list[FieldProblem]:
-    """Check a value where the DAG is parsed: what is not known before the task runs is left alone."""
-    return [] if is_template(value) else check(name, value, *more)
+def unless_late(task: Any) -> Callable[..., list[FieldProblem]]:
+    """Return how to check a value where the DAG is parsed: what is not known before the task runs is left alone."""
+    marks = marks_of(task)
+
+    def check_literal(check: Check, name: str, value: Any, *more: Any) -> list[FieldProblem]:
+        return [] if is_template(value, marks) else check(name, value, *more)
+
+    return check_literal
 
 
 def always(check: Check, name: str, value: Any, *more: Any) -> list[FieldProblem]:
@@ -191,6 +208,9 @@ def label_problems(name: str, value: Any) -> list[FieldProblem]:
         size = len(json.dumps(label(object_of(value)), ensure_ascii=False).encode())
     except RecursionError:
         return [FieldProblem(name, "...", "allowed: a dict of plain values; this one is nested too deeply")]
+    except Exception as error:
+        # An object's own __str__, or a number of more digits than Python writes.
+        return [FieldProblem(name, "...", f"allowed: a dict of plain values; one cannot be written: {error}")]
     if size > MAX_LABEL_BYTES:
         return [FieldProblem(name, f"{size:,} bytes", f"allowed: up to {MAX_LABEL_BYTES // MIB} MiB of JSON")]
     return []
@@ -205,7 +225,9 @@ def truth_of(value: Any) -> bool | None:
 
 def truth_problems(name: str, value: Any, more: str = "") -> list[FieldProblem]:
     """Return what is wrong with a truth value; ``more`` is what is allowed besides."""
-    return [] if truth_of(value) is not None else [FieldProblem(name, value, f"allowed: True or False{more}")]
+    if is_unset(value) or truth_of(value) is not None:
+        return []
+    return [FieldProblem(name, value, f"allowed: True or False{more}")]
 
 
 def output_problems(name: str, value: Any) -> list[FieldProblem]:

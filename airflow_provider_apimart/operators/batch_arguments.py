@@ -48,22 +48,28 @@ class BatchArguments(Protocol):
 def literal_problems(task: BatchArguments) -> list[FieldProblem]:
     """Return what is wrong with the arguments as far as they are known while the DAG is parsed."""
     problems = arguments.fixed_problems("deferrable", task.deferrable, (True, False))
-    return problems + _source_problems(task) + _argument_problems(task, arguments.unless_late)
+    return problems + _source_problems(task, parsing=True) + _argument_problems(task, arguments.unless_late(task))
 
 
 def late_problems(task: BatchArguments) -> list[FieldProblem]:
     """Return what is wrong with the arguments as they are rendered, before anything is paid for."""
-    return _source_problems(task) + _argument_problems(task, arguments.always)
+    return _source_problems(task, parsing=False) + _argument_problems(task, arguments.always)
 
 
-def _source_problems(task: BatchArguments) -> list[FieldProblem]:
+def _source_problems(task: BatchArguments, *, parsing: bool) -> list[FieldProblem]:
     given = [name for name in ("requests", "table", "sql") if not arguments.is_unset(getattr(task, name))]
-    if len(given) != 1:
+    # While the DAG is parsed, a template may yet render to nothing: {{ params.table or '' }}.
+    late = [name for name in given if parsing and _may_be_blank(getattr(task, name))]
+    if not given or len(given) - len(late) > 1:
         allowed = "exactly one of requests, table and sql (with sql_conn_id) says what the rows are"
         return [FieldProblem("requests", f"given: {', '.join(given) or 'none'}", allowed)]
-    if arguments.is_unset(task.sql) != arguments.is_unset(task.sql_conn_id):
+    if arguments.is_unset(task.sql_conn_id) if "sql" in given else parsing and not arguments.is_unset(task.sql_conn_id):
         return [FieldProblem("sql_conn_id", task.sql_conn_id, "goes with sql, and sql with it")]
     return []
+
+
+def _may_be_blank(value: Any) -> bool:
+    return arguments.is_template(value) and not isinstance(value, (list, tuple))
 
 
 def _argument_problems(task: BatchArguments, check: arguments.Check) -> list[FieldProblem]:

@@ -10,19 +10,25 @@ are meant as they stand, as in a JSON prompt, would be rendered too. Here all da
 - the rows of a table that was read while the DAG was parsed (:mod:`~airflow_provider_apimart.hooks.verbatim`);
 - an argument that is a table of its own (``requests=``).
 
-Two more rules hold. Text stays text in a DAG with ``render_template_as_native_obj``: only arguments that are objects
-(``extra_body``) may become one. And only the argument that is a query (``sql=``) may name a template's file.
+Three more rules hold. Text stays text in a DAG with ``render_template_as_native_obj``: only an argument that is an
+object (``extra_body``) may become one, and what is within such an argument keeps the type that it has. In the batch
+only the query (``sql=``) may name a template's file. And an argument that renders to nothing is one that was not given.
 """
 
 from __future__ import annotations
 
+import inspect
+import os
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from functools import cache
 from typing import Any, ClassVar
 
 from jinja2 import Environment
-from jinja2.nativetypes import NativeEnvironment
+from jinja2.nativetypes import NativeEnvironment, native_concat
 
+from airflow_provider_apimart._compat import ObjectStoragePath
 from airflow_provider_apimart.hooks.verbatim import Verbatim
+from airflow_provider_apimart.operators import arguments
 
 
 class AuthorTemplates:
@@ -32,27 +38,43 @@ class AuthorTemplates:
     object_fields: ClassVar[Collection[str]] = ()
     #: Arguments whose texts are data, also where the DAG file spells them out. Other tasks' outputs in them count.
     data_fields: ClassVar[Collection[str]] = ()
-    #: Arguments that may be a template's file (``template_ext``).
-    file_fields: ClassVar[Collection[str]] = ()
+    #: Arguments that may be a template's file (``template_ext``); ``None`` for all, as elsewhere in Airflow.
+    file_fields: ClassVar[Collection[str] | None] = None
+    #: Arguments that have a default, and yet have to be something where they are given.
+    needed_fields: ClassVar[Collection[str]] = ("model", "output_path", "apimart_conn_id")
 
     def _do_render_template_fields(
         self, parent: Any, template_fields: Iterable[str], context: Any, jinja_env: Any, seen_oids: set[int]
     ) -> None:
+        base: Any = super()
+        if parent is not self:
+            # An object with template fields of its own, among a function's arguments.
+            base._do_render_template_fields(parent, template_fields, context, jinja_env, seen_oids)
+            return
         seen = seen_oids | _mapped_data(self, context)
         text_env = _text_env(self, jinja_env)
-        base: Any = super()
-        extensions = parent.template_ext
+        extensions = self.template_ext
         try:
             for name in template_fields:
-                value = getattr(parent, name)
+                value = getattr(self, name)
                 if name in self.data_fields and not isinstance(value, str):
-                    setattr(parent, name, _resolved(value, context))
+                    setattr(self, name, _resolved(value, context))
                     continue
-                parent.template_ext = extensions if name in self.file_fields else ()
+                self.template_ext = extensions if self.file_fields is None or name in self.file_fields else ()
                 env = jinja_env if name in self.object_fields else text_env
-                base._do_render_template_fields(parent, (name,), context, env, seen)
+                base._do_render_template_fields(self, (name,), context, env, seen)
+                found = getattr(self, name)
+                if found is value:
+                    # Airflow before 3.3 keeps the template where it renders to nothing (blank text, None, 0, False).
+                    found = self.render_template(value, context, env, seen)
+                if isinstance(env, NativeEnvironment) and isinstance(value, str) and isinstance(found, str):
+                    # Text that is an object's: "{'a': {{ params.n }}}".
+                    found = native_concat([found])
+                if name not in self.needed_fields and arguments.is_unset(found):
+                    found = _defaults(type(self)).get(name, found)
+                setattr(self, name, found)
         finally:
-            parent.template_ext = extensions
+            self.template_ext = extensions
 
     def render_template(self, content: Any, context: Any, jinja_env: Any = None, seen_oids: Any = None) -> Any:
         """Render ``content`` where it is a template. Text without markup is not evaluated as Python either."""
@@ -64,14 +86,18 @@ class AuthorTemplates:
             and not _has_markup(jinja_env, content)
         ):
             return content
+        if isinstance(content, os.PathLike) and not isinstance(content, ObjectStoragePath):
+            # Airflow 3.1 takes its resolve() for that of another task's output.
+            return content
         base: Any = super()
         return base.render_template(content, context, jinja_env, seen_oids)
 
     def _render(self, template: Any, context: Any, dag: Any = None) -> Any:
         if not isinstance(template.environment, NativeEnvironment):
             return template.render(context)
-        base: Any = super()
-        return base._render(template, context, dag)
+        # Airflow would evaluate the text that comes of it as Python once more: "1_000" is a number there.
+        found = list(template.root_render_func(template.new_context(dict(context))))
+        return found[0] if len(found) == 1 else "".join(map(str, found))
 
 
 def _mapped_data(task: Any, context: Any) -> set[int]:
@@ -89,7 +115,7 @@ def _mapped_data(task: Any, context: Any) -> set[int]:
         return set()
     # An operator keeps its arguments as they are, so what is none of the DAG file's objects came with the row.
     group = mapped.task_group
-    places = (mapped.partial_kwargs, group and group.default_args, dag.default_args)
+    places = (mapped.partial_kwargs, group and group.default_args, dag.default_args, _defaults(type(task)))
     written = {id(value) for arguments in places for value in _with_function_arguments(arguments or {})}
     given = {name: getattr(task, name) for name in task.template_fields}
     return {id(value) for value in _with_function_arguments(given)} - written
@@ -102,6 +128,17 @@ def _with_function_arguments(arguments: Mapping[str, Any]) -> Iterable[Any]:
             yield from value.values()
         else:
             yield value
+
+
+@cache
+def _defaults(cls: type) -> dict[str, Any]:
+    """Return the defaults of an operator's arguments, a subclass's own before those of its base."""
+    found: dict[str, Any] = {}
+    for each in reversed(cls.__mro__):
+        if "__init__" in vars(each):
+            parameters = inspect.signature(vars(each)["__init__"]).parameters.values()
+            found.update({one.name: one.default for one in parameters if one.default is not one.empty})
+    return found
 
 
 def _text_env(task: Any, jinja_env: Environment) -> Environment:

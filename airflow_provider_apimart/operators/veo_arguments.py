@@ -30,9 +30,9 @@ class VeoArguments(Protocol):
 
 def literal_problems(task: VeoArguments) -> list[FieldProblem]:
     """Return what is wrong with what is known while the DAG is parsed."""
-    problems = arguments.request_problems(task._request_values())
+    problems = arguments.request_problems(task, task._request_values())
     problems += arguments.fixed_problems("deferrable", task.deferrable, (True, False))
-    return problems + argument_problems(task, arguments.unless_late)
+    return problems + argument_problems(task, arguments.unless_late(task))
 
 
 def late_problems(task: VeoArguments) -> list[FieldProblem]:

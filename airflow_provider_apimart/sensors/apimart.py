@@ -52,7 +52,7 @@ class ApimartBalanceSensor(AuthorTemplates, BaseSensorOperator):
         self.min_usd = min_usd
         self.apimart_conn_id = apimart_conn_id
         self.deferrable = deferrable
-        if not arguments.is_template(min_usd):
+        if not arguments.is_template(min_usd, arguments.marks_of(self)):
             self._needed()
 
     def execute_complete(self, context: Context, event: Any) -> dict[str, Any]:

@@ -5,16 +5,19 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from datetime import UTC, datetime
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from airflow.sdk import DAG, TaskGroup, task, task_group
+from airflow.sdk.definitions._internal.templater import Templater
 from airflow.sdk.definitions.xcom_arg import PlainXComArg
 
 from airflow_provider_apimart.decorators.veo import veo_task
 from airflow_provider_apimart.generation.table import read_rows
-from airflow_provider_apimart.hooks.tables import rows_as_kwargs
+from airflow_provider_apimart.hooks.tables import read_table, rows_as_kwargs
+from airflow_provider_apimart.operators import batch_start
 from airflow_provider_apimart.operators.veo import VeoGenerateBatchOperator, VeoGenerateOperator
 
 #: What rendering would give away or change.
@@ -233,3 +236,160 @@ def test_a_functions_arguments_are_native_where_the_dag_says_so_but_plain_text_i
         clip("{{ params.n }}", text='"Welcome" "home"')
     made = rendered(dag)
     assert (made.op_args, made.op_kwargs) == ((4,), {"text": '"Welcome" "home"'})
+
+
+# --- what Airflow's versions and a DAG's own settings change ----------------------------------------------------------
+
+
+@pytest.fixture(params=["this Airflow", "Airflow 3.1 and 3.2"])
+def templater(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let Airflow render as it does, and as it did: what a template rendered to was set only if it was something."""
+
+    def render(self: Any, parent: Any, fields: Any, context: Any, env: Any, seen: set[int]) -> None:
+        for name in fields:
+            found = self.render_template(getattr(parent, name), context, env, seen)
+            if found:
+                setattr(parent, name, found)
+
+    if request.param != "this Airflow":
+        monkeypatch.setattr(Templater, "_do_render_template_fields", render)
+
+
+@pytest.mark.usefixtures("templater")
+def test_what_renders_to_nothing_is_not_sent_as_the_template_that_it_was(given: Callable[[Any], None]) -> None:
+    given(False)
+    with a_dag() as dag:
+        VeoGenerateOperator(
+            task_id="make",
+            prompt="{{ params.none or '' }}",
+            negative_prompt="{{ params.none or '' }}",
+            generate_audio=PlainXComArg(rows().operator),
+        )
+    made = rendered(dag)
+    assert (made.prompt, made.negative_prompt, made.generate_audio) == ("", None, False)
+
+
+@pytest.mark.usefixtures("templater")
+def test_blank_is_not_set_and_the_default_holds() -> None:
+    blank = "{{ params.none or '' }}"
+    optional = ("timeout", "poll_interval", "on_clear", "on_unknown_submit", "on_mismatch", "max_cost_usd", "labels")
+    of_batch = ("state_path", "max_in_flight", "reuse", "dry_run", "allow_empty", "max_failed_share", "skip_if")
+    of_batch = (*of_batch, "manifest_format", "on_row_failure", "requests_per_minute", "columns", "defaults")
+    with a_dag() as dag:
+        VeoGenerateOperator(task_id="make", prompt="a cat", seed=blank, **dict.fromkeys(optional, blank))
+        VeoGenerateBatchOperator(
+            task_id="batch", requests=[{"prompt": "a cat"}], output_path="/videos/", **dict.fromkeys(of_batch, blank)
+        )
+        VeoGenerateOperator(task_id="lost", prompt="a cat", output_path=blank)
+    made, batch = rendered(dag), rendered(dag, "batch")
+    assert made._checked_request().seed is None
+    assert (made.on_clear, made.on_unknown_submit, made.on_mismatch) == ("reuse", "resend", "warn")
+    assert batch_start.late_problems(batch) == []
+    assert (batch.max_in_flight, batch.reuse, batch.manifest_format) == (20, "run", "jsonl")
+    with pytest.raises(ValueError, match="output_path"):
+        rendered(dag, "lost")._checked_request()
+
+
+def test_a_path_object_is_left_alone_by_an_airflow_that_takes_its_resolve_for_its_own(tmp_path: Path) -> None:
+    with a_dag() as dag:
+        VeoGenerateOperator(task_id="make", prompt="a cat", output_path=tmp_path / "new" / "clip.mp4")
+    made: Any = dag.task_dict["make"]
+    # Without Airflow's own rendering behind it: 3.1 would call path.resolve(context), which raises.
+    assert made.render_template(made.output_path, {}, None, set()) is made.output_path
+
+
+def test_other_delimiters_are_known_where_the_dag_is_parsed(given: Callable[[Any], None]) -> None:
+    given([{"prompt": "[[ ds ]]"}])
+    delimiters = {"variable_start_string": "[[", "variable_end_string": "]]"}
+    with a_dag(jinja_environment_kwargs=delimiters) as dag:
+        VeoGenerateOperator(task_id="make", prompt="{{ ds }} [[ ds ]]", duration="[[ params.n ]]", timeout="[[ 60 ]]")
+        VeoGenerateOperator.partial(task_id="mapped", output_path="/videos/[[ ds ]]/").expand_kwargs(rows())
+    made, mapped = rendered(dag), rendered(dag, "mapped")
+    assert (made.prompt, made.duration, made.timeout) == ("{{ ds }} 2026-01-01", "4", "60")
+    assert (mapped.prompt, mapped.output_path) == ("[[ ds ]]", "/videos/2026-01-01/")
+
+
+def test_a_subclass_may_have_templates_of_its_own(given: Callable[[Any], None], tmp_path: Path) -> None:
+    class House(VeoGenerateOperator):
+        template_ext = (".j2",)
+
+        def __init__(self, *, output_path: str = "/videos/{{ ds }}/", **kwargs: Any) -> None:
+            super().__init__(output_path=output_path, **kwargs)
+
+    given([{"prompt": "clip.j2"}])
+    (tmp_path / "clip.j2").write_text("a {{ word }}")
+    with a_dag(template_searchpath=[str(tmp_path)]) as dag:
+        House(task_id="make", prompt="clip.j2")
+        House.partial(task_id="mapped").expand_kwargs(rows())
+        VeoGenerateOperator(task_id="plain", prompt="clip.j2")
+    assert rendered(dag).prompt == "a kettle"
+    mapped = rendered(dag, "mapped")
+    assert (mapped.prompt, mapped.output_path) == ("clip.j2", "/videos/2026-01-01/")
+    assert rendered(dag, "plain").prompt == "clip.j2"
+
+
+def test_an_object_with_template_fields_of_its_own_among_a_functions_arguments() -> None:
+    class Brief:
+        template_fields = ("text",)
+        text = "a {{ word }}"
+
+    with a_dag() as dag:
+
+        @veo_task(task_id="make")
+        def clip(brief: Brief) -> str:
+            return brief.text
+
+        clip(Brief())
+    assert rendered(dag).op_args[0].text == "a kettle"
+
+
+def test_text_within_an_object_keeps_its_type_where_the_dag_renders_native_objects() -> None:
+    with a_dag(render_template_as_native_obj=True) as dag:
+        VeoGenerateOperator(
+            task_id="make",
+            prompt="a cat",
+            labels={"sku": "{{ '1_000' }}", "n": "{{ params.n }}"},
+            extra_body="{'a': {{ params.n }}}",
+        )
+
+        @veo_task(task_id="function")
+        def clip(text: str) -> str:
+            return text
+
+        clip('{{ \'"Welcome" "home"\' }}')
+    made = rendered(dag)
+    assert (made.labels, made.extra_body) == ({"sku": "1_000", "n": 4}, {"a": 4})
+    assert rendered(dag, "function").op_args == ('"Welcome" "home"',)
+
+
+@pytest.mark.parametrize("text", CANARIES)
+def test_a_row_of_a_table_that_is_read_in_the_dag_file_is_data_without_expand_kwargs(text: str, tmp_path: Path) -> None:
+    file = tmp_path / "prompts.jsonl"
+    file.write_text(json.dumps({"prompt": text, "sku": text, "extra_body": {"a": [text]}}))
+    (row,) = read_table(str(file))
+    assert [row] == list(read_rows([{"prompt": text, "sku": text, "extra_body": {"a": [text]}}]))
+    with a_dag() as dag:
+        VeoGenerateOperator(
+            task_id="make", prompt=row.request.prompt, extra_body=row.request.extra_body, labels=row.labels
+        )
+    made = rendered(dag)
+    assert (made.prompt, made.labels, made.extra_body) == (text, {"sku": text}, {"a": [text]})
+
+
+def test_one_of_several_sources_may_render_to_nothing() -> None:
+    with a_dag() as dag:
+        VeoGenerateBatchOperator(
+            task_id="make",
+            table="{{ params.none or '' }}",
+            sql="SELECT '{{ ds }}' AS prompt",
+            sql_conn_id="warehouse",
+            output_path="/videos/",
+        )
+        VeoGenerateBatchOperator(task_id="both", table="/a.csv", sql="{{ ds }}", sql_conn_id="db", output_path="/v/")
+    assert batch_start.late_problems(rendered(dag)) == []
+    with pytest.raises(ValueError, match="exactly one of"):
+        rendered(dag, "both").execute({})
+
+
+def test_what_airflow_calls_to_render_an_argument_passes_the_parse() -> None:
+    VeoGenerateOperator(task_id="make", prompt=lambda context, jinja_env: f"a {context['word']}")
