@@ -104,7 +104,8 @@ _REFUSED = re.compile(
       \b(?:safety|moderation|responsible\ ai|content\ (?:polic|filter|check|review)|usage\ (?:polic|guideline))
     | \bviolat\w*\b[^.;]{{0,40}}\b{_RULES}\b[^.;]{{0,40}}
       \b(?:polic(?:y|ies)|guidelines|practices|principles|standards)
-    | \binput\ images?\ (?:violat|was\ (?:blocked|rejected|refused|flagged)) | \bprompt\ (?:(?:was|is)\ )?(?:blocked|flagged|rejected|refused)
+    | \binput\ images?\ (?:violat|was\ (?:blocked|rejected|refused|flagged))
+    | \bprompt\ (?:(?:was|is)\ )?(?:blocked|flagged|rejected|refused)
     | \b(?:safety|moderation|content)\ (?:\w+\ )?(?:rejected|blocked|refused|flagged)\ (?:the|your)
       \ (?:prompt|input|image)
     | \b(?:prompt\ blocked|block_?reason)\b[^.;]{{0,20}}\bprohibited_content
