@@ -1,7 +1,8 @@
 """How long a "completed" without a video is asked about again before it counts.
 
 Services behind APIMart write status and result apart, so the video can be there a moment later. One answer is no
-verdict (invariant 4); the deadline still is. Pure, and shared by the single generation and the batch.
+verdict (invariant 4). The deadline ends the wait all the same: what was completed just before it is parked, not failed.
+Pure, and shared by the single generation and the batch.
 """
 
 from __future__ import annotations
@@ -23,6 +24,15 @@ def is_empty(view: Generation) -> bool:
     return view.status is GenerationStatus.COMPLETED and not view.videos
 
 
+def may_fill(view: Generation, now: float) -> bool:
+    """Say whether the video of an empty ``view``, seen at the deadline, may just be late."""
+    return is_empty(view) and not _is_old(view, now)
+
+
+def _is_old(view: Generation, now: float) -> bool:
+    return view.completed_at is not None and now - view.completed_at.timestamp() >= PATIENCE_SECONDS
+
+
 @dataclass(slots=True)
 class Settling:
     """What one wait has seen of a "completed" without a video. It counts what was waited and needs no clock of its own,
@@ -41,8 +51,7 @@ class Settling:
             self._waited, self._questions = 0.0, 0
             return None
         self._questions += 1
-        old = view.completed_at is not None and now - view.completed_at.timestamp() >= PATIENCE_SECONDS
-        if self._waited >= PATIENCE_SECONDS or (old and self._questions >= LEAST_QUESTIONS):
+        if self._waited >= PATIENCE_SECONDS or (_is_old(view, now) and self._questions >= LEAST_QUESTIONS):
             return None
         seconds = min(LONGEST_WAIT_SECONDS, FIRST_WAIT_SECONDS * 2.0 ** (self._questions - 1))
         seconds = min(seconds, PATIENCE_SECONDS - self._waited)

@@ -17,7 +17,7 @@ from airflow_provider_apimart.generation.mismatch import mismatches, text_of
 from airflow_provider_apimart.generation.polling import last_word, spread_of, told_seconds
 from airflow_provider_apimart.generation.record import RecordState
 from airflow_provider_apimart.generation.schedule import next_wait
-from airflow_provider_apimart.generation.settling import Settling, is_empty
+from airflow_provider_apimart.generation.settling import Settling, is_empty, may_fill
 
 if TYPE_CHECKING:
     from airflow_provider_apimart.generation.batch.engine import Engine
@@ -60,10 +60,14 @@ async def ask(engine: Engine, active: Active) -> None:
     active.failures, active.failing_since = 0, None
     elapsed = max(0.0, now - active.submitted)
     active.last_word = last_word(view)
-    if is_empty(view) and now < engine.deadline(active):
+    if is_empty(view):
         active.settling = active.settling or Settling()
-        if (again := active.settling.wait(view, now)) is not None:
+        again = active.settling.wait(view, now)
+        if again is not None and now < engine.deadline(active):
             engine.polls.push(_no_later(engine, active, now + again), active)
+            return
+        if again is not None and may_fill(view, now):
+            park(engine, active, "its deadline has passed")
             return
     if view.is_final:
         _learn(engine, active, view, elapsed)
