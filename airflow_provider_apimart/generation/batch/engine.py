@@ -49,6 +49,8 @@ MAX_REQUESTS = 16
 MAX_LANDINGS = 8
 #: How long after the deadline videos that are finished at APIMart may still be landed.
 LAST_LANDINGS_SECONDS = 300.0
+#: How long after the deadline requests that are under way may still be answered.
+LAST_ANSWERS_SECONDS = 30.0
 #: Finished generations that may wait for landing before no more are submitted.
 LANDING_BACKLOG = 200
 #: Intents that are written together, and how many are written ahead of their turn.
@@ -180,7 +182,7 @@ class Engine:
         return self._ends_at is not None and self.now() >= self._ends_at
 
     def _wind_up(self) -> None:
-        """At the deadline: submit nothing more, and let go of what runs. The next try goes on with it."""
+        """After the deadline: submit nothing more, and let go of what runs. The next try goes on with it."""
         self.stop_submitting(Stop(StopKind.DEADLINE, "execution_timeout has passed", False))
         while self.polls:
             park(self, self.polls.take(), "execution_timeout has passed before it was finished")
@@ -189,6 +191,10 @@ class Engine:
         # What waits for another attempt to land has it now; it is the last one.
         for active in [self.landings.take() for _ in range(len(self.landings))]:
             self.landings.push(self.now(), active)
+        if self.now() >= (self._ends_at or 0.0) + LAST_ANSWERS_SECONDS:
+            # The journal knows what was sent; a host that does not answer must not hold up the end.
+            for task in (*self._requests, *filter(None, [self._preparing])):
+                task.cancel()
 
     def _finished(self) -> bool:
         waiting = (self.todo, self.ready, self.resends, self.polls, self.landings, self._requests, self._landing)
@@ -284,7 +290,8 @@ class Engine:
         now = self.now()
         waits = [self.progress.due(now)]
         if self._ends_at is not None:
-            waits.append(self._ends_at - now if now < self._ends_at else self._ends_at + LAST_LANDINGS_SECONDS - now)
+            ends = (self._ends_at, self._ends_at + LAST_ANSWERS_SECONDS, self._ends_at + LAST_LANDINGS_SECONDS)
+            waits.append(next((end - now for end in ends if end > now), 0.0))
         if len(self._requests) < MAX_REQUESTS:
             gate = self.wire.wait() if self._wants_to_send(now) else 0.0
             waits += [max(gate, heap.heap[0][0] - now) for heap in (self.resends, self.polls) if heap]
@@ -395,10 +402,11 @@ class Engine:
         while self.ready:
             self.leave(self.ready.popleft())
         self.log.warning(
-            "No more rows are submitted: %s. %d generations run and %d wait to be landed; they are brought home first.",
+            "No more rows are submitted: %s. %d generations run and %d wait to be landed; %s.",
             stop.text.rstrip("."),
             len(self.in_flight),
             len(self.landings) + len(self._landing),
+            "the next try goes on with what cannot be landed now" if self.is_over else "they are brought home first",
         )
 
     def put_back(self, active: Active) -> None:

@@ -63,7 +63,14 @@ async def prepare(engine: Engine, count: int) -> None:
             continue
         active.record = _intent(engine, todo, row, uploaded)
         group.append(active)
-    if group and await _write(engine, group) and engine.stop is None:
+    try:
+        written = bool(group) and await _write(engine, group)
+    except asyncio.CancelledError:
+        # Nothing was sent, though the intents may be in the journal already.
+        for active in group:
+            engine.leave(active)
+        raise
+    if written and engine.stop is None:
         engine.ready.extend(group)
     else:
         for active in group:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_apimart.client import errors
-from airflow_provider_apimart.generation.batch.engine import LAST_LANDINGS_SECONDS, Ending
+from airflow_provider_apimart.generation.batch.engine import LAST_ANSWERS_SECONDS, LAST_LANDINGS_SECONDS, Ending
 from airflow_provider_apimart.generation.batch.plan import Rules
 from airflow_provider_apimart.generation.batch.states import Outcome
 from airflow_provider_apimart.generation.batch.steps import StopKind
@@ -75,6 +75,17 @@ def test_it_holds_where_nothing_moves(tmp_path: Path, trouble: errors.ApimartErr
     assert not batch.api.jobs
     batch.api.refuse = lambda kind, call: None
     finish(batch, 8)
+    assert set(batch.api.paid.values()) == {1}
+
+
+def test_a_host_that_never_answers_does_not_hold_up_the_end(tmp_path: Path) -> None:
+    batch = limited(tmp_path, 6, 30, job_seconds=5)
+    batch.api.dead = True
+    ending = one_try(batch)
+    assert ending.stop is not None and batch.clock <= 30 + LAST_ANSWERS_SECONDS + 1
+    assert batch.outcomes() == {Outcome.UNKNOWN: 4, Outcome.LEFT: 2}
+    batch.api.dead = False
+    finish(batch, 6)
     assert set(batch.api.paid.values()) == {1}
 
 
