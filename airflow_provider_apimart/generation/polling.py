@@ -143,7 +143,7 @@ class Watch:
                     f"APIMart reports generation {self.generation_id} as completed, but without a video; asking again"
                 )
                 return Step(self._clip(again, now), None, self._once(text), True)
-            if again is not None and may_fill(view, now):
+            if again is not None and may_fill(view, now, self.deadline):
                 return Step(None, None, self._line(view, now))
             self._learn(view, elapsed)
             return Step(None, view, self._line(view, now))

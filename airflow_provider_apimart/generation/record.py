@@ -176,8 +176,8 @@ def read_record(data: Any, where: str) -> Record:
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         raise UnreadableRecordError(
-            f"the record of this task's generation in {where} cannot be read ({'.'.join(map(str, first['loc']))}: "
-            f"{first['msg']}). A generation may have been paid for, so nothing was submitted. If it was written by a "
+            f"the record of this task's generation in {where} cannot be read "
+            f"({': '.join(filter(None, ('.'.join(map(str, first['loc'])), first['msg'])))}). A generation may have been paid for, so nothing was submitted. If it was written by a "
             "newer version of the provider, use that version; else look for the generation in APIMart's console, then "
             "delete the record"
         ) from None

@@ -24,13 +24,13 @@ def is_empty(view: Generation) -> bool:
     return view.status is GenerationStatus.COMPLETED and not view.videos
 
 
-def may_fill(view: Generation, now: float) -> bool:
-    """Say whether the video of an empty ``view``, seen at the deadline, may just be late."""
-    return is_empty(view) and not _is_old(view, now)
+def may_fill(view: Generation, now: float, deadline: float) -> bool:
+    """Say whether the video of an empty ``view``, seen after the deadline, may just be late.
 
-
-def _is_old(view: Generation, now: float) -> bool:
-    return view.completed_at is not None and now - view.completed_at.timestamp() >= PATIENCE_SECONDS
+    :param now: unix seconds, as ``deadline``. Where APIMart does not say when it was completed, it was by then.
+    """
+    since = deadline if view.completed_at is None else view.completed_at.timestamp()
+    return is_empty(view) and now - since < PATIENCE_SECONDS
 
 
 @dataclass(slots=True)
@@ -51,7 +51,8 @@ class Settling:
             self._waited, self._questions = 0.0, 0
             return None
         self._questions += 1
-        if self._waited >= PATIENCE_SECONDS or (_is_old(view, now) and self._questions >= LEAST_QUESTIONS):
+        old = view.completed_at is not None and now - view.completed_at.timestamp() >= PATIENCE_SECONDS
+        if self._waited >= PATIENCE_SECONDS or (old and self._questions >= LEAST_QUESTIONS):
             return None
         seconds = min(LONGEST_WAIT_SECONDS, FIRST_WAIT_SECONDS * 2.0 ** (self._questions - 1))
         seconds = min(seconds, PATIENCE_SECONDS - self._waited)

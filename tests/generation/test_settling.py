@@ -100,6 +100,12 @@ def test_what_may_still_fill_is_parked_at_the_deadline(completed_at: datetime | 
     assert "names no video yet" in one.last_word
 
 
+def test_a_try_that_begins_long_after_the_deadline_believes_what_it_sees() -> None:
+    one = watch(-3600)
+    assert one.saw(view("empty"), NOW).final is not None
+    assert one.saw(view("empty", completed_at=completed(0)), NOW).final is None
+
+
 def test_what_was_completed_long_before_the_deadline_counts_there() -> None:
     took, _, final = follow(watch(5), lambda elapsed: view("empty", completed_at=completed(3600)))
     assert took == 5 and final is not None and is_empty(final)

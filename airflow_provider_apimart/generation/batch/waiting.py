@@ -66,7 +66,7 @@ async def ask(engine: Engine, active: Active) -> None:
         if again is not None and now < engine.deadline(active):
             engine.polls.push(_no_later(engine, active, now + again), active)
             return
-        if again is not None and may_fill(view, now):
+        if again is not None and may_fill(view, now, engine.deadline(active)):
             park(engine, active, "its deadline has passed")
             return
     if view.is_final:
