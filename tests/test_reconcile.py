@@ -526,6 +526,13 @@ def test_fates(said: Generation | Exception, fate: Fate) -> None:
     assert "sk-secret" not in finding.note
 
 
+def test_a_status_that_is_not_known_is_told_as_it_came() -> None:
+    said = view(status="processing", raw_status="expired", progress=100, result_at_hand=True)
+    (finding,) = findings([Kept(Box(record()), record())], lambda _: said)
+    assert finding.fate is Fate.PENDING
+    assert "'expired'" in finding.note and "a video is listed" in finding.note
+
+
 def one(box: Box) -> Finding:
     (finding,) = findings([Kept(box, box.record)], lambda _: view(status="failed", error_message="no"))
     return finding

@@ -66,11 +66,12 @@ SUPPORT_CODES = {code: category for category, codes in _CATEGORIES.items() for c
 _DONE = r"(?:filtered|blocked|removed|flagged|rejected|withheld|violat\w*|unsafe|restricted|moderat\w*)"
 _PASSING = re.compile(
     rf"""
-    \b(?:issue|problem|error)s?\ with\ the\ audio | \b(?:output|generated)\ audio\b
+    \b(?:issue|problem|error)s?\ with\ (?:the\ )?audio | \b(?:output|generated)\ audio\b
     | (?<![a-z])audio[ _](?:generation[ _])?(?:was[ _])?(?:fail|filter|block) | \bother\ processing\ issues
+    | \baudio\b(?:\ \w+){{0,6}}\ (?:was|is|were|has\ been|have\ been)\ {_DONE}
     | \b(?:output|generated|resulting)\ (?:video|image|content|media|clip|result)s?\b[^.;]{{0,60}}\b{_DONE}
     | \boutput\w*sensitivecontentdetected
-    | (?<!input\ )\b(?:videos?|outputs?|samples?|all\ images)\ (?:was|were|has\ been|have\ been)\ {_DONE}
+    | (?<!input\ )\b(?:videos?|outputs?|samples?|all\ images)\ (?:(?:was|were|has\ been|have\ been)\ )?{_DONE}
     | \btimed?[ -]?out\b | \bdeadline[ _]exceeded | \btemporar(?:y|ily)\b | \bunavailable\b | \boverload | \bbusy\b
     | \brate[ _-]?limit | \btoo\ many\ requests | \bthrottl | \bresource[ _]exhausted | \bhigh\ (?:traffic|demand)
     | \b(?:try|retry)\ (?:again\ )?later | \bretry\ shortly | \b(?:internal|service|server|gateway|network)[ _]error
@@ -103,7 +104,8 @@ _REFUSED = re.compile(
       \b(?:safety|moderation|responsible\ ai|content\ (?:polic|filter|check|review)|usage\ (?:polic|guideline))
     | \bviolat\w*\b[^.;]{{0,40}}\b{_RULES}\b[^.;]{{0,40}}
       \b(?:polic(?:y|ies)|guidelines|practices|principles|standards)
-    | \binput\ images?\ (?:violat|was\ (?:blocked|rejected|refused|flagged)) | \bprompt\ (?:was|is)\ (?:blocked|flagged)
+    | \binput\ images?\ (?:violat|was\ (?:blocked|rejected|refused|flagged))
+    | \bprompt\ (?:(?:was|is)\ )?(?:blocked|flagged|rejected|refused)
     | \b(?:safety|moderation|content)\ (?:\w+\ )?(?:rejected|blocked|refused|flagged)\ (?:the|your)
       \ (?:prompt|input|image)
     | \b(?:prompt\ blocked|block_?reason)\b[^.;]{{0,20}}\bprohibited_content
@@ -113,11 +115,13 @@ _REFUSED = re.compile(
       \b(?:{_PEOPLE}|sensitive\ (?:words|content|information)|prohibited|forbidden)
     | \binput\ (?:\w+\ ){{0,3}}related\ to\ copyright | \binput\w*sensitivecontentdetected
     | \bprompt\ (?:couldn't|could\ not|can't|cannot)\ be\ submitted
-    | \btry\ (?:rephrasing|rewording)\ (?:the|your)\ prompt
-    | \bsupport\ codes?\W{{0,6}}\d{{8}}\b | \b(?:{"|".join(SUPPORT_CODES)})\b
+    | \btry\ (?:rephrasing|rewording) | \b(?:rephrase|reword)\ (?:the|your)\ prompt
+    | \bsupport\ codes?\W{{0,6}}\d{{8}}\b
+    | (?:\bcodes?\W{{0,6}}|[(\[]|\A\W*)(?:{"|".join(SUPPORT_CODES)})\b(?![./-]\w|\w)
     | (?:提示词?|输入|图片|图像|参考图|首帧|素材|内容)[^。；;,，]{{0,12}}
       (?:违规|违反|敏感(?:词|内容|信息)|不合规|涉嫌|审[核查][未不]通过|未通过[^。；;,，]{{0,6}}审[核查])
     | 违反[^。；;]{{0,20}}(?:政策|准则|规定|规范|条例|原则|策略)
+    | 检测到敏感(?:词|内容|信息) | 不符合[^。；;]{{0,8}}(?:政策|准则|规定|规范|条例|原则)
     | (?:内容|安全)审[核查][未不]通过 | (?:包含|含有|命中)敏感词
     | 触发[^。；;]{{0,6}}(?:安全|内容|敏感)[^。；;]{{0,6}}(?:策略|过滤|审核|机制)
     | (?:包含|含有|涉及|出现)[^。；;,，]{{0,8}}(?:真人|名人|公众人物|未成年) | 涉嫌[^。；;,，]{{0,4}}违规
@@ -125,7 +129,10 @@ _REFUSED = re.compile(
     | (?:ポリシー|ガイドライン|规约)[^。]{{0,10}}违反 | (?:정책|가이드라인)[^.]{{0,10}}위반
     | наруша\w*\ [^.]{{0,40}}(?:политик|правил) | vi\ phạm\ [^.]{{0,20}}chính\ sách
     | \b(?:viola|violan|infringe|incumple)\b[^.]{{0,40}}(?:polític|directrices|normas|diretrizes)
-    | \b(?:enfreint|viole)\b[^.]{{0,40}}(?:politique|règle|consigne|directive) | verstößt\ gegen[^.]{{0,40}}richtlinie
+    | \b(?:enfreint|viole)\b[^.]{{0,40}}(?:politique|règle|consigne|directive)
+    | verstößt\ gegen[^.]{{0,40}}richtlinie | gegen[^.]{{0,40}}richtlinien?\ verstößt
+    | \bviola\ [^.]{{0,20}}(?:norme|linee\ guida|politiche) | narusza\ [^.]{{0,20}}(?:zasad|regulamin)
+    | politika\w*\ ihlal | melanggar\ (?:kebijakan|pedoman)
     """,
     re.VERBOSE,
 )
@@ -140,6 +147,8 @@ _TOLD = re.compile(
     re.VERBOSE | re.DOTALL | re.IGNORECASE,
 )
 _WHOLE = re.compile(r"""\s*(?:"[^"]*"|'[^']*')\s*""")
+#: A prompt that is echoed without quotation marks, up to the end: nothing says where it ends.
+_ECHOED = re.compile(r"\b(?:for|of|with) (?:the |your |this )?prompt *[:=].*|\bprompt *=.*", re.DOTALL | re.IGNORECASE)
 _QUOTED = (
     re.compile(r'".*"|".*\Z', re.DOTALL),
     re.compile(r"(?<!\w)'.*'(?!\w)", re.DOTALL),
@@ -154,11 +163,13 @@ def verdict(code: str | None, kind: str | None, message: str | None) -> Verdict:
     :param kind: ``error.type``.
     """
     names = {re.sub(r"[\s.-]+", "_", name.strip().lower()) for name in (code, kind) if name}
+    text = _plain(message or "")
+    # A message may be nothing but the identifier.
+    names.add(re.sub(r"[\s.-]+", "_", text.strip(" .")))
     if names & _PASSING_CODES:
         return Verdict.PASSING
     if names & _REFUSED_CODES:
         return Verdict.REFUSED
-    text = _plain(message or "")
     if _PASSING.search(text):
         return Verdict.PASSING
     # Google's identifiers come as a code here and inside the message there.
@@ -197,6 +208,7 @@ def own_words(text: str, depth: int = 3) -> str:
         text = _TOLD.sub(take, text)
     for quoted in _QUOTED:
         text = quoted.sub(" ", text)
+    text = _ECHOED.sub(" ", text)
     return ". ".join((text, *told))
 
 

@@ -15,7 +15,7 @@ from airflow_provider_apimart.client.errors import ApimartError, RateLimitError
 from airflow_provider_apimart.client.models import Generation, GenerationStatus
 from airflow_provider_apimart.generation import schedule
 from airflow_provider_apimart.generation.schedule import Belief, Durations
-from airflow_provider_apimart.generation.settling import Settling
+from airflow_provider_apimart.generation.settling import Settling, is_empty, may_fill
 
 #: Invariant 10: Airflow 3.3's scheduler can fail a task whose deferral ends sooner.
 FIRST_EVENT_SECONDS = 12.0
@@ -39,7 +39,9 @@ def told_seconds(view: Generation) -> float | None:
 
 
 def last_word(view: Generation) -> str:
-    """Return what is strange about an unfinished generation: a status that is not known, a result beside 100 %."""
+    """Return what is strange about a generation: a status that is not known, a result beside 100 %, no result."""
+    if is_empty(view):
+        return "APIMart reports it as completed, but names no video yet"
     if view.is_final:
         return ""
     lists = "a video is listed and its progress is 100 %" if view.result_at_hand and view.progress == 100 else ""
@@ -141,6 +143,8 @@ class Watch:
                     f"APIMart reports generation {self.generation_id} as completed, but without a video; asking again"
                 )
                 return Step(self._clip(again, now), None, self._once(text), True)
+            if again is not None and may_fill(view, now, self.deadline):
+                return Step(None, None, self._line(view, now))
             self._learn(view, elapsed)
             return Step(None, view, self._line(view, now))
         if now >= self.deadline:

@@ -24,6 +24,7 @@ from airflow_provider_apimart.client.errors import ApimartError, LandingError
 from airflow_provider_apimart.client.models import Generation, GenerationStatus
 from airflow_provider_apimart.generation import report
 from airflow_provider_apimart.generation.delivery import deliver
+from airflow_provider_apimart.generation.polling import last_word
 from airflow_provider_apimart.generation.record import (
     LandedVideo,
     Previous,
@@ -290,7 +291,8 @@ def _fate(view: Generation, entry: Record | Previous, now: datetime) -> tuple[Fa
             return Fate.LOST, f"failed, but APIMart names a cost: ask its support ({reason})"
         return Fate.UNCHARGED, f"{'content rejected' if view.rejected else 'failed'}, not charged: {reason}"
     if view.status is not GenerationStatus.COMPLETED:
-        return Fate.PENDING, f"still going on ({view.progress or 0} %)"
+        strange = last_word(view)
+        return Fate.PENDING, f"still going on ({view.progress or 0} %){f'; {strange}' if strange else ''}"
     if not view.videos:
         since = view.completed_at or entry.submitted_at
         if since is not None and now - since < EMPTY_PATIENCE:

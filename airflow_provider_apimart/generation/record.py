@@ -175,11 +175,12 @@ def read_record(data: Any, where: str) -> Record:
         return Record.model_validate(data)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
+        where_wrong = ".".join(map(str, first["loc"]))
+        wrong = f"{where_wrong}: {first['msg']}" if where_wrong else first["msg"]
         raise UnreadableRecordError(
-            f"the record of this task's generation in {where} cannot be read ({'.'.join(map(str, first['loc']))}: "
-            f"{first['msg']}). A generation may have been paid for, so nothing was submitted. If it was written by a "
-            "newer version of the provider, use that version; else look for the generation in APIMart's console, then "
-            "delete the record"
+            f"the record of this task's generation in {where} cannot be read ({wrong}). A generation may have been paid "
+            "for, so nothing was submitted. If it was written by a newer version of the provider, use that version; "
+            "else look for the generation in APIMart's console, then delete the record"
         ) from None
 
 

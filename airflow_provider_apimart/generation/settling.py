@@ -1,7 +1,8 @@
 """How long a "completed" without a video is asked about again before it counts.
 
 Services behind APIMart write status and result apart, so the video can be there a moment later. One answer is no
-verdict (invariant 4); the deadline still is. Pure, and shared by the single generation and the batch.
+verdict (invariant 4). The deadline ends the wait all the same: what was completed just before it is parked, not failed.
+Pure, and shared by the single generation and the batch.
 """
 
 from __future__ import annotations
@@ -21,6 +22,15 @@ LEAST_QUESTIONS = 4
 def is_empty(view: Generation) -> bool:
     """Say whether APIMart calls a generation completed and names no video that can be fetched."""
     return view.status is GenerationStatus.COMPLETED and not view.videos
+
+
+def may_fill(view: Generation, now: float, deadline: float) -> bool:
+    """Say whether the video of an empty ``view``, seen after the deadline, may just be late.
+
+    :param now: unix seconds, as ``deadline``. Where APIMart does not say when it was completed, it was by then.
+    """
+    since = deadline if view.completed_at is None else view.completed_at.timestamp()
+    return is_empty(view) and now - since < PATIENCE_SECONDS
 
 
 @dataclass(slots=True)

@@ -146,7 +146,10 @@ def failures(task: Any) -> Iterator[Known]:
 
 
 def final_word(client: ApimartClient, record: Record, event: Any) -> Generation | None:
-    """Return APIMart's final word from the trigger's event, or by asking where the event cannot be read."""
+    """Return APIMart's final word from the trigger's event, or by asking where the event cannot be read.
+
+    :raises GenerationParkedError: where APIMart gives no answer then.
+    """
     told = event.get("generation") if isinstance(event, Mapping) else None
     if isinstance(event, Mapping) and event.get("reason") == "deadline" and told is None:
         return None
@@ -157,7 +160,15 @@ def final_word(client: ApimartClient, record: Record, event: Any) -> Generation 
     except ValidationError:
         pass
     log.warning("The trigger's event cannot be read (another version?); asking APIMart instead.")
-    view = client.generation(record.generation_id or "")
+    try:
+        view = client.generation(record.generation_id or "")
+    except ApimartError as error:
+        # A poll is no verdict, whatever it says of the key or the balance: the generation is paid for.
+        raise GenerationParkedError(
+            f"APIMart does not say now how generation {record.generation_id} is: {str(error).rstrip('.')}. It is "
+            "parked: nothing is paid again, and the next try, or a clear, re-attaches to it",
+            generation_id=record.generation_id or "",
+        ) from error
     return view if view.is_final else None
 
 

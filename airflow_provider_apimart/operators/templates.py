@@ -71,7 +71,7 @@ class AuthorTemplates:
                     # Text that is an object's: "{'a': {{ params.n }}}".
                     found = native_concat([found])
                 if name not in self.needed_fields and arguments.is_unset(found):
-                    found = _defaults(type(self)).get(name, found)
+                    found = _defaults(self.__class__).get(name, found)
                 setattr(self, name, found)
         finally:
             self.template_ext = extensions
@@ -115,7 +115,7 @@ def _mapped_data(task: Any, context: Any) -> set[int]:
         return set()
     # An operator keeps its arguments as they are, so what is none of the DAG file's objects came with the row.
     group = mapped.task_group
-    places = (mapped.partial_kwargs, group and group.default_args, dag.default_args, _defaults(type(task)))
+    places = (mapped.partial_kwargs, group and group.default_args, dag.default_args, _defaults(task.__class__))
     written = {id(value) for arguments in places for value in _with_function_arguments(arguments or {})}
     given = {name: getattr(task, name) for name in task.template_fields}
     return {id(value) for value in _with_function_arguments(given)} - written

@@ -7,6 +7,8 @@ from datetime import timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
+from airflow.providers.common.compat.sdk import AirflowSensorTimeout, AirflowSkipException, AirflowTaskTimeout
+
 from airflow_provider_apimart._compat import AirflowException, AirflowFailException, BaseSensorOperator, PokeReturnValue
 from airflow_provider_apimart.client import protocol
 from airflow_provider_apimart.client.client import ApimartClient
@@ -33,8 +35,8 @@ class ApimartBalanceSensor(AuthorTemplates, BaseSensorOperator):
     :param apimart_conn_id: the connection.
     :param deferrable: wait in the triggerer (``True``) or in the worker.
     :param poke_interval: seconds between two questions. A sensor's other arguments (``timeout``, ``soft_fail``,
-        ``never_fail``, ``silent_fail``, ``mode``, ...) are Airflow's own and mean the same in the worker and in the
-        triggerer; ``timeout`` counts from the try's start.
+        ``never_fail``, ``silent_fail``, ``mode``, ``execution_timeout``, ...) are Airflow's own and mean the same in
+        the worker and in the triggerer; ``timeout`` counts from the try's start.
     """
 
     template_fields: Sequence[str] = ("min_usd", "apimart_conn_id")
@@ -79,9 +81,31 @@ class ApimartBalanceSensor(AuthorTemplates, BaseSensorOperator):
                     min_usd=str(self._needed()), poll_interval=self.poke_interval, apimart_conn_id=self.apimart_conn_id
                 ),
                 method_name="execute_complete",
-                timeout=timedelta(seconds=self.timeout),
+                timeout=self._longest,
             )
         return told
+
+    def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
+        """Resume; where time has run out, end as the wait in the worker would."""
+        try:
+            return super().resume_execution(next_method, next_kwargs, context)
+        except (AirflowSkipException, AirflowSensorTimeout) as ended:
+            timeout = ended if isinstance(ended, AirflowSensorTimeout) else ended.__cause__
+            if not isinstance(timeout, AirflowSensorTimeout):
+                raise
+            if self._longest < timedelta(seconds=self.timeout):
+                text = f"execution_timeout={self.execution_timeout} has passed before there was enough"
+                raise AirflowTaskTimeout(text) from timeout
+            if self.never_fail:
+                # It is about errors: in the worker it lets a timeout fail, too.
+                raise timeout from None
+            raise
+
+    @property
+    def _longest(self) -> timedelta:
+        # Airflow does not enforce execution_timeout while a task is deferred.
+        longest = timedelta(seconds=self.timeout)
+        return longest if self.execution_timeout is None else min(longest, self.execution_timeout)
 
     def _ask(self) -> PokeReturnValue:
         needed = self._needed()

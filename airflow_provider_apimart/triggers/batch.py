@@ -61,6 +61,8 @@ class VeoBatchTrigger(BaseTrigger):
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return what Airflow stores, in plain text: places and names."""
+        # Left out where it is not set, so that a triggerer of an older version takes what it knows.
+        deadline = {} if self.deadline is None else {"deadline": self.deadline}
         return (
             "airflow_provider_apimart.triggers.veo.VeoBatchTrigger",
             {
@@ -68,7 +70,7 @@ class VeoBatchTrigger(BaseTrigger):
                 "output_path": self.output_path,
                 "apimart_conn_id": self.apimart_conn_id,
                 "rows": self.rows,
-                "deadline": self.deadline,
+                **deadline,
             },
         )
 

@@ -92,9 +92,23 @@ def test_a_video_that_comes_meanwhile_ends_it() -> None:
     assert took == 3 and final is not None and final.videos
 
 
-def test_the_deadline_rules() -> None:
-    took, _, final = follow(watch(20), lambda elapsed: view("empty"))
-    assert took == 20 and final is not None and is_empty(final)
+@pytest.mark.parametrize("completed_at", [None, completed(0)])
+def test_what_may_still_fill_is_parked_at_the_deadline(completed_at: datetime | None) -> None:
+    one = watch(20)
+    took, _, final = follow(one, lambda elapsed: view("empty", completed_at=completed_at))
+    assert took == 20 and final is None
+    assert "names no video yet" in one.last_word
+
+
+def test_a_try_that_begins_long_after_the_deadline_believes_what_it_sees() -> None:
+    one = watch(-3600)
+    assert one.saw(view("empty"), NOW).final is not None
+    assert one.saw(view("empty", completed_at=completed(0)), NOW).final is None
+
+
+def test_what_was_completed_long_before_the_deadline_counts_there() -> None:
+    took, _, final = follow(watch(5), lambda elapsed: view("empty", completed_at=completed(3600)))
+    assert took == 5 and final is not None and is_empty(final)
 
 
 def test_it_is_said_once() -> None:

@@ -13,6 +13,7 @@ import pytest
 from airflow.providers.common.compat.sdk import TaskDeferred
 
 from airflow_provider_apimart._compat import AirflowFailException, TaskDeferralTimeout
+from airflow_provider_apimart.client.errors import GenerationParkedError
 from airflow_provider_apimart.emulator.server import Emulator
 from airflow_provider_apimart.operators.arguments import UnusableArgument
 from airflow_provider_apimart.operators.batch_end import BatchIncompleteError
@@ -42,6 +43,17 @@ def event_of(deferral: TaskDeferred) -> dict[str, Any]:
 
 
 # --- one generation ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("status", [402, 401, 403, 503])
+def test_an_event_that_cannot_be_read_and_no_answer_leave_it_to_the_next_try(
+    emulator: Emulator, tries: Tries, tmp_path: Path, status: int
+) -> None:
+    context = tries.next(operator := make(tmp_path, deferrable=True))
+    deferral = deferral_of(operator, context)
+    emulator.fault("task", "status", status=status, times=-1)
+    with pytest.raises(GenerationParkedError, match=r"nothing is paid again.*re-attaches"):
+        resume(operator, context, deferral, {"of": "another version"})
 
 
 @pytest.mark.parametrize("now", ["None", "", "elsewhere/", None, 7])
@@ -170,6 +182,14 @@ def test_a_batch_trigger_of_the_release_before_is_run(emulator: Emulator, tries:
     event = asyncio.run(first_event(VeoBatchTrigger(**old)))
     kept = {name: deferral.kwargs[name] for name in ("plan_uri", "began")}  # type: ignore[index]
     assert operator.execute_complete(context, event=event, **kept)["landed"] == 2  # type: ignore[arg-type]
+
+
+def test_without_a_limit_an_older_triggerer_can_run_the_trigger(
+    emulator: Emulator, tries: Tries, tmp_path: Path
+) -> None:
+    operator = batch(tmp_path, prompts(2), deferrable=True)
+    _, stored = deferral_of(operator, tries.next(operator, store=False)).trigger.serialize()
+    assert set(stored) == {"plan_uri", "output_path", "apimart_conn_id", "rows"}
 
 
 def test_execution_timeout_limits_the_deferred_wait(emulator: Emulator, tries: Tries, tmp_path: Path) -> None:

@@ -5,11 +5,17 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Iterator
+from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from airflow.providers.common.compat.sdk import AirflowSkipException, TaskDeferred
+from airflow.providers.common.compat.sdk import (
+    AirflowSensorTimeout,
+    AirflowSkipException,
+    AirflowTaskTimeout,
+    TaskDeferred,
+)
 
 from airflow_provider_apimart._compat import AirflowException, AirflowFailException
 from airflow_provider_apimart.client.models import Balance
@@ -165,6 +171,33 @@ def test_a_trouble_that_the_trigger_tells_is_skipped_as_well(flag: str) -> None:
     event = {"event": {"reason": "hopeless", "funds": None, "message": "the key is wrong"}}
     with pytest.raises(AirflowSkipException, match=flag):
         sensor(1, **{flag: True}).resume_execution("execute_complete", event, {})
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ({}, AirflowSensorTimeout),
+        ({"never_fail": True}, AirflowSensorTimeout),
+        ({"soft_fail": True}, AirflowSkipException),
+    ],
+)
+def test_running_out_of_time_ends_both_paths_alike(
+    poor: Emulator, arguments: dict[str, bool], expected: type[Exception]
+) -> None:
+    with pytest.raises(expected):
+        sensor(20, deferrable=False, poke_interval=0, timeout=0, **arguments).execute({})
+    with pytest.raises(expected):
+        sensor(20, **arguments).resume_execution("__fail__", {"error": "Trigger timeout"}, {})
+
+
+def test_execution_timeout_ends_a_deferred_wait(poor: Emulator) -> None:
+    limit = timedelta(minutes=5)
+    waiting = sensor(20, execution_timeout=limit, soft_fail=True)
+    with pytest.raises(TaskDeferred) as deferred:
+        waiting.execute({})
+    assert deferred.value.timeout == limit
+    with pytest.raises(AirflowTaskTimeout, match="execution_timeout=0:05:00 has passed"):
+        waiting.resume_execution("__fail__", {"error": "Trigger timeout"}, {})
 
 
 @pytest.mark.parametrize("deferrable", [True, False])

@@ -44,6 +44,11 @@ def close(run: RunState) -> None:
         park(run, active, "the batch's time was up, and it could not be asked for once more")
 
 
+def is_quiet(run: RunState) -> bool:
+    """Say whether requests that are under way are waited for no more: a host that does not answer holds nothing up."""
+    return run.now() >= _since(run) + LAST_QUESTIONS_SECONDS
+
+
 def is_over(run: RunState) -> bool:
     """Say whether not even what is under way is waited for."""
     return run.now() >= _since(run) + LAST_LANDINGS_SECONDS

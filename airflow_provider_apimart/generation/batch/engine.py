@@ -117,6 +117,10 @@ class Engine:
                 self._say()
                 await self._pause()
                 closing.close(self.state)
+                if closing.is_quiet(self.state):
+                    # The journal knows what was sent.
+                    for task in (*self._requests, *filter(None, [self._preparing])):
+                        task.cancel()
             if self._crash is not None:
                 raise self._crash
             self._say(last=True)

@@ -68,7 +68,14 @@ async def prepare(run: RunState, count: int) -> None:
             continue
         active.record = _intent(run, todo, row, uploaded)
         group.append(active)
-    if group and await _write(run, group) and run.stop is None:
+    try:
+        written = bool(group) and await _write(run, group)
+    except asyncio.CancelledError:
+        # Nothing was sent, though the intents may be in the journal already.
+        for active in group:
+            run.leave(active)
+        raise
+    if written and run.stop is None:
         run.ready.extend(group)
     else:
         for active in group:

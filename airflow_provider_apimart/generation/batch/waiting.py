@@ -16,7 +16,7 @@ from airflow_provider_apimart.generation.mismatch import mismatches, text_of
 from airflow_provider_apimart.generation.polling import last_word, spread_of, told_seconds
 from airflow_provider_apimart.generation.record import RecordState
 from airflow_provider_apimart.generation.schedule import next_wait
-from airflow_provider_apimart.generation.settling import Settling, is_empty
+from airflow_provider_apimart.generation.settling import Settling, is_empty, may_fill
 
 #: What one question is worth, as a share of a job's duration: here it costs another row its turn.
 PRICE_SHARE = 0.02
@@ -56,10 +56,14 @@ async def ask(run: RunState, active: Active) -> None:
     active.failures, active.failing_since = 0, None
     elapsed = max(0.0, now - active.submitted)
     active.last_word = last_word(view)
-    if is_empty(view) and now < run.deadline(active):
+    if is_empty(view):
         active.settling = active.settling or Settling()
-        if (again := active.settling.wait(view, now)) is not None:
+        again = active.settling.wait(view, now)
+        if again is not None and now < run.deadline(active):
             run.polls.push(_no_later(run, active, now + again), active)
+            return
+        if again is not None and may_fill(view, now, run.deadline(active)):
+            park(run, active, "its deadline has passed")
             return
     if view.is_final:
         _learn(run, active, view, elapsed)

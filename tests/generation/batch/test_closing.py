@@ -16,7 +16,7 @@ import pytest
 
 from airflow_provider_apimart.client import errors
 from airflow_provider_apimart.client.request import VeoRequest
-from airflow_provider_apimart.generation.batch.closing import LAST_LANDINGS_SECONDS, longest
+from airflow_provider_apimart.generation.batch.closing import LAST_LANDINGS_SECONDS, LAST_QUESTIONS_SECONDS, longest
 from airflow_provider_apimart.generation.batch.draft import write_plan
 from airflow_provider_apimart.generation.batch.engine import Ending
 from airflow_provider_apimart.generation.batch.plan import Plan, Rules
@@ -123,6 +123,15 @@ def test_a_dead_host_holds_nothing_up_and_what_may_be_paid_for_stays_known(batch
     assert 60 <= one.clock < 60 + MOMENT
     assert one.outcomes()[Outcome.UNKNOWN] == len(one.api.jobs) > 0
     one.api.dropped = 0.0
+    goes_on_to_the_end(one)
+
+
+def test_a_host_that_never_answers_does_not_hold_up_the_end(batch: Callable[..., Batch]) -> None:
+    one = batch(6, Rules(max_in_flight=4), seconds=30, job_seconds=5)
+    one.api.dead = True
+    ended_by_its_deadline(one)
+    assert one.clock <= 30 + LAST_QUESTIONS_SECONDS + MOMENT
+    assert one.outcomes() == {Outcome.UNKNOWN: 4, Outcome.LEFT: 2}
     goes_on_to_the_end(one)
 
 

@@ -191,6 +191,15 @@ def test_an_empty_row_is_asked_about_for_two_minutes_and_again_by_the_next_try(b
     assert one.api.requests["submit"] == 1
 
 
+def test_an_empty_row_at_its_deadline_is_parked(batch: Callable[..., Batch]) -> None:
+    # (A job of the simulated API takes some 75 s, so the video has been missing for a moment only.)
+    one = batch(1, Rules(poll_interval=5.0, timeout_seconds=100.0), outcome_of=lambda prompt, ordinal: "empty")
+    one.run()
+    assert one.outcomes() == {Outcome.PARKED: 1}
+    (row,) = read_ledger(one.plan()).rows.values()
+    assert not row.final and "names no video yet" in (row.note or "")
+
+
 def test_a_video_that_comes_after_its_completed_is_landed(batch: Callable[..., Batch]) -> None:
     one = batch(5, outcome_of=lambda prompt, ordinal: "late")
     one.run()
