@@ -258,8 +258,8 @@ TREX = full(b"trex", ">5I", 1, 1, 0, 0, 0)
 @pytest.mark.parametrize("flags", ["faststart", ""], ids=["moov first", "moov last"])
 @pytest.mark.parametrize("children", ["", "trex", "mehd"])
 def test_a_whole_movie_that_is_ready_for_fragments(flags: str, children: str) -> None:
-    """It needs none where it lasts as long as ``mehd`` says. Without that, a cut file with ``moov`` first looks so too."""
-    data = mp4(1, audio=False, **({"movflags": flags} if flags else {}))
+    """It needs none where it lasts as long as ``mehd`` says; without that, a cut file with ``moov`` first looks so."""
+    data = mp4(1, audio=False, movflags=flags)
     ticks = struct.unpack(">I", body(data, b"moov", b"mvhd")[16:20])[0]
 
     def extended(announced: int) -> bytes:
