@@ -173,7 +173,8 @@ class Fragments:
             if line.total.count and start < line.end - line.last.ticks / 2:
                 invalid(f"the fragment at {moof.start} takes track {track_id} back from {line.end} to {start} ticks")
             gap = start - line.end
-            if gap > line.last.ticks / max(line.last.count, 1) / 2 and (fewer or self._number is None):
+            counted = self._number is not None and not self._repeated
+            if gap > line.last.ticks / max(line.last.count, 1) / 2 and (fewer or not counted):
                 invalid(f"fragments are missing before {moof.start}: track {track_id} lacks {gap} ticks")
 
     # --- the boxes of a fragment ---

@@ -99,6 +99,8 @@ class _Verdict:
         indexed = self._check_first_index(mdats[-1]) or closed
         # Some writers count the fragments in ``mvhd``, others leave them out: then it is no longer than the samples.
         announced = (self._movie.announced_ticks or self._movie.ticks) / self._movie.timescale
+        if not announced:
+            announced = max((track.ticks / track.timescale for track, _, _ in self._lengths()), default=0.0)
         slack = INDEXED_SLACK_SECONDS if indexed else min(INDEXED_SLACK_SECONDS, self._rounding())
         longest = self._longest()
         if longest < announced - slack:

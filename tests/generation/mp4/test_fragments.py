@@ -57,6 +57,21 @@ def test_fragments_that_fall_short_of_what_is_announced(data: bytes, *, mvhd: bo
         refused(head + b"".join(fragments[:kept]), r"fragments last \d\.\d{3} s of the 3\.000 s that it announces")
 
 
+def test_a_length_that_only_the_track_says() -> None:
+    timescale = struct.unpack(">I", body(SILENT, b"moov", b"trak", b"mdia", b"mdhd")[12:16])[0]
+    said = poked(SILENT, (b"moov", b"trak", b"mdia", b"mdhd"), 16, struct.pack(">I", 3 * timescale))
+    head, fragments, _ = parts(said)
+    assert accepts(head + b"".join(fragments))
+    refused(head + b"".join(fragments[:-1]), r"of the 3\.000 s that it announces")
+
+
+def test_a_gap_between_fragments_that_are_not_counted() -> None:
+    head, fragments, _ = parts(SILENT)
+    same = [numbered(each, 1) for each in fragments]
+    assert accepts(head + b"".join(same))
+    refused(head + b"".join(same[:2] + same[3:]), "fragments are missing before")
+
+
 def test_both_headers_may_say_the_whole_length() -> None:
     head, fragments, _ = parts(announcing(announcing(SILENT, 3, mvhd=True), 3))
     assert read(head + b"".join(fragments)).duration_seconds == 3.0
