@@ -4,8 +4,8 @@ APIMart's relays have been seen to ignore duration, size and sound. What counts 
 for the models that are known here, the defaults that APIMart documents. What is no difference to anybody is none here:
 
 * Encoders round: half a second, and a few lines of the picture, are not compared.
-* The ext models always make sound, at one price, and know no parameter for it. So sound that was not asked for is a
-  difference only where it was charged for.
+* The ext models always make sound, at one price, and know no parameter for it. So sound of which the request says
+  nothing is a difference only where it was charged for.
 * A frame may bring its own shape along: without an ``aspect_ratio`` none was asked for then.
 """
 
@@ -123,9 +123,12 @@ def _of_one(
     wants_sound = asked.get("generate_audio") is True
     if wants_sound and not video.has_audio:
         differs("generate_audio", False, audio=False)
-    if not wants_sound and video.has_audio and priced is not None and _sound_was_charged(asked, priced, cost_usd):
-        line = _line("generate_audio", False, True, sample, _difference(replace(priced, audio=True), audio=False))
-        found.append(line)
+    if not wants_sound and video.has_audio:
+        if priced is not None and _sound_was_charged(asked, priced, cost_usd):
+            usd = _difference(replace(priced, audio=True), audio=False)
+            found.append(_line("generate_audio", False, True, sample, usd))
+        elif asked.get("generate_audio") is False:
+            differs("generate_audio", True, audio=True)
     return found
 
 

@@ -40,7 +40,7 @@ def check_target(target: Target, name: str = "output_path") -> None:
     :raises ConfigurationError: when it could not: a directory without the slash, no permission, no such bucket.
     :raises LandingError: when the storage does not answer right now.
     """
-    if not target.is_folder and target.name in ("", ".", ".."):
+    if not target.is_folder and target.name.strip() in ("", ".", ".."):
         raise ConfigurationError(f"{name} {target.uri!r} names no file; end it in '/' to name a folder")
     if is_local(target.fs):
         _check_local(target, name)

@@ -112,6 +112,15 @@ def test_sound_that_nobody_asked_for_is_a_difference_where_it_was_charged_for() 
     assert found(request(model="veo3.1-fast"), video(audio=True), cost_usd=0.14) == {}
 
 
+def test_sound_is_a_difference_where_none_was_asked_for_by_name() -> None:
+    silent = request(duration=8, generate_audio=False)
+    assert mismatches(silent, [video(audio=True)], count=1) == [
+        {"field": "generate_audio", "asked": False, "delivered": True, "sample": 1, "usd": -0.128}
+    ]
+    assert mismatches(silent, [video(audio=True)], count=1, cost_usd=0.64)[0]["usd"] == 0.128
+    assert found(silent, video()) == {}
+
+
 @pytest.mark.parametrize("model", MODELS)
 def test_what_the_emulator_makes_is_what_was_asked_for(model: str) -> None:
     rules = MODELS[model]

@@ -90,6 +90,12 @@ def test_check_refuses_a_directory_without_its_slash(tmp_path: Path, memory: Any
         check_target(Target(memory, "/x/y", "memory://x/y"))
 
 
+def test_check_refuses_a_folder_with_a_space_behind_its_slash(tmp_path: Path) -> None:
+    """It would be a file called " ", which each run replaces."""
+    with pytest.raises(ConfigurationError, match="names no file"):
+        check_target(local(f"{tmp_path}/videos/ "))
+
+
 def test_check_refuses_what_is_below_a_file(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     for path in (f"{tmp_path}/file/clip.mp4", f"{tmp_path}/file/deeper/clip.mp4"):

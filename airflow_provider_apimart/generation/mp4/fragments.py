@@ -6,6 +6,7 @@ that each says when it begins, and that an index before or behind them may say h
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from itertools import groupby
 
@@ -26,6 +27,8 @@ class _Line:
     last: Samples = NOTHING
     #: How many numbers the file had skipped by then.
     skipped: int = 0
+    #: Whether its first fragment begins when something should have been shown already.
+    late: bool = False
 
 
 @dataclass(frozen=True)
@@ -51,7 +54,9 @@ class Fragments:
         self._lines = {
             number: _Line(end=samples.ticks, last=samples) for number, samples in own.items() if samples.count
         }
-        self.count = 0
+        #: How many fragments each track has a part in.
+        self.count: Counter[int] = Counter()
+        self._moofs = 0
         self._first: int | None = None
         self._number: int | None = None
         self._repeated = False
@@ -63,16 +68,26 @@ class Fragments:
 
     def add(self, moof: Box) -> None:
         """Take the next fragment."""
-        self.count += 1
+        self._moofs += 1
+        seen: set[int] = set()
         begins = moof.start
         for box in self._reader.children(moof):
             if box.kind == b"mfhd":
                 self._read_number(box)
             elif box.kind == b"traf":
-                begins = self._add_track(moof, box, begins)
+                begins = self._add_track(moof, box, begins, seen)
+        self.count.update(seen)
 
-    def check_end(self) -> None:
-        """Check that no track ends before its time where numbers are missing: its last fragment may be one of them."""
+    def check_ends(self) -> None:
+        """Check that no track begins after, or ends before, its time where numbers are missing.
+
+        Its first or last fragment may be one of them. A clip from a live stream begins late, too, but its numbers are
+        higher than all that it has.
+        """
+        if self._first is not None and 1 < self._first <= self._moofs + 1:
+            for number, line in self._lines.items():
+                if line.late:
+                    invalid(f"its fragments begin with number {self._first}, and track {number} lacks its beginning")
         last = 0.0
         early: list[tuple[int, float]] = []
         for number, line in self._lines.items():
@@ -96,7 +111,7 @@ class Fragments:
         self._repeated = number == previous
         self._number = number
 
-    def _add_track(self, moof: Box, traf: Box, begins: int) -> int:
+    def _add_track(self, moof: Box, traf: Box, begins: int, seen: set[int]) -> int:
         """Take a track's part of a fragment; return where the data of the next part begins unless that says so."""
         reader = self._reader
         inner = list(reader.children(traf))
@@ -104,6 +119,7 @@ class Fragments:
         if not headers:
             invalid(f"the fragment at {moof.start} does not say of which track it is ('tfhd')")
         track_id, base, defaults = self._read_header(headers[0], moof)
+        seen.add(track_id)
         track = self._movie.track(track_id)
         start = next((self._read_time(box) for box in inner if box.kind == b"tfdt"), None)
         place = begins if base is None else base
@@ -130,6 +146,8 @@ class Fragments:
         new = _Line(end=0) if self._first == 1 else _Line(skipped=self._skipped)
         line = self._lines.setdefault(track.id, new)
         if track.is_media:
+            if line is new:
+                line.late = start is not None and start > part.ticks / 2
             check_headers(self._reader, track)
             self._check_time(moof, track.id, line, start)
         # A gap is time too: the length of a fragment's last sample may be a guess, and the next beginning is not.
@@ -155,7 +173,8 @@ class Fragments:
             if line.total.count and start < line.end - line.last.ticks / 2:
                 invalid(f"the fragment at {moof.start} takes track {track_id} back from {line.end} to {start} ticks")
             gap = start - line.end
-            if gap > line.last.ticks / max(line.last.count, 1) / 2 and (fewer or self._number is None):
+            counted = self._number is not None and not self._repeated
+            if gap > line.last.ticks / max(line.last.count, 1) / 2 and (fewer or not counted):
                 invalid(f"fragments are missing before {moof.start}: track {track_id} lacks {gap} ticks")
 
     # --- the boxes of a fragment ---
@@ -210,8 +229,10 @@ def read_index(reader: BoxReader, sidx: Box) -> tuple[int, int]:
     return count, sidx.end + first + sum(sizes)
 
 
-def check_random_access(reader: BoxReader, mfra: Box, count: int) -> None:
-    """Check that the file has as many fragments as the index at its end names.
+def check_random_access(reader: BoxReader, mfra: Box, count: Counter[int]) -> None:
+    """Check that each track has a part in as many fragments as the index at the file's end names.
+
+    :param count: how many these are, by the track's id.
 
     Where it says they are is not looked at: nothing plays by that, and what moves a fragment may leave it behind.
     """
@@ -219,9 +240,9 @@ def check_random_access(reader: BoxReader, mfra: Box, count: int) -> None:
         if tfra.kind != b"tfra":
             continue
         long = reader.version(tfra)[0] == 1
-        _, lengths, entries = reader.fields(tfra, ">3I", 4)
+        track_id, lengths, entries = reader.fields(tfra, ">3I", 4)
         rest = sum((lengths >> shift & 3) + 1 for shift in (4, 2, 0))
         rows = reader.rows(tfra, f">{'8xQ' if long else '4xI'}{rest}x", 16, entries)
         named = sum(1 for _ in groupby(rows))
-        if named > count:
-            invalid(f"its index 'mfra' names {named} fragments, {count} are there")
+        if named > count[track_id]:
+            invalid(f"its index 'mfra' names {named} fragments of track {track_id}, {count[track_id]} are there")

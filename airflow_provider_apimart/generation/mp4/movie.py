@@ -137,11 +137,12 @@ def _read_media(reader: BoxReader, mdia: Box, track: Track) -> None:
 
 
 def _read_extends(reader: BoxReader, mvex: Box, movie: Movie) -> None:
-    movie.fragmented = True
     for box in reader.children(mvex):
         if box.kind == b"mehd":
             movie.announced_ticks = reader.fields(box, ">Q" if reader.version(box)[0] == 1 else ">I", 4)[0]
         elif box.kind == b"trex":
+            # Without one no track can have fragments.
+            movie.fragmented = True
             track_id, _, ticks, size = reader.fields(box, ">4I", 4)
             if track := movie.track(track_id):
                 track.default_ticks, track.default_bytes = ticks, size

@@ -81,6 +81,8 @@ def read_samples(reader: BoxReader, track: Track, media: Media, *, fragmented: b
         total += length
         if length and not media.holds(offset, offset + length):
             media.refuse(track.id, offset, offset + length)
+        if not table.left:
+            break  # Chunks without samples are not looked at: there can be millions.
     if table.left:
         invalid(f"track {track.id} has more samples than its chunks hold")
     return Samples(count, total, _ticks(reader, track, count))

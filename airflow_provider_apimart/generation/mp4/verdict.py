@@ -86,11 +86,11 @@ class _Verdict:
             index: read_samples(self._reader, track, media, fragmented=movie.fragmented)
             for index, track in judged.items()
         }
-        fragments = Fragments(self._reader, movie, media, {judged[index].id: own[index] for index in judged})
+        self._fragments = Fragments(self._reader, movie, media, {judged[index].id: own[index] for index in judged})
         for moof in self._moofs:
-            fragments.add(moof)
-        fragments.check_end()
-        return {index: own[index] + fragments.of(track) for index, track in judged.items()}
+            self._fragments.add(moof)
+        self._fragments.check_ends()
+        return {index: own[index] + self._fragments.of(track) for index, track in judged.items()}
 
     # --- is anything missing? ---
 
@@ -99,13 +99,23 @@ class _Verdict:
         indexed = self._check_first_index(mdats[-1]) or closed
         # Some writers count the fragments in ``mvhd``, others leave them out: then it is no longer than the samples.
         announced = (self._movie.announced_ticks or self._movie.ticks) / self._movie.timescale
+        if not announced:
+            announced = max((track.ticks / track.timescale for track, _, _ in self._lengths()), default=0.0)
         slack = INDEXED_SLACK_SECONDS if indexed else min(INDEXED_SLACK_SECONDS, self._rounding())
         longest = self._longest()
         if longest < announced - slack:
             invalid(f"its fragments last {longest:.3f} s of the {announced:.3f} s that it announces")
-        if not self._moofs and not closed:
+        if not self._moofs and not closed and not self._needs_no_fragments(mdats[-1]):
             invalid("it says that fragments follow, and has none")
         self._check_tail(whole=closed or bool(self._movie.announced_ticks))
+
+    def _needs_no_fragments(self, last: Box) -> bool:
+        """Say whether ``moov`` holds all there is, although it is ready for fragments.
+
+        ``mehd`` counts what these add. Where it is not there, a file that was cut before its first fragment looks like
+        a whole one; but who writes fragments as they come puts ``moov`` before the media, and who puts it last is done.
+        """
+        return bool(self._movie.announced_ticks) or self._of(b"moov")[0].start > last.start
 
     def _check_first_index(self, last: Box) -> bool:
         """Check ``sidx``; return whether one names all segments, up to the last media.
@@ -124,7 +134,7 @@ class _Verdict:
         """Check ``mfra``; return whether there is one, behind the last media: the writer came to its end."""
         found = self._of(b"mfra")
         for mfra in found:
-            check_random_access(self._reader, mfra, len(self._moofs))
+            check_random_access(self._reader, mfra, self._fragments.count)
         return any(mfra.start > last.start for mfra in found)
 
     def _longest(self) -> float:

@@ -15,6 +15,7 @@ from tests.generation.mp4.editing import (
     body,
     box,
     boxes,
+    full,
     parts,
     patched,
     poked,
@@ -54,6 +55,21 @@ def test_fragments_that_fall_short_of_what_is_announced(data: bytes, *, mvhd: bo
     assert len(fragments) > 3
     for kept in range(1, len(fragments)):
         refused(head + b"".join(fragments[:kept]), r"fragments last \d\.\d{3} s of the 3\.000 s that it announces")
+
+
+def test_a_length_that_only_the_track_says() -> None:
+    timescale = struct.unpack(">I", body(SILENT, b"moov", b"trak", b"mdia", b"mdhd")[12:16])[0]
+    said = poked(SILENT, (b"moov", b"trak", b"mdia", b"mdhd"), 16, struct.pack(">I", 3 * timescale))
+    head, fragments, _ = parts(said)
+    assert accepts(head + b"".join(fragments))
+    refused(head + b"".join(fragments[:-1]), r"of the 3\.000 s that it announces")
+
+
+def test_a_gap_between_fragments_that_are_not_counted() -> None:
+    head, fragments, _ = parts(SILENT)
+    same = [numbered(each, 1) for each in fragments]
+    assert accepts(head + b"".join(same))
+    refused(head + b"".join(same[:2] + same[3:]), "fragments are missing before")
 
 
 def test_both_headers_may_say_the_whole_length() -> None:
@@ -239,9 +255,8 @@ def test_an_index_of_32_bits() -> None:
 
 def test_an_index_behind_the_fragments() -> None:
     head, fragments, tail = parts(SILENT)
-    refused(
-        head + b"".join(fragments[1:]) + tail, rf"'mfra' names {len(fragments)} fragments, {len(fragments) - 1} are"
-    )
+    untimed = [without_times(each) for each in fragments[1:]]
+    refused(head + b"".join(untimed) + tail, rf"'mfra' names {len(fragments)} fragments of track 1, {len(untimed)} are")
     assert accepts(head + box(b"free") + b"".join(fragments) + tail)
 
 
@@ -252,8 +267,44 @@ def test_an_index_of_one_segment_proves_nothing_of_the_next() -> None:
         refused(head + fragments[0] + bytes.fromhex("0000004073696478")[:kept])
 
 
-def test_a_progressive_file_is_no_fragmented_one() -> None:
-    data = mp4(1, movflags="faststart")
-    extended = replaced(data, (b"moov", b"udta"), box(b"mvex"))
-    change = len(extended) - len(data)
-    refused(shifted(extended, change), "says that fragments follow")
+TREX = full(b"trex", ">5I", 1, 1, 0, 0, 0)
+
+
+@pytest.mark.parametrize("flags", ["faststart", ""], ids=["moov first", "moov last"])
+@pytest.mark.parametrize("children", ["", "trex", "mehd"])
+def test_a_whole_movie_that_is_ready_for_fragments(flags: str, children: str) -> None:
+    """It needs none where it lasts as long as ``mehd`` says; without that, a cut file with ``moov`` first looks so."""
+    data = mp4(1, audio=False, movflags=flags)
+    ticks = struct.unpack(">I", body(data, b"moov", b"mvhd")[16:20])[0]
+
+    def extended(announced: int) -> bytes:
+        inner = {"": b"", "trex": TREX, "mehd": full(b"mehd", ">I", announced) + TREX}[children]
+        changed = replaced(data, (b"moov", b"udta"), box(b"mvex", inner))
+        return shifted(changed, len(changed) - len(data)) if flags else changed
+
+    if flags and children == "trex":
+        refused(extended(ticks), "says that fragments follow")
+    else:
+        assert read(extended(ticks)) == read(data)
+    if children == "mehd":
+        refused(extended(2 * ticks), "announces")
+    if children == "mehd" and flags:
+        refused(extended(0), "says that fragments follow")
+
+
+def test_a_file_that_lacks_its_first_fragments() -> None:
+    """Numbers and times begin too late. A clip from a live stream does so too, by far more than it has."""
+    head, fragments, _ = parts(SILENT)
+    for missing in (1, len(fragments) // 2):
+        refused(head + b"".join(fragments[missing:]), "track 1 lacks its beginning")
+    live = [numbered(each, 9000 + index) for index, each in enumerate(fragments[1:])]
+    assert accepts(head + b"".join(live))
+
+
+def test_an_index_names_the_fragments_of_each_track() -> None:
+    """A fragment of its own for each track: that one of the sound is there does not stand for one of the picture."""
+    head, fragments, tail = parts(APART)
+    assert b"mfra" in tail and accepts(APART)
+    untimed = [without_times(each) for each in fragments]
+    assert accepts(head + b"".join(untimed) + tail)
+    refused(head + b"".join(untimed[:-1]) + tail, r"'mfra' names \d+ fragments of track")
