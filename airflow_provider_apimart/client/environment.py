@@ -14,11 +14,13 @@ import os
 import re
 import ssl
 import urllib.request
+from collections.abc import Mapping
+from urllib.parse import urlsplit
 
 import httpx
 
 from airflow_provider_apimart.client.errors import ConfigurationError
-from airflow_provider_apimart.client.settings import is_loopback
+from airflow_provider_apimart.client.settings import is_host, is_loopback
 
 #: The first that is set counts. httpx reads the first two, requests the third and fourth.
 CERTIFICATE_VARIABLES = ("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
@@ -73,9 +75,12 @@ def check_proxies() -> None:
     :raises ConfigurationError: naming the variable.
     """
     proxies = urllib.request.getproxies()
-    for scheme in ("http", "https", "all"):
-        if proxies.get(scheme):
-            _checked(scheme, proxies[scheme])
+    if "*" in _entries(proxies.get("no", "")):
+        return
+    for scheme in ("http", "https"):
+        name = _applicable(proxies, scheme)
+        if proxies.get(name):
+            _checked(name, proxies[name])
 
 
 def proxy_for(url: httpx.URL) -> str | None:
@@ -86,7 +91,7 @@ def proxy_for(url: httpx.URL) -> str | None:
     if is_loopback(_bare(url.host)):
         return None
     proxies = urllib.request.getproxies()
-    scheme = url.scheme if proxies.get(url.scheme) else "all"
+    scheme = _applicable(proxies, url.scheme)
     proxy = proxies.get(scheme)
     # Where the system and not the environment names the proxy, only urllib knows what the system excepts.
     if not proxy or _is_excepted(url, proxies.get("no", "")) or urllib.request.proxy_bypass(url.host):
@@ -100,14 +105,20 @@ def open_proxy(proxy: str) -> httpx.Proxy:
     return httpx.Proxy(proxy, ssl_context=load_tls() if encrypted else None)
 
 
+def _applicable(proxies: Mapping[str, str], scheme: str) -> str:
+    return scheme if proxies.get(scheme) else "all"
+
+
 def _checked(scheme: str, proxy: str) -> str:
     proxy = proxy.strip()
     proxy = proxy if "://" in proxy else f"http://{proxy}"
     try:
         parsed = httpx.Proxy(proxy).url
+        server = urlsplit(f"//{parsed.netloc.decode('ascii')}")
+        is_usable = is_host(server) and server.port != 0
     except (httpx.InvalidURL, ValueError):
-        parsed = None
-    if parsed is None or not parsed.host:
+        is_usable = False
+    if not is_usable:
         raise ConfigurationError(
             f"{_variable(scheme)} is not the URL of a proxy (not shown: it may hold a password); allowed: "
             "http://host:port, https://host:port, socks5://host:port, with user:password@ where needed, or empty"
@@ -115,7 +126,7 @@ def _checked(scheme: str, proxy: str) -> str:
     if parsed.scheme.startswith("socks") and importlib.util.find_spec("socksio") is None:
         raise ConfigurationError(
             f"{_variable(scheme)} names a SOCKS proxy, for which a package is missing: pip install 'httpx[socks]', or "
-            "name an http:// proxy, or add the host to NO_PROXY"
+            "name an http:// proxy, or set NO_PROXY=* to go without one"
         )
     return proxy
 
@@ -127,7 +138,11 @@ def _variable(scheme: str) -> str:
 
 def _is_excepted(url: httpx.URL, no_proxy: str) -> bool:
     """Whether an entry of ``NO_PROXY`` names the host. One that cannot be read names nobody."""
-    return any(_excepts(entry, url) for entry in re.split(r"[,\s]+", no_proxy.lower()) if entry)
+    return any(_excepts(entry, url) for entry in _entries(no_proxy))
+
+
+def _entries(no_proxy: str) -> list[str]:
+    return [entry for entry in re.split(r"[,\s]+", no_proxy.lower()) if entry]
 
 
 def _excepts(entry: str, url: httpx.URL) -> bool:

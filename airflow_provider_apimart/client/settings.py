@@ -51,7 +51,7 @@ class Settings:
         object.__setattr__(self, "base_url", _clean_base_url(self.base_url, self.allow_http))
         version = (self.response_version or "").strip() or None
         if version and not _VERSION.fullmatch(version):
-            raise ConfigurationError(f"response_version={shown(version)}: allowed: a date such as 2026-07-27, or empty")
+            raise ConfigurationError(f"response_version={shown(version, 14)}: allowed: a date such as 2026-07-27, or empty")
         object.__setattr__(self, "response_version", version)
         seconds = self.read_timeout_seconds
         # Written so that NaN is refused, too.
@@ -75,10 +75,13 @@ def looks_secret(text: str) -> bool:
     return bool(re.search(r"(?i)@|sk[-_]|bearer\s|(?=[a-z_+=-]*[0-9])[a-z0-9_+=-]{20}", text))
 
 
-def shown(value: object) -> str:
-    """Return a wrong value as a message may show it."""
+def shown(value: object, longest: int = LONGEST_SHOWN) -> str:
+    """Return a wrong value as a message may show it.
+
+    :param longest: of what can have been meant here: whatever is longer may be anything, a password too.
+    """
     text = repr(value)
-    if looks_secret(text):
+    if looks_secret(text) or len(text) > longest < LONGEST_SHOWN:
         return "(not shown: it may be a secret)"
     return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}..."
 
@@ -117,7 +120,7 @@ def _clean_base_url(value: str, allow_http: bool) -> str:
         raise ConfigurationError(f"host={shown(value)}: not a URL ({error})") from None
     if parts.username or parts.password or parts.query or parts.fragment:
         raise ConfigurationError("host: must be a plain URL, without user, password, query or fragment")
-    if parts.scheme not in ("http", "https") or not _is_host(parts) or port == 0 or not value.isprintable():
+    if parts.scheme not in ("http", "https") or not is_host(parts) or port == 0 or not value.isprintable():
         raise ConfigurationError(f"host={shown(value)}: allowed: an https:// URL such as {DEFAULT_BASE_URL}, or empty")
     hostname = parts.hostname or ""
     if parts.scheme == "http" and not allow_http and not is_loopback(hostname):
@@ -130,7 +133,7 @@ def _clean_base_url(value: str, allow_http: bool) -> str:
     return urlunsplit((parts.scheme, f"{netloc}:{port}" if port else netloc, path, "", ""))
 
 
-def _is_host(parts: SplitResult) -> bool:
+def is_host(parts: SplitResult) -> bool:
     """Say whether a connection to this host can be tried at all; what cannot would fail in ways that nobody catches."""
     try:
         host = httpx.URL(f"https://{parts.netloc}").raw_host.decode("ascii")

@@ -22,7 +22,7 @@ from pydantic import ValidationError
 from airflow_provider_apimart.client.errors import ApimartError, Charge, FieldProblem
 from airflow_provider_apimart.client.request import VeoRequest
 from airflow_provider_apimart.generation.cells import BadCell, is_empty, label, matches, parameter, plain
-from airflow_provider_apimart.generation.columns import Columns, Header, clean_name, listed
+from airflow_provider_apimart.generation.columns import Columns, Header, clean_name, listed, parameter_of
 from airflow_provider_apimart.generation.identity import fingerprint
 
 __all__ = [
@@ -181,7 +181,7 @@ def stream_rows(
             header = record
             continue
         if header is not None and not isinstance(record, BadRecord) and _is_header(record, columns):
-            if _names_in(record) == list(record):
+            if _folded(_names_in(record)) == _folded(record):
                 # Files that were joined: what stands here again is no row.
                 continue
             record = BadRecord(list(record.values()), "this is another header; join files of the same columns only")
@@ -223,9 +223,15 @@ def _is_mapping(value: object) -> bool:
 def _is_header(record: Mapping[str, Any], columns: Columns) -> bool:
     """Say whether a row is a header itself: it has the names of its columns, or that of the prompt as its prompt."""
     names = _names_in(record)
-    return set(names) == set(record) or any(
-        name == column and columns.of(column) == ("prompt", True) for name, column in zip(names, record, strict=True)
+    return set(_folded(names)) == set(_folded(record)) or any(
+        columns.of(column) == ("prompt", True) and (name == column or parameter_of(name) == "prompt")
+        for name, column in zip(names, record, strict=True)
     )
+
+
+def _folded(names: Iterable[str]) -> list[str]:
+    # "Prompt" of one export is "prompt" of another.
+    return [name.casefold() for name in names]
 
 
 def _names_in(record: Mapping[str, Any]) -> list[str]:

@@ -12,7 +12,7 @@ import csv
 import json
 import re
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any
 
@@ -83,6 +83,16 @@ class _Lines(Iterator[str]):
         """How many lines the record has."""
         return len(self._taken)
 
+    @property
+    def has_escaped_quote(self) -> bool:
+        """Whether the record has a quote behind a backslash, as Spark writes it."""
+        return any('\\"' in line for line in self._taken)
+
+    @property
+    def is_sep_line(self) -> bool:
+        """Whether the record is a line that tells the delimiter."""
+        return len(self._taken) == 1 and _SEP.fullmatch(clean_name(self._taken[0])) is not None
+
     def has_quoted(self, delimiter: str) -> bool:
         """Say whether the record has a value that begins with a quote."""
         return any(line.startswith('"') or f'{delimiter}"' in line for line in self._taken)
@@ -101,8 +111,8 @@ class _Csv:
         self, lines: _Lines, delimiter: str | None, usual: str, quoting: bool | None, name: str, prefix: str
     ) -> None:
         self.lines, self.quoting, self.name, self.prefix = lines, quoting, name, prefix
-        said = self._sep_line()
-        self.delimiter = delimiter or said or usual
+        self.said = self._sep_line()
+        self.delimiter = delimiter or self.said or usual
         #: Whether a space follows each delimiter, which then belongs to no value.
         self.spaced = False
         #: Whether quotes have enclosed a value.
@@ -131,8 +141,9 @@ class _Csv:
                 return
             if cells is None:
                 return
-            # Spreadsheets leave rows of nothing but delimiters behind, and old DOS a 0x1A.
-            if any(map(strip, cells)):
+            # Spreadsheets leave rows of nothing but delimiters behind, and old DOS a 0x1A. Files that were joined have
+            # their first line again.
+            if any(map(strip, cells)) and not (self.said and self.lines.is_sep_line):
                 yield self._record(cells, header, start)
 
     def _record(self, cells: list[str], header: list[str], start: int) -> Record:
@@ -219,6 +230,11 @@ class _Csv:
     def _quotes_hint(self) -> str:
         if self.quoting is False:
             return ""
+        if self.lines.has_escaped_quote:
+            return (
+                ". Is a quote in a value written \\\"? Then write it twice (\"\"), as Spark does with "
+                ".option('escape', '\"')"
+            )
         return f". Where quotes are characters of the text say {self.prefix}quoting=False"
 
     def _delimiter_hint(self, header: list[str]) -> str:
@@ -268,14 +284,17 @@ def _kind(cell: str) -> str | None:
     return ("words" if " " in cell else "word") if cell else None
 
 
-def check_header(header: Iterable[str], name: str) -> None:
+def check_header(header: Sequence[str], name: str) -> None:
     """Refuse columns without a name, or two with the same.
 
     :raises TableError: saying which.
     """
     counts = Counter(header)
     if not counts or "" in counts:
-        raise TableError(f"{name}: its header has columns without a name. Nothing was submitted")
+        index = "; the first may be pandas' index: write the file with index=False" if header[:1] == [""] else ""
+        raise TableError(
+            f"{name}: its header has columns without a name; give each a name{index}. Nothing was submitted"
+        )
     if twice := [column for column, count in counts.items() if count > 1]:
         raise TableError(f"{name} has several columns named {', '.join(map(repr, twice))}. Nothing was submitted")
 

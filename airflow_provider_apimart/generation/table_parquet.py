@@ -68,6 +68,8 @@ def parquet_records(file: BinaryIO, name: str) -> Iterator[Record]:
             read_dictionary=_text_columns(metadata),
             # As nanoseconds, which is the default, dates that Spark writes would be other dates.
             coerce_int96_timestamp_unit="us",
+            # Where the writer has left checksums, a changed byte is no other prompt.
+            page_checksum_verification=True,
         )
         names = table.schema_arrow.names
         check_header(names, name)

@@ -35,6 +35,8 @@ CONN_TYPE = "apimart"
 LEGACY_PREFIX = f"extra__{CONN_TYPE}__"
 #: Shorter passwords are no keys; taking them out of a text would only garble it.
 SHORTEST_SECRET = 6
+#: What is shown of a wrong value of extra. None that was meant for one of its fields is longer.
+LONGEST_EXTRA = 14
 
 _BASE_URL = "the base URL is the connection's host"
 _PASSWORD = "the API key is the connection's password"  # noqa: S105  # a text that holds none
@@ -51,6 +53,7 @@ _MEANT = {
 }
 _PATH = re.compile(r"[A-Za-z0-9._~/-]*")
 _HIDDEN = "where the form hides the field, use 'airflow connections' or make the connection anew"
+_NOTES = "a note for people has its place in the connection's description"
 
 
 def settings_of(connection: Connection) -> Settings:
@@ -71,12 +74,13 @@ def settings_of(connection: Connection) -> Settings:
 def _settings_of(connection: Connection) -> Settings:
     _check_type(connection.conn_type)
     host = (connection.host or "").strip()
-    _check_key_place((connection.password or "").strip(), (connection.login or "").strip(), host)
+    schema = (connection.schema or "").strip()
+    _check_key_place((connection.password or "").strip(), (connection.login or "").strip(), host, schema)
     extra = _extra(connection.extra)
     megabytes = _number(extra, "max_video_megabytes", DEFAULT_MAX_VIDEO_BYTES // MEBIBYTE, "1 or more")
     return Settings(
         api_key=connection.password or "",
-        base_url=_base_url(host, (connection.schema or "").strip(), connection.port),
+        base_url=_base_url(host, schema, connection.port),
         allow_http=_truth(extra, "allow_http"),
         response_version=str(extra.get("response_version") or "") or None,
         read_timeout_seconds=_number(extra, "read_timeout_seconds", 0, "1 or more") or None,
@@ -95,7 +99,7 @@ def _check_type(kind: str | None) -> None:
         )
 
 
-def _check_key_place(password: str, login: str, host: str) -> None:
+def _check_key_place(password: str, login: str, host: str, schema: str) -> None:
     if not password and (login or host):
         raise ConfigurationError(
             f"the connection has no API key: put it into the password field, not into {'login' if login else 'host'} "
@@ -107,6 +111,8 @@ def _check_key_place(password: str, login: str, host: str) -> None:
         )
     if login:
         raise ConfigurationError(f"login: APIMart has none; leave it empty ({_HIDDEN})")
+    if len(password) >= SHORTEST_SECRET and password in schema:
+        raise ConfigurationError(f"schema holds the API key; leave it empty ({_HIDDEN})")
     pasted = len(password) >= SHORTEST_SECRET and password in host
     if pasted or (looks_secret(host) and not set("./@[") & set(host)):
         raise ConfigurationError("host (Base URL) holds what looks like an API key; leave it empty, or name the host")
@@ -197,7 +203,9 @@ def _extra(text: str | None) -> Mapping[str, Any]:
             problems.append(f"extra holds both {field!r} and '{LEGACY_PREFIX}{field}', which differ: leave one away")
         found[field] = value
     if problems:
-        raise ConfigurationError(f"{'; '.join(problems)} (allowed in extra: {', '.join(CONN_FIELDS)})")
+        raise ConfigurationError(
+            f"{'; '.join(problems)} (allowed in extra: {', '.join(CONN_FIELDS)}; {_NOTES}; {_HIDDEN})"
+        )
     return found
 
 
@@ -215,7 +223,7 @@ def _truth(extra: Mapping[str, Any], name: str) -> bool:
         return False
     if text in ("true", "1", "yes"):
         return True
-    raise ConfigurationError(f"{name}={shown(value)}: allowed: true or false")
+    raise ConfigurationError(f"{name}={shown(value, LONGEST_EXTRA)}: allowed: true or false")
 
 
 def _number(extra: Mapping[str, Any], name: str, default: float, allowed: str) -> float:
@@ -224,5 +232,5 @@ def _number(extra: Mapping[str, Any], name: str, default: float, allowed: str) -
         return default
     number = read_number(value)
     if number is None or number < 1:
-        raise ConfigurationError(f"{name}={shown(value)}: allowed: a number, {allowed}")
+        raise ConfigurationError(f"{name}={shown(value, LONGEST_EXTRA)}: allowed: a number, {allowed}")
     return number

@@ -43,11 +43,11 @@ def target_of(output_path: str | os.PathLike[str] | ObjectStoragePath) -> Target
         path = storage_path(output_path)
         fs = path.fs
     except ConfigurationError as error:
-        raise ConfigurationError(f"output_path={_shown(uri)}: {error.message}") from None
+        raise ConfigurationError(f"output_path={shown_path(uri)!r}: {error.message}") from None
     except Exception as error:
         # Storage back ends raise what they like here: a missing package, a missing connection, an unknown scheme.
         raise ConfigurationError(
-            f"output_path={_shown(uri)}: this storage cannot be used: {type(error).__name__}: {error}"
+            f"output_path={shown_path(uri)!r}: this storage cannot be used: {type(error).__name__}: {error}"
         ) from error
     inner = str(path.path)
     return Target(fs=fs, path=inner.rstrip("/") + "/" if uri.endswith("/") else inner, uri=uri)
@@ -87,9 +87,9 @@ def _check_connection(conn_id: str) -> None:
         ) from None
 
 
-def _shown(uri: str) -> str:
+def shown_path(path: object) -> str:
     """Return a path for a message, without a password that was written into it."""
-    return repr(re.sub(r"://[^/@]*:[^/@]*@", "://***@", uri))
+    return re.sub(r"://[^/@]*:[^/@]*@", "://***@", str(path))
 
 
 class StorageReadError(ApimartError):
@@ -117,7 +117,7 @@ def read_image(name: str, path: str, request: VeoRequest) -> LocalImage:
             # One byte over the limit is enough to know that it is over.
             content = file.read(MAX_UPLOAD_BYTES + 1)
     except ConfigurationError as error:
-        raise InvalidParameterError((FieldProblem(name, path, error.message),)) from None
+        raise InvalidParameterError((FieldProblem(name, shown_path(path), error.message),)) from None
     except (FileNotFoundError, IsADirectoryError, PermissionError, ValueError, ImportError) as error:
         problem = (
             f"allowed: an http(s) URL, asset://…, or the path of a readable image; {type(error).__name__}: {error}"

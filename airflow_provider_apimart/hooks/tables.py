@@ -19,7 +19,7 @@ from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import Any, BinaryIO, Literal, get_args
 
-from airflow.providers.common.compat.sdk import BaseHook, ObjectStoragePath
+from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHook, ObjectStoragePath
 
 from airflow_provider_apimart._compat import AirflowFailException, conf
 from airflow_provider_apimart.client.errors import ApimartError, ConfigurationError
@@ -40,7 +40,7 @@ from airflow_provider_apimart.generation.table_files import (
     what_else,
 )
 from airflow_provider_apimart.generation.table_parquet import StorageFault, parquet_records
-from airflow_provider_apimart.hooks.storage import StorageReadError
+from airflow_provider_apimart.hooks.storage import StorageReadError, shown_path, storage_path
 from airflow_provider_apimart.hooks.verbatim import verbatim
 
 log = logging.getLogger(__name__)
@@ -148,8 +148,8 @@ def stream_table(
     options: dict[str, Any] = {"columns": known, "defaults": defaults, "skip_if": skip_if}
     tally = _Tally()
     if path is not None and sql is None and sql_conn_id is None:
-        name = str(path)
-        with _file_records(ObjectStoragePath(path), format, delimiter, quoting, prefix) as records:
+        name = shown_path(path)
+        with _file_records(_found(path, name), name, format, delimiter, quoting, prefix) as records:
             take(tally.of(stream_rows(records, **options, name=name)))
     elif path is None and sql is not None and sql_conn_id is not None:
         name = f"the query to {sql_conn_id!r}"
@@ -274,17 +274,36 @@ def _tell(name: str, tally: _Tally, columns: Columns, *, share_identical: bool) 
 # --- files -----------------------------------------------------------------------------------------------------------
 
 
+def _found(path: str | ObjectStoragePath, name: str) -> ObjectStoragePath:
+    """Return a table's path, whose storage and connection are there."""
+    try:
+        found = storage_path(path)
+        # Made here, and not where the file is opened: what is missing is no trouble that passes.
+        found.fs  # noqa: B018
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{name}: {error.message}") from None
+    except (ValueError, ImportError) as error:
+        raise ConfigurationError(f"{name}: this storage cannot be used: {error}") from error
+    except Exception as error:
+        raise StorageReadError(f"{name} could not be read: {type(error).__name__}: {error}") from error
+    return found
+
+
 @contextmanager
 def _file_records(
-    path: ObjectStoragePath, format: TableFormat | None, delimiter: str | None, quoting: bool | None, prefix: str
+    path: ObjectStoragePath,
+    name: str,
+    format: TableFormat | None,
+    delimiter: str | None,
+    quoting: bool | None,
+    prefix: str,
 ) -> Iterator[Iterator[Record]]:
-    kind, zipped = _format_of(path, format, prefix)
+    kind, zipped = _format_of(path, name, format, prefix)
     text = kind in ("csv", "tsv")
     if delimiter is not None and not (text and is_delimiter(delimiter)):
         raise ConfigurationError(f"{prefix}delimiter={delimiter!r}: allowed: one character, for CSV files")
     if quoting is not None and not (text and isinstance(quoting, bool)):
         raise ConfigurationError(f"{prefix}quoting={quoting!r}: allowed: True or False, for CSV files, or None")
-    name = str(path)
     try:
         with path.open("rb") as file:  # type: ignore[no-untyped-call]
             stream = _opened(file, name, zipped, kind, prefix)
@@ -303,19 +322,19 @@ def _file_records(
                     )
     except UnicodeDecodeError as error:
         raise TableError(
-            f"{path} is not UTF-8 ({error.reason} at byte {error.start} of a block); save it as UTF-8. "
+            f"{name} is not UTF-8 ({error.reason} at byte {error.start} of a block); save it as UTF-8. "
             "Nothing was submitted"
         ) from None
     except (FileNotFoundError, IsADirectoryError, PermissionError, gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise TableError(f"{path} cannot be read: {type(error).__name__}: {error}. Nothing was submitted") from None
+        raise TableError(f"{name} cannot be read: {type(error).__name__}: {error}. Nothing was submitted") from None
     except ApimartError:
         raise
     except ImportError as error:
-        raise ConfigurationError(f"{path}: this storage cannot be used: {error}") from error
+        raise ConfigurationError(f"{name}: this storage cannot be used: {error}") from error
     except Exception as error:
         # What object stores raise when they are out of reach is theirs; a retry may find them again.
         cause = error.__cause__ if isinstance(error, StorageFault) else error
-        raise StorageReadError(f"{path} could not be read: {type(cause).__name__}: {cause}") from cause
+        raise StorageReadError(f"{name} could not be read: {type(cause).__name__}: {cause}") from cause
 
 
 class _Rejoined(io.RawIOBase):
@@ -364,7 +383,9 @@ def _lines(file: io.TextIOWrapper, name: str) -> Iterator[str]:
         yield line
 
 
-def _format_of(path: ObjectStoragePath, format: TableFormat | None, prefix: str) -> tuple[TableFormat, bool]:
+def _format_of(
+    path: ObjectStoragePath, shown: str, format: TableFormat | None, prefix: str
+) -> tuple[TableFormat, bool]:
     formats = ", ".join(get_args(TableFormat))
     if format is not None and format not in get_args(TableFormat):
         raise ConfigurationError(f"{prefix}format={format!r}: allowed: {formats}")
@@ -375,7 +396,7 @@ def _format_of(path: ObjectStoragePath, format: TableFormat | None, prefix: str)
     if kind is None:
         allowed = ", ".join(f".{suffix}" for suffix in _SUFFIXES)
         raise ConfigurationError(
-            f"{path}: what kind of table is this? Allowed are {allowed}, or {prefix}format= {formats}"
+            f"{shown}: what kind of table is this? Allowed are {allowed}, or {prefix}format= {formats}"
         )
     return kind, zipped
 
@@ -411,7 +432,12 @@ def _sql_hook(conn_id: str) -> Any:
         raise ConfigurationError(
             "a table from SQL needs the common-sql provider: pip install 'airflow-provider-apimart[sql]'"
         ) from error
-    hook = BaseHook.get_hook(conn_id)
+    try:
+        hook = BaseHook.get_hook(conn_id)
+    except AirflowNotFoundException:
+        raise ConfigurationError(
+            f"sql_conn_id={conn_id!r}: there is no such Airflow connection; make it, or name one that there is"
+        ) from None
     if not isinstance(hook, DbApiHook):
         raise ConfigurationError(f"sql_conn_id={conn_id!r}: {type(hook).__name__} is no database hook of common-sql")
     return hook

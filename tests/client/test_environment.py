@@ -142,6 +142,9 @@ def clients(settings: Settings) -> None:
         "http://",
         "://",
         "http://a\x7fb",
+        f"http://user:{PASSWORD}@..:1",
+        f"http://user:{PASSWORD}@xn--:1",
+        f"http://user:{PASSWORD}@proxy.corp:99999",
     ],
 )
 def test_a_proxy_that_is_none_is_refused_by_the_name_of_its_variable(
@@ -171,6 +174,23 @@ def test_a_socks_proxy_without_its_package_says_what_to_install(
     assert PASSWORD not in str(caught.value)
     # The emulator on this machine is reached without it.
     ApimartClient(Settings(KEY, "http://127.0.0.1:9")).close()
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [
+        {"NO_PROXY": "*", "ALL_PROXY": "ftp://proxy.corp"},
+        {"NO_PROXY": "localhost, *", "HTTPS_PROXY": "://"},
+        # As desktops set it, beside proxies that can be used.
+        {"http_proxy": "http://proxy.corp:1", "https_proxy": "http://proxy.corp:1", "all_proxy": "socks://proxy.corp:2"},
+    ],
+)
+def test_a_proxy_that_nothing_goes_through_stops_nobody(
+    monkeypatch: pytest.MonkeyPatch, environment: dict[str, str]
+) -> None:
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    clients(Settings(KEY))
 
 
 # --- certificates ---

@@ -201,7 +201,14 @@ def test_a_header_in_the_middle_is_no_row() -> None:
     assert [(row.number, row.request.prompt) for row in found] == [(1, "a"), (2, "b")]
 
 
-@pytest.mark.parametrize("again", [("sku", "prompt"), ("prompt", "ref")])
+def test_a_header_in_another_case_is_no_row_either() -> None:
+    found = rows(HEADER, {"prompt": "a", "sku": "1"}, {"prompt": "Prompt", "sku": "SKU"}, {"prompt": "b", "sku": ""})
+    assert [row.request.prompt for row in found] == ["a", "b"]
+    header, columns = Header(("text", "sku")), {"text": "prompt"}
+    assert "another header" in refused(header, {"text": "Prompt", "sku": "ref"}, columns=columns)
+
+
+@pytest.mark.parametrize("again", [("sku", "prompt"), ("prompt", "ref"), ("Prompt", "ref")])
 def test_another_header_in_the_middle_is_refused(again: tuple[str, str]) -> None:
     text = refused(HEADER, {"prompt": "a", "sku": "1"}, dict(zip(HEADER.names, again, strict=True)))
     assert "row 2: record=" in text and "another header" in text

@@ -148,6 +148,21 @@ def test_a_space_behind_the_comma(text: str, expected: list[list[str]]) -> None:
     assert cells(text) == expected
 
 
+def test_the_first_line_of_a_joined_file_is_no_row() -> None:
+    # cat a.csv b.csv, where Excel has told the delimiter in both.
+    text = "sep=;\r\nprompt;duration\r\na cat;4\r\nsep=;\r\nprompt;duration\r\na dog;6\r\n"
+    assert cells(text) == [["a cat", "4"], ["prompt", "duration"], ["a dog", "6"]]
+    assert cells("prompt\na cat\nsep=;\n") == [["a cat"], ["sep=;"]]
+
+
+def test_quotes_behind_backslashes_are_told_as_what_they_are() -> None:
+    # Spark's own way, unless it is told otherwise.
+    text = bad('prompt,duration\n"a cat, \\"red\\" and happy",4\n')
+    assert "line 2" in text
+    assert ".option('escape', '\"')" in text
+    assert "quoting=False" not in text
+
+
 # --- the header ------------------------------------------------------------------------------------------------------
 
 

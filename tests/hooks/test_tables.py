@@ -104,9 +104,29 @@ def test_sql_takes_parameters_and_refuses_what_is_no_query(tmp_path: Path, monke
         read_table(sql="SELECT a.*, b.sku FROM prompts a, prompts b", sql_conn_id="prompts")
     with pytest.raises(ConfigurationError, match="a SELECT is needed"):
         read_table(sql="DELETE FROM prompts WHERE 0", sql_conn_id="prompts")
+    with pytest.raises(ConfigurationError, match="sql_conn_id='nope': there is no such Airflow connection"):
+        read_table(sql="SELECT 1", sql_conn_id="nope")
     monkeypatch.setenv("AIRFLOW_CONN_WEB", json.dumps({"conn_type": "http", "host": "127.0.0.1"}))
     with pytest.raises(ConfigurationError, match="HttpHook is no database hook"):
         read_table(sql="SELECT 1", sql_conn_id="web")
+
+
+@pytest.mark.parametrize(
+    ("path", "text"),
+    [
+        ("s3://nope@bucket/a.csv", "^s3://nope@bucket/a.csv: there is no Airflow connection 'nope'"),
+        ("s3://me:canary-4711@bucket/a.csv", r"^s3://\*\*\*@bucket/a.csv: .*never a user and a password"),
+        ("nosuch://bucket/a.csv", "^nosuch://bucket/a.csv: this storage cannot be used"),
+    ],
+)
+def test_a_storage_that_is_not_there_is_no_trouble_that_passes(
+    path: str, text: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with pytest.raises(ConfigurationError, match=text) as caught:
+        read_table(path)
+    assert "canary-4711" not in f"{caught.value}{caplog.text}"
+    with pytest.raises(AirflowFailException, match=text):
+        prompt_rows(path)
 
 
 @pytest.mark.parametrize(
@@ -118,7 +138,8 @@ def test_sql_takes_parameters_and_refuses_what_is_no_query(tmp_path: Path, monke
         ("a.csv", b"prompt,duration\n", "has no rows"),
         ("a.jsonl", b"", "has no rows"),
         ("a.csv", b"prompt,prompt\na,b\n", "several columns named 'prompt'"),
-        ("a.csv", b"prompt,,seed\na,b,1\n", "columns without a name"),
+        ("a.csv", b"prompt,,seed\na,b,1\n", "columns without a name; give each a name. Nothing"),
+        ("a.csv", b",prompt,seed\n0,b,1\n", "columns without a name.*pandas' index: write the file with index=False"),
         ("a.csv", b"prompt,seed\na cat, on a mat,4\n", "row 1: record=.*2 cells, as in the header; here are 3"),
         ("a.csv", b'prompt,seed\n"a cat,4\n', "no CSV from here on"),
         ("a.csv", b'prompt,seed\na,1\n"a" cat,4\n', "row 2: .*no CSV from here on"),
