@@ -1,9 +1,9 @@
-"""The two clients: thin senders of the calls that ``protocol.py`` builds and reads.
+"""The two clients: thin senders of the calls that ``protocol.py`` builds and parses.
 
-They keep three promises for every call: the key goes to the API's host and nowhere else (no redirects, public
-endpoints get none, whatever an error would print is scrubbed), an answer is read up to a limit in size and time, and
-a call is repeated only as ``retry.py`` allows. What an error says about the money is true of the whole call, not of its
-last attempt. What differs between the two is the lines that wait.
+They keep three promises for every call. The key goes to the API's host and nowhere else: no redirects are followed,
+public endpoints get no key, and it is removed from every error. An answer is read up to a limit in size and time. A
+call is repeated only as ``retry.py`` allows. What an error says about the money is true of the whole call, not only of
+its last attempt. The two clients differ only in the lines that wait.
 """
 
 from __future__ import annotations
@@ -29,20 +29,20 @@ from airflow_provider_apimart.client.settings import Settings
 
 T = TypeVar("T")
 
-#: A trickling answer is given up after this many times the call's timeout.
+#: An answer that trickles in is abandoned after this many times the call's timeout.
 TOTAL_TIME_FACTOR = 4
-#: Of one client. Questions about one generation come seconds apart, so an idle connection is kept for longer than
-#: httpx would; no longer than servers and what stands before them usually do.
+#: Per client. Polls of one generation are seconds apart, so an idle connection is kept longer than httpx would, but not
+#: longer than servers and proxies usually do.
 MAX_CONNECTIONS, KEEPALIVE_SECONDS = 20, 30.0
 PUBLIC_API_HOST = "api.apimart.ai"
 PUBLIC_PRICES_URL = "https://apimart.ai"
-#: Encodings whose growth from one chunk of the wire is bounded (about a thousandfold of 64 KiB). Others are not asked
-#: for, and refused if they come: a bomb must not fill the memory before the size is looked at.
+#: Encodings whose expansion per chunk is bounded (about a thousandfold of 64 KiB). Others are not requested, and
+#: refused if they come: a compression bomb must not fill the memory before the size is checked.
 ENCODINGS = ("", "identity", "gzip", "deflate")
 
 
 class _Base:
-    """What both clients share: settings, request building, reading of answers, naming of failures."""
+    """What both clients share: settings, building requests, reading answers, naming failures."""
 
     def __init__(self, settings: Settings, retry: RetryPolicy | None = None) -> None:
         self.settings = settings
@@ -57,7 +57,7 @@ class _Base:
                 "User-Agent": f"airflow-provider-apimart/{airflow_provider_apimart.__version__}",
             },
             "follow_redirects": False,
-            # The environment is read in environment.py: httpx stops at settings that curl and requests can read.
+            # environment.py reads the environment: httpx rejects settings that curl and requests accept.
             "trust_env": False,
             **self._transport_options(),
         }
@@ -74,13 +74,13 @@ class _Base:
         }
 
     def _proxies(self) -> dict[str, httpx.Proxy]:
-        """Return the proxies of the environment by the server that they lead to.
+        """Return the environment's proxies, by the server that they lead to.
 
-        A proxy must not see calls to an emulator on this very machine.
+        A proxy must not see calls to an emulator on this machine.
         """
         if self.settings.is_loopback:
             return {}
-        # All of them: what is not needed here may be needed for the video, when that is paid for.
+        # Check all of them: one not needed here may be needed for the video once that is paid for.
         check_proxies()
         urls = [httpx.URL(url) for url in (self.settings.base_url, self.prices_base_url) if url]
         proxies = {str(url.copy_with(path="")): proxy_for(url) for url in urls}
@@ -106,7 +106,7 @@ class _Base:
 
     @contextmanager
     def _named_failures(self, call: Call[Any]) -> Iterator[None]:
-        """Turn what httpx raises into the error tree, and take the key out of every error's text."""
+        """Turn httpx's exceptions into the error tree, and remove the key from every error's text."""
         host = urlsplit(self.settings.base_url).netloc
         try:
             yield
@@ -127,7 +127,7 @@ class _Base:
         return text.replace(self.settings.api_key, "***")
 
     def _body_guard(self, call: Call[Any], monotonic: Callable[[], float] = time.monotonic) -> Callable[[int], None]:
-        """Return a check of size and time that is called with the number of bytes after each chunk."""
+        """Return a check of size and time, to be called with the number of bytes after each chunk."""
         end = monotonic() + TOTAL_TIME_FACTOR * self._seconds(call)
 
         def check(size: int) -> None:
@@ -142,7 +142,7 @@ class _Base:
     def _refuse_encoding(response: httpx.Response) -> None:
         encoding = response.headers.get("content-encoding", "").strip().lower()
         if encoding not in ENCODINGS:
-            text = "APIMart's answer is compressed in a way that was not asked for"
+            text = "APIMart's answer is compressed with an encoding that was not requested"
             raise errors.ResponseError(text, status=response.status_code)
 
     def _reply(self, response: httpx.Response, content: bytes) -> Reply:
@@ -151,7 +151,7 @@ class _Base:
 
     @property
     def prices_base_url(self) -> str:
-        """Where the public price list is: on apimart.ai for the public API, else beside the API."""
+        """The base URL of the public price list: apimart.ai for the public API, otherwise the API itself."""
         return PUBLIC_PRICES_URL if urlsplit(self.settings.base_url).hostname == PUBLIC_API_HOST else ""
 
     def _submission(self, body: Mapping[str, Any], idempotency_key: str, resend_unknown: bool) -> Call[Submission]:
@@ -164,10 +164,10 @@ class _Base:
 
 
 class _Doubt:
-    """Remembers over the attempts of one call that one of them may have been carried out.
+    """Remembers across the attempts of one call that one of them may have been carried out.
 
-    A later answer such as a 402 says nothing about the earlier attempt, so the call's error must not say "not charged".
-    The error of one attempt is left as it is: what may be repeated depends on it.
+    A later answer such as a 402 says nothing about an earlier attempt, so the whole call's error must not say "not
+    charged". The error of each attempt stays as it is, because it decides what may be repeated.
     """
 
     def __init__(self, call: Call[Any]) -> None:
@@ -176,18 +176,18 @@ class _Doubt:
 
     @contextmanager
     def watch(self) -> Iterator[None]:
-        """Look at one attempt."""
+        """Watch one attempt."""
         try:
             yield
         except errors.ApimartError as error:
-            # "In progress" refuses this attempt only: another request under the key is being carried out.
+            # "In progress" refuses this attempt only: another request under the same key is being carried out.
             doubtful = error.charge is errors.Charge.UNKNOWN or isinstance(error, errors.IdempotencyInProgressError)
             self.seen = self.seen or doubtful
             raise
 
     @contextmanager
     def settle(self) -> Iterator[None]:
-        """Let the error of the whole call say what is known about the money."""
+        """Make the error of the whole call say what is known about the money."""
         try:
             yield
         except errors.ApimartError as error:
@@ -199,7 +199,7 @@ class _Doubt:
 
 
 class ApimartClient(_Base):
-    """APIMart's API, blocking. One pooled connection set; use it as a context manager or ``close()`` it.
+    """APIMart's API, blocking. One connection pool; use it as a context manager or ``close()`` it.
 
     Every method raises :class:`~airflow_provider_apimart.client.errors.ApimartError`.
 
@@ -221,7 +221,7 @@ class ApimartClient(_Base):
         return self.send(self._submission(body, idempotency_key, resend_unknown))
 
     def generation(self, generation_id: str) -> Generation:
-        """Ask how a generation is."""
+        """Return the current state of a generation."""
         return self.send(protocol.generation(generation_id))
 
     def upload_image(self, filename: str, content: bytes, content_type: str) -> Upload:
@@ -229,25 +229,25 @@ class ApimartClient(_Base):
         return self.send(protocol.upload(filename, content, content_type))
 
     def key_balance(self) -> Balance:
-        """Ask what the key may still spend."""
+        """Return what the key may still spend."""
         return self.send(protocol.key_balance())
 
     def account_balance(self) -> Balance:
-        """Ask what the account holds."""
+        """Return the account's balance."""
         return self.send(protocol.account_balance())
 
     def models(self) -> tuple[Model, ...]:
-        """Ask which models the key may use."""
+        """Return the models that the key may use."""
         return self.send(protocol.models())
 
     def prices(self) -> tuple[Price, ...]:
-        """Ask for the public price list of video models."""
+        """Return the public price list of video models."""
         return self.send(protocol.prices(self.prices_base_url))
 
     def send(self, call: Call[T], *, repeat: bool = True) -> T:
         """Send ``call`` and read its answer.
 
-        :param repeat: ``False`` sends it once, for callers with a loop of their own.
+        :param repeat: ``False`` sends it once, for callers that have their own retry loop.
         """
         doubt = _Doubt(call)
 
@@ -280,7 +280,7 @@ class ApimartClient(_Base):
 
 
 class AsyncApimartClient(_Base):
-    """The same API for an event loop. Made on the loop that uses it; ``await aclose()`` it.
+    """The same API for an event loop. Create it on the loop that uses it, and ``await aclose()`` it.
 
     :param settings: base URL, key and limits.
     :param retry: how long a call is tried.
@@ -301,7 +301,7 @@ class AsyncApimartClient(_Base):
         return await self.send(self._submission(body, idempotency_key, resend_unknown))
 
     async def generation(self, generation_id: str) -> Generation:
-        """Ask how a generation is."""
+        """Return the current state of a generation."""
         return await self.send(protocol.generation(generation_id))
 
     async def upload_image(self, filename: str, content: bytes, content_type: str) -> Upload:
@@ -309,25 +309,25 @@ class AsyncApimartClient(_Base):
         return await self.send(protocol.upload(filename, content, content_type))
 
     async def key_balance(self) -> Balance:
-        """Ask what the key may still spend."""
+        """Return what the key may still spend."""
         return await self.send(protocol.key_balance())
 
     async def account_balance(self) -> Balance:
-        """Ask what the account holds."""
+        """Return the account's balance."""
         return await self.send(protocol.account_balance())
 
     async def models(self) -> tuple[Model, ...]:
-        """Ask which models the key may use."""
+        """Return the models that the key may use."""
         return await self.send(protocol.models())
 
     async def prices(self) -> tuple[Price, ...]:
-        """Ask for the public price list of video models."""
+        """Return the public price list of video models."""
         return await self.send(protocol.prices(self.prices_base_url))
 
     async def send(self, call: Call[T], *, repeat: bool = True) -> T:
         """Send ``call`` and read its answer.
 
-        :param repeat: ``False`` sends it once, for callers with a loop of their own.
+        :param repeat: ``False`` sends it once, for callers that have their own retry loop.
         """
         doubt = _Doubt(call)
 

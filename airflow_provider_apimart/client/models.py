@@ -1,10 +1,10 @@
-"""What APIMart answers, in one shape each, whatever shape it came in.
+"""APIMart's answers, in one shape each, whatever shape they arrived in.
 
-The readers here are lenient on purpose: section 3 and 10 of the contract record several spellings of the same thing,
-and a paid video must not be lost to a field that changed its type. They are strict in one thing: nothing is guessed.
-A status that is not known is "not finished yet", a number that cannot be read is ``None``.
+The readers here are lenient on purpose: sections 3 and 10 of the contract record several spellings of the same thing,
+and a paid video must not be lost because a field changed its type. They are strict in one respect: nothing is guessed.
+An unknown status means "not finished yet"; a number that cannot be parsed is ``None``.
 
-:class:`VeoRequest` (what is asked) lives in ``request.py`` and is exported here too.
+The request, :class:`VeoRequest`, lives in ``request.py`` and is also exported here.
 """
 
 from __future__ import annotations
@@ -33,16 +33,16 @@ __all__ = [
     "Video",
 ]
 
-#: How long a video's URL lives when APIMart does not say: the shorter of the two documented readings.
+#: How long a video's URL lives if APIMart does not say: the shorter of the two documented times.
 DEFAULT_URL_LIFE = timedelta(hours=24)
 #: The year 3000, in unix seconds.
 LATEST_TIME = 32_503_680_000
-#: So much is shown of a status that is not known.
+#: How many characters of an unknown status are shown.
 STATUS_SHOWN = 60
 
 _COMPLETED = {"completed", "success", "succeeded"}
-#: Words that have not been seen here and mean "completed" elsewhere: with a video beside them they do, too. What is
-#: landed is checked; what is not landed expires, though it is paid for.
+#: Words that mean "completed" elsewhere and have not been seen here: beside a video they count as completed. What is
+#: landed is checked; what is not landed expires, although it is paid for.
 _COMPLETED_WITH_VIDEO = {"complete", "done", "finish", "finished", "succeed", "successful"}
 _FAILED = {"failed", "cancelled", "canceled", "failure", "error"}
 _QUEUED = {"submitted", "pending", "queued"}
@@ -50,13 +50,13 @@ _RUNNING = {"processing", "in_progress", "running"}
 
 
 class Frozen(BaseModel):
-    """Base of what crosses a boundary."""
+    """Base class of models that cross a boundary."""
 
     model_config = ConfigDict(frozen=True)
 
 
 class GenerationStatus(StrEnum):
-    """The life of a generation. Whatever APIMart says that is neither of the two ends is one of the first two."""
+    """The state of a generation. Any status of APIMart's that is not final counts as one of the first two."""
 
     PENDING = "pending"
     PROCESSING = "processing"
@@ -65,7 +65,7 @@ class GenerationStatus(StrEnum):
 
     @classmethod
     def read(cls, value: Any) -> GenerationStatus:
-        """Read any spelling of a status; what is unknown or missing is not an end."""
+        """Read any spelling of a status; an unknown or missing one is not final."""
         word = _word(value)
         if word in _COMPLETED:
             return cls.COMPLETED
@@ -82,7 +82,7 @@ class GenerationStatus(StrEnum):
 class Submission(Frozen):
     """An accepted submission.
 
-    :param replayed: APIMart answered from its idempotency record: this generation was paid for by an earlier request.
+    :param replayed: APIMart answered from its idempotency record: an earlier request paid for this generation.
     """
 
     generation_id: str
@@ -93,7 +93,7 @@ class Submission(Frozen):
 
 
 class Video(Frozen):
-    """One finished video: where it can be fetched, and until when."""
+    """One finished video: its URL, and how long that lives."""
 
     url: str
     expires_at: datetime | None = None
@@ -102,10 +102,10 @@ class Video(Frozen):
 class Generation(Frozen):
     """APIMart's view of one generation.
 
-    :param cost_usd: what was really charged, after discounts; ``None`` until APIMart says.
+    :param cost_usd: what was actually charged, after discounts; ``None`` until APIMart reports it.
     :param progress: 0 to 100.
-    :param error_code: the code of a failure as text, where there is one.
-    :param error_message: why it failed, or why a completed one has no video.
+    :param error_code: the code of a failure as text, if there is one.
+    :param error_message: why it failed, or why a completed generation has no video.
     :param result_at_hand: a video is listed, whatever the status says.
     :param rejected: the failure is a plain refusal of the prompt or of an image (:mod:`.verdicts`).
     """
@@ -127,12 +127,12 @@ class Generation(Frozen):
 
     @property
     def is_final(self) -> bool:
-        """True when nothing more will come."""
+        """True if the state will not change any more."""
         return self.status.is_final
 
     @property
     def strange_status(self) -> str:
-        """APIMart's word for the status where it is none that is known, else empty."""
+        """APIMart's own word for an unknown status, otherwise empty."""
         known = self.is_final or _word(self.raw_status) in _QUEUED | _RUNNING
         return "" if known else self.raw_status[:STATUS_SHOWN]
 
@@ -154,7 +154,7 @@ class Generation(Frozen):
         if cost is None and credits_cost is not None:
             cost = round(credits_cost / 10, 8)
         return cls(
-            # The id that was asked for, whatever the answer calls itself: records are kept under it.
+            # The requested id, whatever the answer says: records are kept under it.
             generation_id=generation_id,
             status=status,
             raw_status=read_text(data.get("status")) or "",
@@ -168,12 +168,12 @@ class Generation(Frozen):
             error_code=code,
             error_message=message,
             result_at_hand=bool(offered),
-            # A completed one may have been billed, and its video may still come, whatever a text says beside it.
+            # A completed generation may have been billed, and its video may still come, whatever a text beside it says.
             rejected=status is GenerationStatus.FAILED and _is_refusal(code, message, data.get("error")),
         )
 
     def scrubbed(self, secret: str) -> Generation:
-        """Return the same without ``secret`` in the texts that are shown (ids and URLs are not touched)."""
+        """Return the same with ``secret`` removed from texts that are shown (ids and URLs are not changed)."""
         names = ("raw_status", "error_code", "error_message")
         dirty = {name: value for name in names if secret and secret in (value := getattr(self, name) or "")}
         return self.model_copy(update={name: value.replace(secret, "***") for name, value in dirty.items()})
@@ -190,7 +190,7 @@ class Upload(Frozen):
 
 
 class Balance(Frozen):
-    """What a key, or an account, has left and has used, in USD. ``None`` is "unlimited" where ``unlimited`` is true."""
+    """What a key or an account has left and has used, in USD. ``None`` means unlimited if ``unlimited`` is true."""
 
     remaining_usd: float | None
     used_usd: float | None
@@ -198,11 +198,11 @@ class Balance(Frozen):
 
     @classmethod
     def read(cls, data: Mapping[str, Any]) -> Balance:
-        """Read a balance; dollars come from the credits where only these are given."""
+        """Read a balance; dollars are computed from credits if only these are given."""
         flag = data.get("unlimited_quota")
         unlimited = flag is True or str(flag).lower() == "true"
         if flag is None:
-            # Credits are dollars times ten, so -1 for both is no debt: it is how "unlimited" is written.
+            # Credits are dollars times ten, so -1 for both is not a debt but means "unlimited".
             unlimited = read_number(data.get("remain_balance")) == read_number(data.get("remain_credits")) == -1
 
         def usd(name: str) -> float | None:
@@ -237,7 +237,7 @@ def _word(status: Any) -> str:
 
 
 def read_number(value: Any) -> float | None:
-    """Return a finite number from a JSON number or its text, else ``None``."""
+    """Return a finite number from a JSON number or its text, otherwise ``None``."""
     if isinstance(value, bool) or not isinstance(value, (int, float, str)):
         return None
     try:
@@ -248,17 +248,17 @@ def read_number(value: Any) -> float | None:
 
 
 def read_time(value: Any) -> datetime | None:
-    """Return a time in UTC from unix seconds (milliseconds are told by their size), else ``None``."""
+    """Return a UTC time from unix seconds (or milliseconds, recognized by their size), otherwise ``None``."""
     number = read_number(value)
     if number is None or number <= 0:
         return None
     seconds = number / 1000 if number > 1e11 else number
-    # Later ones are no times, and adding to them runs over the calendar's end.
+    # Later values are not times, and adding to them would overflow the calendar.
     return datetime.fromtimestamp(seconds, tz=UTC) if seconds < LATEST_TIME else None
 
 
 def read_text(value: Any, limit: int = 10_000) -> str | None:
-    """Return a JSON value as text that any log or file can take (no lone surrogates), else ``None``."""
+    """Return a JSON value as text that any log or file accepts (no lone surrogates), otherwise ``None``."""
     if value is None:
         return None
     try:
@@ -286,13 +286,13 @@ def _videos(result: Any, completed_at: datetime | None) -> list[Video]:
             for url in _urls(value):
                 found.setdefault(url, Video(url=url, expires_at=read_time(holder.get("expires_at")) or fallback))
         if found:
-            # The other places repeat it at best: a preview, or the first of several.
+            # The other places at best repeat it: a preview, or the first of several.
             break
     return list(found.values())
 
 
 def _places(result: Any) -> Iterator[list[tuple[Mapping[str, Any], Any]]]:
-    """Yield the places where videos have been seen, the documented one first: pairs of their holder and the URLs."""
+    """Yield the places in which videos have been seen, the documented one first, as pairs of holder and URLs."""
     if isinstance(result, Mapping):
         videos = result.get("videos")
         yield [_place(video, result) for video in (videos if isinstance(videos, list) else [videos])]
@@ -307,7 +307,7 @@ def _place(video: Any, holder: Mapping[str, Any]) -> tuple[Mapping[str, Any], An
 
 
 def _failure(data: Mapping[str, Any]) -> tuple[str | None, str | None]:
-    """Return code and message of a failure from wherever they were put."""
+    """Return the code and message of a failure, wherever APIMart put them."""
     error, result = data.get("error"), data.get("result")
     code = None
     messages: list[Any] = [error if isinstance(error, str) else None]

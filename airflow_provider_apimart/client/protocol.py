@@ -1,9 +1,8 @@
-"""APIMart's HTTP API without I/O: builds requests, reads answers into models or errors. Written once for sync and
-async.
+"""APIMart's HTTP API without I/O: builds requests and parses answers into models or errors, once for sync and async.
 
 Every endpoint is a function that returns a :class:`Call`: what to send, how to read the answer, and whether it may be
-sent again. The two clients only carry it over the wire. Section numbers are those of APIMart's contract; what stands
-around every answer is read in ``envelope.py``.
+repeated. The two clients only send it. Section numbers are those of APIMart's contract; ``envelope.py`` reads what
+surrounds every answer.
 """
 
 from __future__ import annotations
@@ -57,18 +56,18 @@ RESPONSE_VERSION = "2026-07-27"
 IDEMPOTENCY_KEY = re.compile(r"[!-~]{1,191}")
 #: The vendor's own client reads at most this much JSON (1.6).
 MAX_RESPONSE_BYTES = 32 * 1024 * 1024
-#: Task ids were seen with 31 characters. What is much longer is no id, and would not fit into a URL.
+#: Task ids had 31 characters so far. Anything much longer is not an id and would not fit into a URL.
 ID_MAX = 255
 
 
 class Repeat(StrEnum):
-    """What may be done when a call failed."""
+    """What may be done after a call failed."""
 
-    #: Reads: sent again after any passing error.
+    #: Reads: repeated after any temporary error.
     FREELY = "freely"
-    #: Paid: the identical body with the identical key, after any passing error.
+    #: Paid: the identical body with the identical key, after any temporary error.
     WITH_SAME_KEY = "with_same_key"
-    #: Sent again only where it is sure that nothing was done: uploads (no idempotency), and paid calls of users who do
+    #: Repeated only if it is certain that nothing was done: uploads (no idempotency), and paid calls of users who do
     #: not trust the replay.
     IF_NOT_DONE = "if_not_done"
 
@@ -85,17 +84,17 @@ class Call(Generic[T]):
     content: bytes | None = field(default=None, repr=False)
     params: Mapping[str, str] = field(default_factory=dict)
     file: tuple[str, bytes, str] | None = field(default=None, repr=False)
-    #: Seconds without a byte before giving up. The defaults are the vendor client's (1.6).
+    #: Seconds without a byte before the call fails. The defaults are those of the vendor's client (1.6).
     timeout_seconds: float = 15.0
     #: Public endpoints get no key.
     authenticated: bool = True
     what: str = "request"
-    #: Costs nothing though it is a POST: its errors leave no doubt about money.
+    #: A POST that costs nothing: its errors leave no doubt about the money.
     free: bool = False
 
     @property
     def may_cost(self) -> bool:
-        """True where carrying it out may cost money."""
+        """True if carrying it out may cost money."""
         return self.method != "GET" and not self.free
 
 
@@ -103,7 +102,7 @@ class Call(Generic[T]):
 
 
 def encode_body(body: Mapping[str, Any]) -> bytes:
-    """Return ``body`` as JSON that is the same to the byte every time.
+    """Return ``body`` as JSON that is byte-identical every time.
 
     :raises InvalidParameterError: if it cannot be written as JSON.
     """
@@ -143,7 +142,7 @@ def generation(generation_id: str) -> Call[Generation]:
     wanted = read_text(generation_id)
     if not isinstance(generation_id, str) or wanted != generation_id or not 0 < len(wanted) <= ID_MAX:
         raise _refused("generation_id", generation_id, f"the id of a generation, 1 to {ID_MAX} characters")
-    # "." and ".." would be taken for steps in the path.
+    # "." and ".." would change the path.
     part = quote(wanted, safe="") if wanted.strip(".") else wanted.replace(".", "%2E")
     return Call(
         "GET",
@@ -162,7 +161,7 @@ def upload(filename: str, content: bytes, content_type: str) -> Call[Upload]:
         "/v1/uploads/images",
         _read_upload,
         repeat=Repeat.IF_NOT_DONE,
-        # Names on a disk may hold bytes that are no text.
+        # File names may hold bytes that are not text.
         file=(read_text(filename) or "image", content, content_type),
         free=True,
         timeout_seconds=120.0,
@@ -186,7 +185,7 @@ def models() -> Call[tuple[Model, ...]]:
 
 
 def prices(base_url: str = "") -> Call[tuple[Price, ...]]:
-    """``GET /api/pricing/models/all``: the public price list (8.4). It is asked without a key."""
+    """``GET /api/pricing/models/all``: the public price list (8.4), without a key."""
     path = f"{base_url}/api/pricing/models/all"
     return Call("GET", path, _read_prices, authenticated=False, what="price list request")
 
@@ -224,7 +223,7 @@ def _read_task(reply: Reply) -> Mapping[str, Any]:
     if isinstance(data, list):
         data = data[0] if data else None
     elif data is None and {"id", "task_id", "progress", "result"} & set(envelope):
-        # Unwrapped. A ``status`` alone does not make a task: gateways write {"status": "error"} about themselves.
+        # Unwrapped. A ``status`` alone does not make a task: gateways report their own state as {"status": "error"}.
         data = envelope
     if not isinstance(data, Mapping) or not data:
         raise errors.ResponseError("APIMart's status answer holds no task", status=reply.status)

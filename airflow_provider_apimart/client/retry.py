@@ -1,8 +1,8 @@
-"""Which call may be repeated, and when. One place for both clients.
+"""Which call may be repeated, and when, in one place for both clients.
 
-What may be repeated is decided from the type of the error (``terminal``, ``charge``) and the call's own
-:class:`Repeat`, never from a text. ``Retry-After`` comes first; without it the wait grows exponentially. Both are
-spread, so that a thousand tasks that were refused together do not come back together.
+The type of the error (``terminal``, ``charge``) and the call's own :class:`Repeat` decide, never a text.
+``Retry-After`` takes precedence; without it the wait grows exponentially. Both get jitter, so that a thousand tasks
+that were refused together do not return together.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from airflow_provider_apimart.client.protocol import Call, Repeat
 class RetryPolicy:
     """How long one call is tried.
 
-    :param attempts: how often at most.
-    :param budget_seconds: no new attempt begins later than this after the first. A ``Retry-After`` that would end
-        later ends the call at once with the error, which carries it.
+    :param attempts: the maximum number of attempts.
+    :param budget_seconds: no attempt begins later than this after the first. If a ``Retry-After`` would end later, the
+        call fails at once with the error, which carries it.
     :param base_seconds: the first backoff.
     :param cap_seconds: the longest backoff.
     """
@@ -38,12 +38,12 @@ class RetryPolicy:
     cap_seconds: float = 30.0
 
     def once(self) -> RetryPolicy:
-        """The same without repeats: for callers that have a loop of their own."""
+        """Return the same policy without repeats, for callers that have their own retry loop."""
         return RetryPolicy(1, self.budget_seconds, self.base_seconds, self.cap_seconds)
 
 
 def may_repeat(call: Call[Any], error: BaseException) -> bool:
-    """Say whether ``call`` may be sent again, unchanged, after ``error``."""
+    """Return whether ``call`` may be repeated, unchanged, after ``error``."""
     if not isinstance(error, ApimartError) or error.terminal:
         return False
     return call.repeat is not Repeat.IF_NOT_DONE or error.charge is Charge.NO
@@ -56,7 +56,8 @@ def backoff_seconds(attempt: int, error: BaseException | None, policy: RetryPoli
     """
     asked = error.retry_after_seconds if isinstance(error, ApimartError) else None
     if asked is not None:
-        # A little later than asked, never sooner, and not all at the same moment: the longer it is, the wider.
+        # A little later than requested, never sooner, and not all at the same moment: the longer the wait, the wider
+        # the spread.
         return asked + max(policy.base_seconds, asked / 10) * rand()
     return min(policy.cap_seconds, policy.base_seconds * 2.0 ** min(attempt - 1, 30)) * (0.5 + rand() / 2)
 

@@ -1,7 +1,7 @@
-"""What a client needs to know, checked once: where the API is, the key, and the limits.
+"""What a client needs to know, checked once: the API's address, the key, and the limits.
 
-Owns the rule of where a key may go: over ``https://``, or over ``http://`` to this very machine, or where
-``allow_http`` says so. No error of this file shows the key.
+Owns the rule where a key may go: over ``https://``, over ``http://`` to this machine, or anywhere with ``allow_http``.
+No error raised here shows the key.
 """
 
 from __future__ import annotations
@@ -30,12 +30,13 @@ class Settings:
     """How to reach APIMart.
 
     :param api_key: the key, as copied from APIMart's console.
-    :param base_url: where the API is; empty means ``https://api.apimart.ai``. A trailing ``/v1`` is dropped.
+    :param base_url: the API's address; empty means ``https://api.apimart.ai``. A trailing ``/v1`` is dropped.
     :param allow_http: permits ``http://`` to other machines.
-    :param response_version: sent as ``X-APIMart-Response-Version`` with submissions, where given.
-    :param read_timeout_seconds: raises the timeouts of calls, where given.
+    :param response_version: if set, sent as ``X-APIMart-Response-Version`` with submissions.
+    :param read_timeout_seconds: if set, raises the timeouts of calls.
     :param max_video_bytes: larger videos are not landed.
-    :param requests_per_minute: the most requests that one process sends in a minute; ``None`` goes by APIMart's 429s.
+    :param requests_per_minute: the most requests that one process sends in a minute; with ``None`` the rate follows
+        APIMart's 429s.
     """
 
     api_key: str = field(repr=False)
@@ -51,10 +52,12 @@ class Settings:
         object.__setattr__(self, "base_url", _clean_base_url(self.base_url, self.allow_http))
         version = (self.response_version or "").strip() or None
         if version and not _VERSION.fullmatch(version):
-            raise ConfigurationError(f"response_version={shown(version, 14)}: allowed: a date such as 2026-07-27, or empty")
+            raise ConfigurationError(
+                f"response_version={shown(version, 14)}: allowed: a date such as 2026-07-27, or empty"
+            )
         object.__setattr__(self, "response_version", version)
         seconds = self.read_timeout_seconds
-        # Written so that NaN is refused, too.
+        # Written so that NaN is refused as well.
         if seconds is not None and not 0 < seconds <= LONGEST_TIMEOUT_SECONDS:
             allowed = f"a number of seconds up to {LONGEST_TIMEOUT_SECONDS:g}, or empty"
             raise ConfigurationError(f"read_timeout_seconds={seconds!r}: allowed: {allowed}")
@@ -65,13 +68,13 @@ class Settings:
 
     @property
     def is_loopback(self) -> bool:
-        """True where the API is on this very machine."""
+        """True if the API is on this machine."""
         return is_loopback(urlsplit(self.base_url).hostname or "")
 
 
 def looks_secret(text: str) -> bool:
-    """Say whether a value may be a key or a password that was written into the wrong field."""
-    # What stands before an @ may be a password; keys are long, hold digits, and have no dots and slashes as URLs do.
+    """Return whether a value may be a key or a password in the wrong field."""
+    # The text before an @ may be a password; keys are long, hold digits, and have no dots and slashes as URLs do.
     return bool(re.search(r"(?i)@|sk[-_]|bearer\s|(?=[a-z_+=-]*[0-9])[a-z0-9_+=-]{20}", text))
 
 
@@ -87,7 +90,7 @@ def shown(value: object, longest: int = LONGEST_SHOWN) -> str:
 
 
 def is_loopback(host: str) -> bool:
-    """Say whether ``host`` names this very machine."""
+    """Return whether ``host`` is this machine."""
     if host == "localhost" or host.endswith(".localhost"):
         return True
     try:
@@ -103,14 +106,14 @@ def _clean_key(key: str) -> str:
             "the connection has no API key: put it into the password field (keys: apimart.ai/keys)"
         )
     if not re.fullmatch(r"[!-~]+", key):
-        raise ConfigurationError("the API key (password field) holds a character that no key has; copy it again")
+        raise ConfigurationError("the API key (password field) contains a character that no key has; copy it again")
     return key
 
 
 def _clean_base_url(value: str, allow_http: bool) -> str:
     value = (value or "").strip() or DEFAULT_BASE_URL
     try:
-        # A scheme with too few slashes is left as it is: it has no host, rather than one named "https".
+        # A scheme with too few slashes is left alone: it has no host, rather than a host named "https".
         if not re.match(r"(?i)https?:(?![0-9])|.*://", value):
             host = urlsplit(f"//{value}").hostname or ""
             value = f"{'http' if is_loopback(host) else 'https'}://{value}"
@@ -126,7 +129,7 @@ def _clean_base_url(value: str, allow_http: bool) -> str:
     if parts.scheme == "http" and not allow_http and not is_loopback(hostname):
         raise ConfigurationError(
             f"host={shown(value)}: http:// would send the API key unencrypted; use https://, "
-            "or set allow_http in the connection if that is meant"
+            "or set allow_http in the connection if you want that"
         )
     netloc = f"[{hostname}]" if ":" in hostname else hostname
     path = parts.path.rstrip("/").removesuffix("/v1")

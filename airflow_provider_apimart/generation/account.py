@@ -1,8 +1,8 @@
-"""The way to APIMart that everything in one process shares: one client, one gate, and a key that may be rotated.
+"""The sender that everything in one process shares: one client, one rate limiter, and a key that may be rotated.
 
-An :class:`Account` belongs to one connection on one event loop. Who sends through it holds a :class:`Wire`: single
-generations hold one together, each batch one of its own. Where the gate lets fewer pass than want to, the wires take
-turns, so none starves another.
+An :class:`Account` belongs to one connection on one event loop. Each user of it holds a :class:`Wire`: all single
+generations share one, each batch has its own. When the rate limiter admits fewer requests than are wanted, the wires
+take turns, so that none starves.
 """
 
 from __future__ import annotations
@@ -19,21 +19,21 @@ from airflow_provider_apimart.generation.gate import Gate
 
 T = TypeVar("T")
 
-#: A connection that does not work is looked up again, but not for each of a thousand generations; and ever less often
-#: while that finds nothing new.
+#: A connection that does not work is looked up again, but not for each of a thousand generations, and less and less
+#: often while nothing has changed.
 LOOK_AGAIN_SECONDS, LONGEST_LOOK_AGAIN_SECONDS = 20.0, 300.0
-#: One that could not be looked up at all is tried sooner.
+#: One that could not be looked up at all is retried sooner.
 OPEN_AGAIN_SECONDS = 5.0
-#: One that works is looked up again after so long, for it may have been edited.
+#: One that works is looked up again after this time, because it may have been edited.
 MAX_AGE_SECONDS = 300.0
-#: How long a request that may be sent is left to a wire whose turn it is.
+#: How long a free request is reserved for the wire whose turn it is.
 TURN_SECONDS = 0.05
-#: What says that the host is in trouble, and nothing about the request.
+#: Errors that mean that the host is in trouble and say nothing about the request.
 TROUBLE = (errors.ApimartConnectionError, errors.OutcomeUnknownError, errors.ServerError)
 
 
 class Sender(Protocol):
-    """What is needed of :class:`~airflow_provider_apimart.client.client.AsyncApimartClient`."""
+    """The part of :class:`~airflow_provider_apimart.client.client.AsyncApimartClient` that is used here."""
 
     settings: Settings
 
@@ -50,7 +50,7 @@ OpenClient = Callable[[], Awaitable[Sender]]
 
 
 class _Lease:
-    """A client, and how many requests are under way with it."""
+    """A client, and the number of its requests in flight."""
 
     def __init__(self, client: Sender) -> None:
         self.client = client
@@ -59,11 +59,11 @@ class _Lease:
 
 
 class Account:
-    """One client and one gate for all requests of a connection on this event loop.
+    """One client and one rate limiter for all requests of a connection on this event loop.
 
-    :param open_client: looks the connection up and makes a client; must not block the loop.
-    :param gate: kept by the caller where what it has learnt is to outlive the client.
-    :param now: tells the time in seconds, without jumps.
+    :param open_client: looks the connection up and creates a client; must not block the loop.
+    :param gate: the rate limiter; kept by the caller if what it has learnt should outlive the client.
+    :param now: returns the time in seconds of a monotonic clock.
     """
 
     def __init__(self, open_client: OpenClient, gate: Gate, now: Callable[[], float]) -> None:
@@ -79,13 +79,13 @@ class Account:
         self._fruitless = 0
         self._failure: Exception | None = None
         self._turns = 0
-        #: How often the connection has turned out to be another one.
+        #: How often a lookup has found a different connection.
         self.changes = 0
 
     def wire(self, own: Gate | None = None) -> Wire:
-        """Return a way to send.
+        """Return a new wire.
 
-        :param own: a further gate for what goes over this wire alone.
+        :param own: a further rate limiter for this wire alone.
         """
         wire = Wire(self, own)
         self.wires.append(wire)
@@ -100,13 +100,13 @@ class Account:
 
     @property
     def is_open(self) -> bool:
-        """Say whether the connection was looked up."""
+        """Return whether the connection has been looked up."""
         return self._lease is not None
 
     async def lease(self) -> _Lease:
-        """Return the client, looking the connection up first where there is none or where it is old.
+        """Return the client. Look the connection up first if there is none or the lookup is old.
 
-        :raises Exception: whatever the lookup raised; again without a lookup while that is recent.
+        :raises Exception: whatever the lookup raised; a recent failure is raised again without a lookup.
         """
         if self._lease is not None:
             if self.now() - self._looked_at > MAX_AGE_SECONDS and not self._opening.locked():
@@ -128,19 +128,19 @@ class Account:
         return lease
 
     async def look_again(self, seen: int | None = None) -> bool:
-        """Look the connection up again after it did not work; say whether it is another one now.
+        """Look the connection up again after it did not work. Return whether it is a different one now.
 
-        :param seen: what :attr:`changes` was when the call was sent that was refused. Many are under way with one key:
-            the first that is refused looks the new one up for all of them.
+        :param seen: the value of :attr:`changes` when the refused call was sent. Many calls share one key: the first
+            that is refused looks up the new one for all of them.
         """
         if seen is not None and self._opening.locked():
-            # Somebody else is looking it up.
+            # Another caller is looking it up already.
             await self._opening.acquire()
             self._opening.release()
         if seen is not None and seen != self.changes:
             return True
         floor = min(LONGEST_LOOK_AGAIN_SECONDS, LOOK_AGAIN_SECONDS * 2.0 ** min(self._fruitless, 10))
-        # (A key may be rotated a moment after it was looked up for the first time.)
+        # (A key may be rotated right after its first lookup.)
         if self._lease is None or self._opening.locked() or self.now() - self._looked_again_at < floor:
             return False
         self._looked_again_at = self.now()
@@ -154,7 +154,7 @@ class Account:
             try:
                 fresh = await self._open_client()
             except Exception:
-                # What is there may still work; whether it does, the next request says.
+                # The current client may still work; the next request will show.
                 return False
             old = self._lease
             if old is not None and fresh.settings == old.client.settings:
@@ -163,7 +163,7 @@ class Account:
             self._take(fresh)
             self.changes += 1
             if old is not None:
-                # Calls may still be under way with the old one.
+                # Calls may still be in flight with the old client.
                 old.retired = True
                 if old.users:
                     self._retired.add(old)
@@ -179,7 +179,7 @@ class Account:
     # --- requests ------------------------------------------------------------------------------------------------
 
     async def send(self, make: Callable[[Settings], Call[T]], failing_since: float | None = None) -> T:
-        """Send one call that the gate has let pass, once, and tell the gate how it went.
+        """Send one admitted call, once, and report the result to the rate limiter.
 
         :param failing_since: when it had no usable answer for the first time, if it had none the last time.
         :raises ApimartError: whatever becomes of it.
@@ -221,14 +221,14 @@ class Account:
 
 
 class Wire:
-    """One sender's way through an account's gate."""
+    """One sender's access to an account."""
 
     def __init__(self, account: Account, own: Gate | None) -> None:
         self.account = account
         self.sent = 0
         #: Called with the 429 that paused the account.
         self.on_pause: Callable[[errors.ApimartError], None] = lambda error: None
-        #: Called with the error after which the host is left alone for a while.
+        #: Called with the error that made the circuit breaker open.
         self.on_break: Callable[[errors.ApimartError], None] = lambda error: None
         self._own = own
         self._wants = False
@@ -237,9 +237,9 @@ class Wire:
 
     @classmethod
     def alone(cls, open_client: OpenClient, gate: Gate | None, now: Callable[[], float]) -> Wire:
-        """Return the wire of an account that nobody shares, and that is closed with it.
+        """Return the wire of an account that nobody shares and that closes with it.
 
-        :param gate: a further gate beside the account's own.
+        :param gate: a further rate limiter beside the account's own.
         """
         wire = Account(open_client, Gate(None), now).wire(gate)
         wire._owns_account = True
@@ -249,25 +249,27 @@ class Wire:
 
     @property
     def per_second(self) -> float:
-        """How many requests a second may be sent at most."""
+        """The highest number of requests a second at present."""
         now = self.account.now()
         rate = self.account.gate.rate(now)
         return rate if self._own is None else min(rate, self._own.rate(now))
 
     @property
     def cuts(self) -> int:
-        """How often APIMart's 429s have lowered the pace."""
+        """How often APIMart's 429s have lowered the rate."""
         return self.account.gate.cuts
 
     @property
     def free_in(self) -> float:
-        """The seconds until a request may be sent, whoever sends it."""
+        """The seconds until any wire may send a request."""
         now = self.account.now()
         own = 0.0 if self._own is None else self._own.wait(now)
         return max(own, self.account.gate.wait(now))
 
     def wait(self) -> float:
-        """Return the seconds until a request may be sent; who asks wants to send one now, and gets a turn."""
+        """Return the seconds until a request may be sent. Calling this means wanting to send now, and queues for a
+        turn.
+        """
         now = self.account.now()
         own = 0.0 if self._own is None else self._own.wait(now)
         if own > 0:
@@ -284,12 +286,12 @@ class Wire:
                 self._wants = True
                 return left
             for rival in rivals:
-                # It had its chance: it has nothing to send any more.
+                # It let its turn pass: it has nothing to send any more.
                 rival._wants = False
         return 0.0
 
     def take(self) -> None:
-        """A request is sent."""
+        """Count a request that is being sent."""
         now = self.account.now()
         self.account.gate.take(now)
         if self._own is not None:
@@ -299,7 +301,8 @@ class Wire:
     async def admit(self) -> None:
         """Wait until one more request may be sent."""
         if not self.account.is_open:
-            # What the account allows is not known before its connection is. Whatever the lookup raises, sending will.
+            # The account's limit is not known before its connection is. Whatever the lookup raises, sending raises,
+            # too.
             with contextlib.suppress(Exception):
                 await self.account.lease()
         while (wait := self.wait()) > 0:  # noqa: ASYNC110 - it is a time, not an event, that is waited for
@@ -309,13 +312,13 @@ class Wire:
     # --- what ----------------------------------------------------------------------------------------------------
 
     async def settings(self) -> Settings:
-        """Return what the connection says."""
+        """Return the connection's settings."""
         return (await self.account.lease()).client.settings
 
     async def send(self, make: Callable[[Settings], Call[T]], failing_since: float | None = None) -> T:
-        """Send one call that was let pass.
+        """Send one admitted call.
 
-        :param make: makes the call for the connection's settings.
+        :param make: builds the call from the connection's settings.
         :param failing_since: when it had no usable answer for the first time, if it had none the last time.
         :raises ApimartError: whatever becomes of it.
         """
@@ -327,7 +330,7 @@ class Wire:
         return await self.account.look_again(seen)
 
     async def aclose(self) -> None:
-        """Leave the account, and close it where nobody else uses it."""
+        """Leave the account, and close it if nobody else uses it."""
         if self in self.account.wires:
             self.account.wires.remove(self)
         if self._owns_account:

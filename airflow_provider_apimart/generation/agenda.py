@@ -1,11 +1,10 @@
-"""Who is asked about next, on a clock that stands still while not everything fits. Pure; it is told the time.
+"""A timer queue on a clock that stands still while not everything due can be sent. Pure: the caller passes the time.
 
-What is due when is kept in *agenda time*. It runs as the world's does, but never far ahead of the first that is due and
-was not sent, whatever held that one up: an account's limit or pause, slow answers, an event loop that was blocked. So
-where more is wanted than can be sent everybody waits longer by the same factor, what is planned already included; when
-there is room again all come sooner again; and what could not be sent for a while is no herd afterwards, for all go on
-at the distances that they had. Nobody has to know how much can be sent. Who knows that more is wanted than fits may
-have it leap over an idle time.
+Due times are kept in *agenda time*. It runs like real time, but never gets far ahead of the first item that is due and
+unsent, whatever held that item up: an account's limit or pause, slow answers, a blocked event loop. So when more is
+wanted than can be sent, all waits grow by the same factor, including those already queued, and shrink again when there
+is room. Nothing piles up after an interruption, because items keep their distances. Nobody has to know how much can be
+sent. A caller who knows that more is wanted than fits may let the clock skip idle time.
 """
 
 from __future__ import annotations
@@ -17,16 +16,16 @@ from typing import Generic, TypeVar
 
 T = TypeVar("T")
 
-#: How far ahead: a queue, so that nothing is idle between two that are due.
+#: How far the clock may run ahead: a short queue, so that no time is lost between two due items.
 AHEAD_SECONDS = 1.0
-#: Sums of seconds are off by less than this: what is due in less is due.
+#: Sums of seconds are off by less than this, so an item due within it counts as due.
 TICK_SECONDS = 1e-3
-#: What was cancelled is swept out when there is more of it than this, and than half of all.
+#: Cancelled items are removed when there are more than this, and more than half of all.
 SWEPT_FROM = 64
 
 
 class Slot(Generic[T]):
-    """A place in the agenda. ``item`` is ``None`` once it was cancelled."""
+    """An entry of the queue. ``item`` is ``None`` once it was cancelled."""
 
     __slots__ = ("item", "soonest")
 
@@ -36,9 +35,9 @@ class Slot(Generic[T]):
 
 
 class Agenda(Generic[T]):
-    """A queue of what is due when.
+    """A queue of items by due time.
 
-    Methods that are told ``now`` mean the seconds of a clock that does not jump.
+    ``now`` is always in seconds of a monotonic clock.
     """
 
     def __init__(self, now: float) -> None:
@@ -52,10 +51,10 @@ class Agenda(Generic[T]):
         return len(self._heap) - self._cancelled
 
     def put(self, item: T, wait: float, now: float, *, least: float = 0.0) -> Slot[T]:
-        """Have something come up.
+        """Queue an item.
 
-        :param wait: the seconds of agenda time until then.
-        :param least: no sooner than after so many seconds of the world's.
+        :param wait: seconds of agenda time until it is due.
+        :param least: seconds of real time that must pass at least.
         """
         self._advance(now)
         slot = Slot(item, now + least)
@@ -63,7 +62,7 @@ class Agenda(Generic[T]):
         return slot
 
     def cancel(self, slot: Slot[T]) -> None:
-        """Take something back that has not come up."""
+        """Cancel an item that is still queued."""
         slot.item = None
         self._cancelled += 1
         if self._cancelled > SWEPT_FROM and self._cancelled > len(self._heap) / 2:
@@ -72,10 +71,10 @@ class Agenda(Generic[T]):
             self._cancelled = 0
 
     def wait(self, now: float, *, full: bool = False) -> float | None:
-        """Return the seconds until the first is due, 0 when it is; ``None`` when there is nothing.
+        """Return the seconds until the first item is due, 0 if it is due now, ``None`` if the queue is empty.
 
-        :param full: more is wanted than can be sent, so that nothing should be idle: the clock leaps to the first as
-            soon as that one may come.
+        :param full: more is wanted than can be sent, so no time should be idle: the clock jumps to the first item as
+            soon as that one may be sent.
         """
         self._advance(now)
         while self._heap:
@@ -93,21 +92,21 @@ class Agenda(Generic[T]):
         return None
 
     def pop(self) -> T:
-        """Return the first, which is due, and forget it."""
+        """Remove and return the first item, which must be due."""
         item = heapq.heappop(self._heap)[2].item
         if item is None:
             raise AssertionError("wait() leaves none at the head that was cancelled")
         return item
 
     def pop_least(self, key: Callable[[T], tuple[float, ...]]) -> T:
-        """Return the one with the least key, due or not, and forget it. There has to be one."""
+        """Remove and return the item with the least key, due or not. The queue must not be empty."""
         there = ((slot.item, slot) for _, _, slot in self._heap if slot.item is not None)
         item, slot = min(there, key=lambda each: key(each[0]))
         self.cancel(slot)
         return item
 
     def drain(self) -> list[T]:
-        """Return everything, in no order, and forget it."""
+        """Remove and return everything, in no order."""
         items = [slot.item for _, _, slot in self._heap if slot.item is not None]
         self._heap.clear()
         self._cancelled = 0

@@ -1,13 +1,13 @@
-"""How fast an account may be asked: one gate for all its requests in this process. Pure; it is told the time.
+"""How fast an account may be called: one rate limiter for all its requests in this process. Pure: the caller passes the
+time.
 
-A ceiling that the user states is kept exactly, with no minute over it. Below it, and where nobody knows one, the pace
-follows APIMart's 429s: each pauses the whole account for as long as it says, and what was let through meanwhile, less
-a tenth, is what is asked from then on. The pace then grows by the same amount a minute in every process, so that
-several of them on one account end up with like shares without a word to each other (additive increase, multiplicative
-decrease).
+A ceiling that the user sets is kept exactly: no minute exceeds it. Below it, and where there is none, the rate follows
+APIMart's 429s. Each 429 pauses the whole account for as long as it says; the rate then continues at what was let
+through before, less a tenth. From there it grows by the same amount per minute in every process, so that several
+processes on one account reach similar shares without communicating (additive increase, multiplicative decrease).
 
-A host that does not answer several times in a row is left alone for a growing while; then one request tries it, and the
-pace begins low and doubles until it is what it was.
+A host that fails several times in a row is left alone for a growing time (a circuit breaker). Then one request tests
+it, and the rate starts low and doubles until it is what it was.
 """
 
 from __future__ import annotations
@@ -16,57 +16,57 @@ import math
 import random
 from collections import deque
 
-#: Of the user's ceiling, for the differences of two clocks.
+#: The share of the user's ceiling that is used, since two clocks may differ.
 OF_LIMIT = 0.99
-#: What an event loop may be late for and still catch up on.
+#: How late an event loop may be and still catch up.
 CATCH_UP_SECONDS = 0.25
 WINDOW_SECONDS = 60.0
 MAX_PAUSE_SECONDS = 300.0
-#: Who sends nothing for longer than this, though it may, does not measure what would have been let through.
+#: A longer time without sending, though sending was allowed, does not count as a measurement of what is let through.
 IDLE_SECONDS = 1.0
-#: After a 429, and after one that follows so soon that the last cut was plainly too small.
+#: Factors after a 429, and after one that follows so soon that the last cut was too small.
 CUT, DEEP_CUT, SOON_SECONDS = 0.9, 0.7, 15.0
-#: But no deeper than to a little under what was let through.
+#: The cut stops a little below what was let through.
 LEAST_OF_MEASURED = 0.9
 LEAST_PER_SECOND = 0.1
-#: What is supposed to be let through in the time that nothing was measured in, as a share of the ceiling: who comes
-#: late to a full account begins with that, and not with the crumbs that those before it leave.
+#: What is assumed for time in which nothing was measured, as a share of the ceiling. A process that joins a full
+#: account late starts with that, not with the little that the others leave.
 UNMEASURED_SHARE = 0.5
-#: The pace is held for a while after a cut, then it grows: by this share of the ceiling a second, the same in every
-#: process; where no ceiling is known, as if it were this many requests a minute.
+#: After a cut the rate is held for a while. Then it grows by this share of the ceiling per second, the same in every
+#: process; without a ceiling, as if the ceiling were this many requests a minute.
 HOLD_SECONDS, GROWTH_SHARE, UNKNOWN_PER_MINUTE = 20.0, 0.0006, 500.0
-#: And ever faster, so that a limit that was lifted is noticed: by half after five minutes.
+#: Growth accelerates, so that a lifted limit is noticed: by half after five minutes.
 GROWTH_SECONDS = 420.0
-#: So many failures in a row say that the host is dead, if it has answered nothing for so long; or so many at once. It
-#: is left alone for the first of these breaks, at most the last.
+#: The host counts as dead after this many failures in a row if it has answered nothing for so long, or after the larger
+#: number at once. Breaks start at the first length and grow to the last.
 DEAD_AFTER, SILENT_SECONDS, DEAD_AT_ONCE = 5, 10.0, 30
 FIRST_BREAK_SECONDS, LONGEST_BREAK_SECONDS = 5.0, 120.0
-#: After a break the pace begins here (requests a second) and doubles in this time.
+#: After a break the rate starts here (requests a second) and doubles in this time.
 RAMP_PER_SECOND, RAMP_DOUBLES_SECONDS = 2.0, 2.0
 
 
 class Gate:
-    """Says when the next request may be sent. Times are seconds of one clock that does not jump.
+    """Decides when the next request may be sent. All times are seconds of one monotonic clock.
 
-    :param per_minute: the most requests in any minute; ``None`` where nobody knows.
-    :param dice: spreads what many processes do after the same event.
+    :param per_minute: the most requests in any minute; ``None`` if unknown.
+    :param dice: randomness that spreads what many processes do after the same event.
     """
 
     def __init__(self, per_minute: float | None, dice: random.Random | None = None) -> None:
         self.limit = math.inf
         self._after_cut = math.inf
         self._cut_at = -math.inf
-        # When the next may be sent: evenly spaced, and each late by a part of the distance. Without that one process
-        # takes every place the moment that it is free again, and another finds none for ever.
+        # When the next request may be sent: evenly spaced, each delayed by a random part of the distance. Without the
+        # delay one process would take every free place at once, and another would never find one.
         self._next, self._late = -math.inf, 0.0
         self._paused_until = -math.inf
         self._passed: deque[float] = deque()
-        #: When nothing was sent that might have been: the end and the length.
+        #: Idle times, in which something might have been sent: end and length.
         self._idle: deque[tuple[float, float]] = deque()
         self._taken = -math.inf
         self._refusals = 0
         self.cuts = 0
-        # When the last pause ended; before the first there is none to have come too soon after.
+        # When the last pause ended; minus infinity before the first.
         self._resumed = -math.inf
         self._dice = dice or random.Random()  # noqa: S311 - it spreads load, and hides nothing
         self._failures = 0
@@ -77,10 +77,10 @@ class Gate:
         self.set_limit(per_minute)
 
     def set_limit(self, per_minute: float | None, now: float = -math.inf) -> None:
-        """Keep another ceiling from now on."""
+        """Use another ceiling from now on."""
         before, self.limit = self.limit, math.inf if per_minute is None else per_minute / 60 * OF_LIMIT
         if self.limit < before:
-            # What was sent a moment ago counts already.
+            # Requests sent a moment ago count already.
             self._next = max(self._next, now + 1 / self.limit)
 
     @property
@@ -90,11 +90,11 @@ class Gate:
 
     @property
     def broken(self) -> bool:
-        """Say whether the host is taken for dead."""
+        """Return whether the host is taken for dead."""
         return self._breaks > 0
 
     def rate(self, now: float) -> float:
-        """Return how many requests a second are sent now, at most."""
+        """Return the highest number of requests a second at present."""
         rate = min(self.limit, self._grown(now))
         if self._ramp_from is not None:
             ramp: float = RAMP_PER_SECOND * 2.0 ** min(60.0, (now - self._ramp_from) / RAMP_DOUBLES_SECONDS)
@@ -118,30 +118,30 @@ class Gate:
         return max(0.0, self.free_at - now)
 
     def paused(self, now: float) -> bool:
-        """Say whether there is a pause that is not over."""
+        """Return whether a pause is in effect."""
         return now < self._paused_until
 
     def take(self, now: float) -> None:
-        """A request is sent."""
+        """Count a request that is being sent."""
         idle = now - max(self._taken, self.free_at)
         if IDLE_SECONDS < idle < math.inf:
             self._idle.append((now, idle))
         self._taken = now
         if self._breaks:
-            # One at a time tries whether the host is back; the next follows when this one has had its time.
+            # Requests test the host one at a time; the next follows when this one has had its time.
             self._paused_until = now + self._break()
         rate = self.rate(now)
         if not math.isinf(rate):
-            # Who was late on purpose has missed nothing.
+            # A deliberate delay is not a missed chance.
             self._next = max(self._next, now - self._late - min(CATCH_UP_SECONDS, 1 / rate)) + 1 / rate
             self._late = self._dice.random() * self._room(rate) / rate
 
     def _room(self, rate: float) -> float:
-        """Return by how many requests this pace may be uneven, at most one, with no minute over the ceiling."""
+        """Return how uneven the spacing may be, in requests (at most one), with no minute over the ceiling."""
         return min(1.0, max(0.0, (self.limit / OF_LIMIT - rate) * WINDOW_SECONDS - 1))
 
     def passed(self, now: float) -> None:
-        """A request was answered, and not with a 429."""
+        """Note an answer other than a 429."""
         self._refusals = self._failures = 0
         self._answered_at = now
         if self._breaks:
@@ -151,11 +151,11 @@ class Gate:
         self._forget(now)
 
     def failed(self, now: float, sent_at: float, failing_since: float | None = None) -> bool:
-        """A request had no usable answer. Says whether the host is taken for dead because of it.
+        """Note a request without a usable answer. Return whether the host is now taken for dead.
 
-        :param sent_at: when it was sent; what was sent before the last break teaches nothing new.
-        :param failing_since: when the same had no usable answer for the first time, if it had none before either. As
-            long as others are answered, that says nothing of the host.
+        :param sent_at: when it was sent; requests sent before the last break teach nothing new.
+        :param failing_since: when the same question first had no usable answer, if it had none before either. As long
+            as others are answered, that says nothing about the host.
         """
         self._passed.append(now)
         self._forget(now)
@@ -179,16 +179,16 @@ class Gate:
         return length * self._dice.uniform(0.75, 1.25)
 
     def refused(self, now: float, sent_at: float, retry_after: float | None) -> bool:
-        """A request was answered with a 429. Says whether that was news.
+        """Note a 429. Return whether it was news.
 
-        :param sent_at: when it was sent; what was sent before the last cut teaches nothing new.
+        :param sent_at: when it was sent; requests sent before the last cut teach nothing new.
         """
-        # 0, or a date by a clock that is behind ours, is no word on how long to wait.
+        # 0, or a date from a clock behind ours, does not say how long to wait.
         asked = retry_after if retry_after and retry_after > 0 else 2.0 ** min(self._refusals, 5)
         pause = min(MAX_PAUSE_SECONDS, asked)
         self._failures, self._answered_at = 0, now
         if self._breaks:
-            # It answers: no break any more, whatever the answer is.
+            # The host answers, so the break is over, whatever the answer is.
             self._breaks, self._ramp_from, self._paused_until = 0, now, now
         self._paused_until = max(self._paused_until, now + pause)
         news = sent_at >= self._cut_at
@@ -208,10 +208,10 @@ class Gate:
         return CUT * min(rate, let_through)
 
     def _measured(self, now: float, pause: float) -> float:
-        """Return how many requests a second were let through lately.
+        """Return how many requests a second were let through recently.
 
-        The pause counts: so many were let through until the next may follow. Of the rest of the minute, and of the time
-        in which there was nothing to send, nothing is known: others may have filled the account.
+        The pause counts: this many were let through until the next may follow. The rest of the minute, and idle time,
+        count as unknown, since others may have filled the account.
         """
         self._forget(now)
         count, supposed = len(self._passed), UNMEASURED_SHARE * self._ceiling

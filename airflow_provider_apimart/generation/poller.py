@@ -1,10 +1,10 @@
 """One poller for all waits of a connection in one event loop, and the registry that hands it out.
 
-It holds one agenda of questions by when they are due, one task that sends them and a few requests at once; a wait costs
-a place in the agenda and a future. Due questions are served in the order of their time and none is dropped: where the
-account, the connections or the event loop cannot serve all, everybody waits longer (``stretch``) instead.
+It holds one timer queue of polls, one task that sends them, and a few requests at once; a wait costs an entry in the
+queue and a future. Due polls are served in order and none is dropped: where the account, the connections or the event
+loop cannot serve all, all waits grow (``stretch``) instead.
 
-The last one out closes the client. What was learnt of durations and of the account's limit stays.
+The client closes when the last wait ends. What was learnt about durations and the account's limit stays.
 """
 
 from __future__ import annotations
@@ -33,18 +33,18 @@ from airflow_provider_apimart.generation.schedule import Kinds
 
 log = logging.getLogger(__name__)
 
-#: Requests that are under way at once; the client has more connections than that.
+#: Requests in flight at once; the client has more connections than that.
 MAX_REQUESTS = 18
-#: A request costs about a millisecond of the event loop, which belongs to everybody in the process: no more than a
-#: fifth of it is taken. It is enough to ask about ten thousand once a minute.
+#: A request costs about a millisecond of the event loop, which all triggers share: at most a fifth of it is used. That
+#: is enough to poll about ten thousand generations once a minute.
 PROCESS_PER_SECOND = 200.0
-#: How long an answer takes, and with it how many a second the requests at once can be, is a mean over about so many.
+#: The mean duration of an answer, and so the possible rate, is taken over about this many answers.
 ANSWERS = 16
-#: A wait that could not be asked about at its deadline, because the account is paused, ends so much later without; one
-#: that only stands in the queue has longer. (Airflow ends the trigger 15 minutes after the deadline.)
+#: A wait that cannot be polled at its deadline, because the account is paused, ends this much later without a poll; one
+#: that is only queued has longer. (Airflow ends the trigger 15 minutes after the deadline.)
 DEADLINE_GRACE_SECONDS, LONGEST_GRACE_SECONDS = 60.0, 600.0
 MAX_REMEMBERED = 32
-#: What may come from a connection that was edited meanwhile.
+#: Values that a connection edited in the meantime may change.
 LOOK_AGAIN_AFTER = (errors.AuthenticationError, errors.PermissionDeniedError, errors.ConfigurationError)
 
 Say = Callable[[Step], None]
@@ -58,20 +58,20 @@ class _Entry:
     say: Say | None
     context: contextvars.Context | None
     over: asyncio.Future[Step]
-    #: Questions a second that it wants.
+    #: Polls a second that it wants.
     rate: float = 0.0
     slot: Slot[_Entry] | None = None
-    #: When it had no usable answer for the first time, if it had none the last time.
+    #: When polls of it began to fail, if the last one failed.
     failing_since: float | None = None
     request: asyncio.Task[None] | None = None
     timer: asyncio.TimerHandle | None = None
 
 
 class Poller:
-    """Asks for everything that is waited for over one connection.
+    """Polls every generation that is waited for over one connection.
 
-    :param wire: the way to APIMart, with this process's ceiling as its own gate.
-    :param wall: tells unix time, which deadlines are in.
+    :param wire: the sender, with this process's ceiling as its own rate limiter.
+    :param wall: returns unix time, the unit of deadlines.
     """
 
     def __init__(self, wire: Wire, wall: Callable[[], float] | None = None) -> None:
@@ -89,7 +89,7 @@ class Poller:
         self._dispatcher = self._spawn(self._dispatch())
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        # Not in the context of whichever trigger happened to come first: Airflow finds a trigger's log by its context.
+        # Not in the context of the trigger that happened to come first: Airflow finds a trigger's log by its context.
         return self._loop.create_task(work, context=contextvars.Context())
 
     def __len__(self) -> int:
@@ -97,21 +97,21 @@ class Poller:
 
     @property
     def stretch(self) -> float:
-        """By how much longer everybody waits than would be best, so that all questions fit."""
+        """The factor by which all waits grow so that all polls fit."""
         per_second = self._wire.per_second
         if self._answer_seconds:
             per_second = min(per_second, MAX_REQUESTS / self._answer_seconds)
         return max(1.0, self._wanted / per_second)
 
     async def follow(self, watch: Watch, say: Say) -> Generation | None:
-        """Wait for a generation. Returns APIMart's final word; ``None`` when the deadline has passed.
+        """Wait for a generation. Return APIMart's final word, or ``None`` when the deadline has passed.
 
-        :param say: called, in the caller's own context, with every step that has a line for the log.
+        :param say: called, in the caller's own context, with every step that has a log line.
         """
         entry = _Entry(watch, say, contextvars.copy_context(), self._loop.create_future())
         watch.stretch = self.stretch
         self._plan(entry, watch.first_wait(self._wall()))
-        # One that begins after its deadline (a triggerer was down) has its question, too.
+        # A wait that begins after its deadline (the triggerer was down) is polled once, too.
         entry.timer = self._loop.call_later(max(0.0, watch.deadline - self._wall()), self._last_call, entry)
         try:
             return (await entry.over).final
@@ -146,12 +146,12 @@ class Poller:
         entry.watch = entry.say = entry.context = None
 
     def _last_call(self, entry: _Entry) -> None:
-        """At the deadline there is a last question, however long the waits are just then."""
+        """At the deadline there is one last poll, however long the waits are at that time."""
         watch = entry.watch
         if watch is None or entry.over.done():
             return
         if (left := watch.deadline - self._wall()) > 1:
-            # The clock was set back.
+            # The wall clock was set back.
             entry.timer = self._loop.call_later(left, self._last_call, entry)
             return
         if entry.slot is not None:
@@ -178,8 +178,8 @@ class Poller:
             try:
                 wait = self._launch()
             except Exception:
-                # A bug here must not leave thousands of triggers waiting for ever.
-                log.exception("The poller stumbled; it goes on in a second.")
+                # A bug here must not leave thousands of triggers waiting forever.
+                log.exception("The poller hit an unexpected error; it continues in a second.")
                 wait = 1.0
             self._sleeps = math.inf if wait is None else wait
             timer = None if wait is None else self._loop.call_later(wait, self._wake.set)
@@ -191,12 +191,12 @@ class Poller:
             self._wake.clear()
 
     def _launch(self) -> float | None:
-        """Send what is due. Returns the seconds until there may be more; ``None`` when something else will tell."""
+        """Send what is due. Return the seconds until more may be due; ``None`` if another event will wake the loop."""
         while (wait := self._agenda.wait(self._loop.time(), full=self.stretch > 1)) is not None:
             if wait > 0:
                 return wait
             if len(self._requests) >= (MAX_REQUESTS if self._wire.account.is_open else 1):
-                # (What the account allows is not known before its connection is.)
+                # (The account's limit is not known before its connection is.)
                 return None
             if (wait := self._wire.wait()) > 0:
                 return wait
@@ -214,7 +214,7 @@ class Poller:
     def _asked(self, task: asyncio.Task[None]) -> None:
         self._requests.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
-            log.error("The poller stumbled over an answer.", exc_info=error)
+            log.error("The poller could not process an answer.", exc_info=error)
         self._wake.set()
 
     async def _ask(self, entry: _Entry, watch: Watch) -> None:
@@ -224,13 +224,13 @@ class Poller:
         try:
             view = await self._wire.send(lambda settings: protocol.generation(generation_id), entry.failing_since)
         except Exception as error:
-            # Whatever it is, it says nothing about the generation. (A cancellation is no Exception and passes.)
+            # Whatever it is, it says nothing about the generation. (A cancellation is not an ``Exception`` and passes.)
             if isinstance(error, LOOK_AGAIN_AFTER):
                 await self._wire.look_again()
             step = watch.failed(error, self._wall())
             wait = step.wait_seconds
             if wait is not None and isinstance(error, errors.RateLimitError):
-                # The account pauses as a whole; each keeps its place.
+                # The account pauses as a whole; each wait keeps its place.
                 wait = watch.least = min(wait, schedule.MIN_INTERVAL_SECONDS)
             elif entry.failing_since is None:
                 entry.failing_since = self._wire.account.now()
@@ -265,7 +265,7 @@ class Poller:
 
     def _say_break(self, error: ApimartError) -> None:
         log.warning(
-            "APIMart does not answer (%s): nothing is asked for %.0f s, for %d generations that are waited for.",
+            "APIMart does not answer (%s): no polls for %.0f s; %d generations are waiting.",
             error,
             self._wire.account.gate.wait(self._wire.account.now()),
             len(self),
@@ -274,11 +274,11 @@ class Poller:
     def _say_pause(self, error: ApimartError) -> None:
         gate, now = self._wire.account.gate, self._wire.account.now()
         if gate.cuts & (gate.cuts - 1) == 0:
-            text = "APIMart asks for a pause (%s): nothing is asked for %.0f s, then at most %.0f requests a minute."
+            text = "APIMart asks for a pause (%s): no requests for %.0f s, then at most %.0f requests a minute."
             log.warning(text, error, gate.wait(now), gate.rate(now) * 60)
 
     async def aclose(self) -> None:
-        """End the tasks. Who still waits is cancelled."""
+        """End the tasks. Waits that still run are cancelled."""
         tasks = [self._dispatcher, *self._requests]
         for task in tasks:
             task.cancel()
@@ -289,7 +289,7 @@ class Poller:
 
 
 def _doubt(entry: _Entry) -> tuple[float, ...]:
-    """Return how little an entry is fit to try whether a host is back: what fails may be its own trouble."""
+    """Return how unsuitable an entry is for testing whether a host is back: its failures may be its own."""
     watch = entry.watch
     if watch is None:
         raise AssertionError("what is over was taken off the agenda")
@@ -301,7 +301,7 @@ def _doubt(entry: _Entry) -> tuple[float, ...]:
 
 @dataclass
 class _Memory:
-    """What is kept of a connection when nobody waits."""
+    """What is kept for a connection while nothing waits."""
 
     gate: Gate = field(default_factory=lambda: Gate(None))
     kinds: Kinds = field(default_factory=Kinds)
@@ -319,7 +319,7 @@ class Shared:
 
     @property
     def poller(self) -> Poller:
-        """The poller of single generations; made when it is first wanted."""
+        """The poller of single generations, created on first use."""
         if self._poller is None:
             self._poller = Poller(self.account.wire(Gate(PROCESS_PER_SECOND * 60)), self._wall)
         return self._poller
@@ -346,7 +346,7 @@ class Pollers:
     async def join(self, conn_id: str, open_client: OpenClient) -> AsyncIterator[Shared]:
         """Share a connection for as long as the block runs.
 
-        :param open_client: looks the connection up and makes a client, without blocking.
+        :param open_client: looks the connection up and creates a client, without blocking.
         """
         shared = self._active.get(conn_id)
         if shared is None:

@@ -1,8 +1,8 @@
-"""What one wait does: when to ask next, what to tell the user meanwhile, and when to stop. Pure: the callers wait.
+"""What one wait does: when to poll next, what to log meanwhile, and when to stop. Pure: the callers wait.
 
-Invariant 4: a poll is never a verdict. An error of any kind only delays the next question; what ends the wait is
-APIMart's own final word, or the deadline, which is absolute and counts from the submission. The pace between questions
-is :mod:`.schedule`'s.
+Invariant 4: a poll is never a verdict. An error of any kind only delays the next poll. The wait ends with APIMart's own
+final word or with the deadline, which is absolute and counts from the submission. :mod:`.schedule` decides the
+intervals.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ SAY_PROGRESS_STEP = 20
 
 
 def spread_of(generation_id: str) -> float:
-    """Return a number from 0 to 1 that is this generation's own, so that many are not asked about in step."""
+    """Return a number from 0 to 1 that is specific to this generation, so that many are not polled in step."""
     digest = hashlib.sha256(generation_id.encode("utf-8", "replace")).digest()
     return int.from_bytes(digest[:4], "big") / 0xFFFFFFFF
 
 
 def told_seconds(view: Generation) -> float | None:
-    """Return how long a generation took by APIMart's own word."""
+    """Return the duration that APIMart reports for a generation."""
     if view.completed_at is not None and view.created_at is not None:
         return (view.completed_at - view.created_at).total_seconds()
     return view.actual_seconds
@@ -54,9 +54,9 @@ def last_word(view: Generation) -> str:
 def error_interval(failures: int, error: Exception) -> float:
     """Return the seconds until the next poll after the ``failures``-th error in a row."""
     asked = error.retry_after_seconds if isinstance(error, ApimartError) else None
-    # (None, or a date by a clock that is behind ours, is no word on how long to wait.)
+    # (None, or a date from a clock behind ours, does not say how long to wait.)
     if asked:
-        # What is no limit of the account's is this generation's own trouble, and its video may be ready.
+        # Anything but a rate limit concerns this generation only, and its video may be ready.
         limited = isinstance(error, RateLimitError)
         longest = MAX_RETRY_AFTER_SECONDS if limited else schedule.MAX_INTERVAL_SECONDS
         return min(longest, max(schedule.MIN_INTERVAL_SECONDS, asked))
@@ -67,10 +67,10 @@ def error_interval(failures: int, error: Exception) -> float:
 class Step:
     """What to do after one poll.
 
-    :param wait_seconds: until the next poll, if there is room for all; ``None`` when the wait has ended.
-    :param final: APIMart's final word. ``None`` with ``wait_seconds=None`` means that the deadline passed.
+    :param wait_seconds: until the next poll, if all polls fit; ``None`` when the wait has ended.
+    :param final: APIMart's final word. ``None`` with ``wait_seconds=None`` means that the deadline has passed.
     :param say: a line for the log.
-    :param warn: the line is about trouble.
+    :param warn: log the line as a warning.
     """
 
     wait_seconds: float | None
@@ -81,16 +81,16 @@ class Step:
 
 @dataclass(slots=True)
 class Watch:
-    """The wait for one generation. Fed with what was seen, it says what to do next.
+    """The wait for one generation. It takes each answer or error and returns what to do next.
 
     :param submitted_at: unix seconds.
     :param deadline: unix seconds.
-    :param median_seconds: how long such a job takes, by what is known before the first poll.
+    :param median_seconds: how long such a job takes, as known before the first poll.
     :param poll_interval: fixes the seconds between polls; ``None`` adapts.
-    :param jitter: 0 to 1, this watch's own: spreads the polls of many.
-    :param durations: what is known of its kind, which it adds to; ``None`` knows the median alone.
-    :param stretch: by how much longer all waits will turn out than is said here, because not everybody's polls fit. Who
-        knows that asks sooner before the usual end and later after it.
+    :param jitter: 0 to 1, specific to this wait: spreads the polls of many.
+    :param durations: the observed durations of its kind, to which it adds its own; ``None`` knows the median alone.
+    :param stretch: the factor by which all waits will turn out longer than returned here, because not all polls fit.
+        With it, polls come sooner before the usual end and later after it.
     """
 
     generation_id: str
@@ -101,11 +101,11 @@ class Watch:
     jitter: float = 0.5
     durations: Durations | None = None
     stretch: float = 1.0
-    #: The next poll comes no sooner than after so many seconds, even if there turns out to be room.
+    #: The seconds that must pass before the next poll, even if there turns out to be room.
     least: float = 0.0
     polls: int = 0
     failures: int = 0
-    #: What APIMart said last, where that is worth telling a person when the deadline passes.
+    #: What was unusual about APIMart's last answer; logged when the deadline passes.
     last_word: str = ""
     _settling: Settling = field(default_factory=Settling, repr=False)
     _wondered: str = field(default="", repr=False)
@@ -121,7 +121,7 @@ class Watch:
         self.durations = self.durations or Durations(self.median_seconds)
 
     def first_wait(self, now: float) -> float:
-        """Return the seconds before the first poll: none for a generation that has been running for a while."""
+        """Return the seconds before the first poll: 0 for a generation that has been running for a while."""
         elapsed = self._elapsed(now)
         if self.poll_interval is not None:
             wait = self.least = max(0.0, self.poll_interval - elapsed)
@@ -130,7 +130,7 @@ class Watch:
         return self._clip(wait, now)
 
     def saw(self, view: Generation, now: float) -> Step:
-        """Take APIMart's answer."""
+        """Process APIMart's answer."""
         self.polls += 1
         self.failures = 0
         elapsed = self._elapsed(now)
@@ -140,7 +140,7 @@ class Watch:
             if again is not None and now < self.deadline:
                 self.least = again
                 text = (
-                    f"APIMart reports generation {self.generation_id} as completed, but without a video; asking again"
+                    f"APIMart reports generation {self.generation_id} as completed, but without a video; polling again"
                 )
                 return Step(self._clip(again, now), None, self._once(text), True)
             if again is not None and may_fill(view, now, self.deadline):
@@ -159,29 +159,29 @@ class Watch:
         return Step(self._clip(interval, now), None, self._worth_saying(view, now))
 
     def failed(self, error: Exception, now: float) -> Step:
-        """Take an error: nothing is concluded from it."""
+        """Process an error: nothing is concluded from it."""
         self.polls += 1
         self.failures += 1
         if now >= self.deadline:
             text = f"no usable answer about generation {self.generation_id} by its deadline: {error}"
             return Step(None, None, text, True)
         seconds = error_interval(self.failures, error)
-        # Spread upwards only: a Retry-After is a floor.
+        # The spread only adds: a ``Retry-After`` is a minimum.
         self.least = seconds * (1 + 0.1 * self.jitter)
         seconds = self._clip(self.least, now)
-        # The 1st, 2nd, 4th, 8th… in a row: told, but not over and over.
+        # Log the 1st, 2nd, 4th, 8th... in a row, not every one.
         say = self.failures & (self.failures - 1) == 0
         text = (
             f"no usable answer about generation {self.generation_id} ({self.failures} in a row): {error}. "
-            f"That ends nothing; asking again in {seconds:.0f} s"
+            f"The wait goes on; polling again in {seconds:.0f} s"
         )
         return Step(seconds, None, text if say else None, True)
 
     def _elapsed(self, now: float) -> float:
         """Return the seconds since the submission: at least those since this wait began, and never fewer than before.
 
-        The submission's time is the worker's. One whose clock is ahead must not make a job look as if it had just
-        begun, for it would be asked about all the time; nor must a clock that is set back.
+        The submission's time comes from the worker's clock. If that clock is ahead, or is set back, a job must not look
+        as if it had just begun, or it would be polled all the time.
         """
         self._began = now if self._began is None else self._began
         self._longest = max(self._longest, now - self.submitted_at, now - self._began)
@@ -194,7 +194,7 @@ class Watch:
         return self.durations
 
     def _learn(self, view: Generation, elapsed: float) -> None:
-        # What failed says nothing about how long a video takes.
+        # A failed generation says nothing about how long a video takes.
         if view.status is not GenerationStatus.COMPLETED:
             return
         told = told_seconds(view)
@@ -206,7 +206,7 @@ class Watch:
     def _belief(self, view: Generation, elapsed: float) -> Belief:
         belief = self._known.belief
         if not belief.known and view.estimated_seconds and view.estimated_seconds > 0:
-            # APIMart's estimates have been seen four times too high, never too low.
+            # APIMart's estimates have been up to four times too high, never too low.
             belief = replace(belief, median=max(1.0, min(belief.median, view.estimated_seconds)))
         if view.progress and view.progress >= schedule.LEAST_PROGRESS:
             belief = self._known.foretold(belief, elapsed, view.progress)
@@ -220,7 +220,7 @@ class Watch:
         return wait
 
     def _clip(self, seconds: float, now: float) -> float:
-        # The last poll comes at the deadline, not before it and not long after it.
+        # The last poll comes at the deadline, not before it and not long after.
         left = max(0.0, self.deadline - now)
         self.least = min(self.least, left)
         return min(seconds, left)

@@ -178,8 +178,8 @@ def read_record(data: Any, where: str) -> Record:
         where_wrong = ".".join(map(str, first["loc"]))
         wrong = f"{where_wrong}: {first['msg']}" if where_wrong else first["msg"]
         raise UnreadableRecordError(
-            f"the record of this task's generation in {where} cannot be read ({wrong}). A generation may have been paid "
-            "for, so nothing was submitted. If it was written by a newer version of the provider, use that version; "
+            f"the record of this task's generation in {where} cannot be read ({wrong}). A generation may have been "
+            "paid for, so nothing was submitted. If it was written by a newer version of the provider, use that version; "
             "else look for the generation in APIMart's console, then delete the record"
         ) from None
 

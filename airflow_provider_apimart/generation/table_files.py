@@ -232,7 +232,7 @@ class _Csv:
             return ""
         if self.lines.has_escaped_quote:
             return (
-                ". Is a quote in a value written \\\"? Then write it twice (\"\"), as Spark does with "
+                '. Is a quote in a value written \\"? Then write it twice (""), as Spark does with '
                 ".option('escape', '\"')"
             )
         return f". Where quotes are characters of the text say {self.prefix}quoting=False"

@@ -253,4 +253,4 @@ def test_trouble_is_told_but_not_over_and_over() -> None:
     said = [one.failed(errors.ServerError("gateway", status=502), START + n).say for n in range(64)]
     told = [n + 1 for n, say in enumerate(said) if say]
     assert told == [1, 2, 4, 8, 16, 32, 64]
-    assert "task_1" in str(said[0]) and "That ends nothing" in str(said[0])
+    assert "task_1" in str(said[0]) and "The wait goes on" in str(said[0])
