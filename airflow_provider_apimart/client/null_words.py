@@ -35,8 +35,8 @@ def is_null_word(text: str) -> bool:
     """Say whether a text holds nothing but a word for "no value".
 
     That is a null word of some tool (``None``, ``N/A``), a spreadsheet's error (``#REF!``), what a failed decoding has
-    left (U+FFFD), an empty JSON value, or nothing that anybody could see: blank text, a lone zero-width space, NUL.
-    Case does not matter.
+    left (U+FFFD), an empty JSON value (``{}``), or nothing that anybody could see: blank text, a lone zero-width space,
+    NUL. Case does not matter.
     """
     return says_nothing(text) or is_damage(text) or strip(text) in _EMPTY_JSON
 

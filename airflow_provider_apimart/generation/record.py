@@ -179,7 +179,7 @@ def read_record(data: Any, where: str) -> Record:
         wrong = f"{where_wrong}: {first['msg']}" if where_wrong else first["msg"]
         raise UnreadableRecordError(
             f"the record of this task's generation in {where} cannot be read ({wrong}). A generation may have been "
-            "paid for, so nothing was submitted. If it was written by a newer version of the provider, use that version; "
+            "paid for, so nothing was submitted. If a newer version of the provider has written it, use that version; "
             "else look for the generation in APIMart's console, then delete the record"
         ) from None
 

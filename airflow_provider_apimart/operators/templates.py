@@ -20,7 +20,6 @@ from __future__ import annotations
 import inspect
 import os
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from functools import cache
 from typing import Any, ClassVar
 
 from jinja2 import Environment
@@ -52,7 +51,7 @@ class AuthorTemplates:
             base._do_render_template_fields(parent, template_fields, context, jinja_env, seen_oids)
             return
         seen = seen_oids | _mapped_data(self, context)
-        text_env = _text_env(self, jinja_env)
+        text_env, defaults = _text_env(self, jinja_env), _defaults(type(self))
         extensions = self.template_ext
         try:
             for name in template_fields:
@@ -71,7 +70,7 @@ class AuthorTemplates:
                     # Text that is an object's: "{'a': {{ params.n }}}".
                     found = native_concat([found])
                 if name not in self.needed_fields and arguments.is_unset(found):
-                    found = _defaults(self.__class__).get(name, found)
+                    found = defaults.get(name, found)
                 setattr(self, name, found)
         finally:
             self.template_ext = extensions
@@ -130,7 +129,6 @@ def _with_function_arguments(arguments: Mapping[str, Any]) -> Iterable[Any]:
             yield value
 
 
-@cache
 def _defaults(cls: type) -> dict[str, Any]:
     """Return the defaults of an operator's arguments, a subclass's own before those of its base."""
     found: dict[str, Any] = {}

@@ -204,7 +204,8 @@ WHOLE = [
 
 WRONG: list[tuple[str, Any, str]] = [
     *(("prompt", value, "text is needed") for value in (None, *TEXTS) if not isinstance(value, (dict, list, str))),
-    *(("prompt", value, "must not be empty") for value in ("", " \n", {}, [])),
+    *(("prompt", value, "must not be empty") for value in ("", " \n", {}, [], {"a": [None, {"b": "None"}]})),
+    *(("model", value, "found nothing") for value in ("None", "null", "n/a")),
     *(("prompt", value, "found nothing") for value in ("None", "null", " NaN ", "N/A", "#N/A", "nil")),
     *(("prompt", value, "found nothing") for value in ("#REF!", "\ufffd", "\u200b", "\x1a")),
     *(("negative_prompt", value, "found nothing") for value in ("None", "null", "nan")),

@@ -44,7 +44,7 @@ PROMPTS = [
 ]
 
 
-@pytest.mark.parametrize("text", [*NULLS, *DAMAGE, *UNSEEN])
+@pytest.mark.parametrize("text", [*NULLS, *DAMAGE, *UNSEEN, "{}", " [] ", '""'])
 def test_what_says_nothing_is_no_prompt(text: str) -> None:
     assert is_null_word(text)
     with pytest.raises(TableError, match="row 1: prompt="):

@@ -61,6 +61,16 @@ def test_labels_without_an_end_are_refused() -> None:
     assert "nested too deeply" in str(problem)
 
 
+def test_labels_that_cannot_be_written_are_refused() -> None:
+    class Mute:
+        def __str__(self) -> str:
+            raise RuntimeError("no text")
+
+    for label in (Mute(), 10**5_000):
+        (problem,) = label_problems("labels", {"a": label})
+        assert "cannot be written" in str(problem)
+
+
 def test_labels_are_large_and_still_land_and_are_found_again(emulator: Emulator, tries: Tries, tmp_path: Path) -> None:
     operator = make(tmp_path, labels={"text": "x" * 1_200_000})
     first = operator.execute(tries.next(operator))
