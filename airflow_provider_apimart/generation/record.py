@@ -175,9 +175,10 @@ def read_record(data: Any, where: str) -> Record:
         return Record.model_validate(data)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
+        wrong = ": ".join(filter(None, (".".join(map(str, first["loc"])), first["msg"])))
         raise UnreadableRecordError(
-            f"the record of this task's generation in {where} cannot be read "
-            f"({': '.join(filter(None, ('.'.join(map(str, first['loc'])), first['msg'])))}). A generation may have been paid for, so nothing was submitted. If it was written by a "
+            f"the record of this task's generation in {where} cannot be read ({wrong}). A generation may have been "
+            "paid for, so nothing was submitted. If it was written by a "
             "newer version of the provider, use that version; else look for the generation in APIMart's console, then "
             "delete the record"
         ) from None
