@@ -120,7 +120,8 @@ _EMPTY_CODES_UNLESS_429 = frozenset(
 _EMPTY_TEXT = re.compile(
     r"\b(?:user|token|account|group|key|credit)(?:'s)?(?: remaining)? (?:quota|balance|credits?(?: limit)?) "
     r"(?:is |are |has been |have been )?(?:not enough|insufficient|exhausted|used up|too low)"
-    r"|\binsufficient[ _](?:account |user |token )?(?:balance|quota|credits?)\b|\bnot enough (?:balance|quota|credits?)\b"
+    r"|\binsufficient[ _](?:account |user |token )?(?:balance|quota|credits?)\b"
+    r"|\bnot enough (?:balance|quota|credits?)\b"
     r"|\bpre-?consumed? (?:token )?quota failed|(?:额度|余额)(?:不足|已用尽|已耗尽)|预扣费额度失败"
 )
 _REQUEST_ID = re.compile(r"\(request id: ([^)\s]+)\)")

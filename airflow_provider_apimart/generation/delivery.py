@@ -127,7 +127,7 @@ def _believing_the_expiry(video: Video) -> Iterator[None]:
 
 def _refresher(client: ApimartClient, generation_id: str, sample: int) -> Callable[[], str | None]:
     def refresh() -> str | None:
-        # An error here is not "there is no other URL", whatever it says of the key or the balance: the video is paid for.
+        # The video is paid for: an error is not "there is no other URL", whatever it says of the key or the balance.
         try:
             videos = client.generation(generation_id).videos
         except ApimartError as error:
