@@ -17,7 +17,7 @@ from typing import Any
 
 from airflow_provider_apimart.client import errors
 from airflow_provider_apimart.client.models import read_number, read_text
-from airflow_provider_apimart.client.verdicts import Verdict, verdict
+from airflow_provider_apimart.client.verdicts import Verdict, own_words, verdict
 
 
 @dataclass(frozen=True)
@@ -118,9 +118,10 @@ _EMPTY_CODES_UNLESS_429 = frozenset(
     {"insufficient_quota", "insufficient_balance", "insufficient_credits", "quota_exhausted", "quota_not_enough"}
 )
 _EMPTY_TEXT = re.compile(
-    r"\b(?:user|token|account|group)(?:'s)?(?: remaining)? (?:quota|balance|credits?(?: limit)?) (?:is |are )?"
-    r"(?:not enough|insufficient|exhausted|used up)"
-    r"|\binsufficient (?:account |user |token )?(?:balance|quota|credits?)\b"
+    r"\b(?:user|token|account|group|key|credit)(?:'s)?(?: remaining)? (?:quota|balance|credits?(?: limit)?) "
+    r"(?:is |are |has been |have been )?(?:not enough|insufficient|exhausted|used up|too low)"
+    r"|\binsufficient[ _](?:account |user |token )?(?:balance|quota|credits?)\b"
+    r"|\bnot enough (?:balance|quota|credits?)\b"
     r"|\bpre-?consumed? (?:token )?quota failed|(?:额度|余额)(?:不足|已用尽|已耗尽)|预扣费额度失败"
 )
 _REQUEST_ID = re.compile(r"\(request id: ([^)\s]+)\)")
@@ -164,7 +165,7 @@ def _is_empty(http_status: int, status: int, names: set[str], message: str) -> b
     if names & _EMPTY_CODES or (status != 429 and names & _EMPTY_CODES_UNLESS_429):
         return True
     # (With HTTP 200 only the text tells one trouble from another.)
-    return (http_status < 300 or status in (401, 403)) and _EMPTY_TEXT.search(message) is not None
+    return (http_status < 300 or status in (401, 403)) and _EMPTY_TEXT.search(own_words(message)) is not None
 
 
 def _by_content(cls: type[errors.ApiStatusError], said: Verdict) -> type[errors.ApiStatusError]:

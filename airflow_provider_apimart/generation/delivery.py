@@ -11,7 +11,7 @@ from typing import Any
 
 import airflow_provider_apimart
 from airflow_provider_apimart.client.client import ApimartClient
-from airflow_provider_apimart.client.errors import LandingError, VideoExpiredError
+from airflow_provider_apimart.client.errors import ApimartError, LandingError, VideoExpiredError
 from airflow_provider_apimart.client.models import Video
 from airflow_provider_apimart.client.request import VeoRequest
 from airflow_provider_apimart.generation import report
@@ -127,8 +127,14 @@ def _believing_the_expiry(video: Video) -> Iterator[None]:
 
 def _refresher(client: ApimartClient, generation_id: str, sample: int) -> Callable[[], str | None]:
     def refresh() -> str | None:
-        # What APIMart answers here may be an error that passes: that is not "there is no other URL".
-        videos = client.generation(generation_id).videos
+        # The video is paid for: an error is not "there is no other URL", whatever it says of the key or the balance.
+        try:
+            videos = client.generation(generation_id).videos
+        except ApimartError as error:
+            if not error.terminal:
+                raise
+            text = f"its URL is not served any more, and APIMart does not tell another one now: {error}"
+            raise LandingError(text) from error
         return videos[sample - 1].url if sample <= len(videos) else None
 
     return refresh

@@ -105,7 +105,7 @@ class Watch:
     least: float = 0.0
     polls: int = 0
     failures: int = 0
-    #: What was unusual about APIMart's last answer; logged when the deadline passes.
+    #: What was unusual about APIMart's last answer, or that there was none; told when the deadline passes.
     last_word: str = ""
     _settling: Settling = field(default_factory=Settling, repr=False)
     _wondered: str = field(default="", repr=False)
@@ -162,6 +162,7 @@ class Watch:
         """Process an error: nothing is concluded from it."""
         self.polls += 1
         self.failures += 1
+        self.last_word = f"no usable answer ({error})"
         if now >= self.deadline:
             text = f"no usable answer about generation {self.generation_id} by its deadline: {error}"
             return Step(None, None, text, True)

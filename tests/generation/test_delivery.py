@@ -103,6 +103,19 @@ def test_an_expired_url_that_is_not_renewed_is_the_end(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("status", [402, 401, 403])
+def test_an_empty_account_does_not_end_the_landing_of_an_expired_url(
+    client: ApimartClient, done: Generation, emulator: Emulator, tmp_path: Path, status: int
+) -> None:
+    emulator.fault("media", "status", status=403, times=-1)
+    emulator.fault("task", "status", status=status, times=-1)
+    with pytest.raises(LandingError, match="does not tell another one now") as caught:
+        bring(client, done, target(tmp_path / "clip.mp4"))
+    assert not caught.value.terminal
+    emulator.clear_faults()
+    assert bring(client, done, target(tmp_path / "clip.mp4"))
+
+
 def test_a_url_that_is_refused_before_its_expiry_is_not_the_end(
     emulator: Emulator, client: ApimartClient, done: Generation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -254,3 +254,9 @@ def test_trouble_is_told_but_not_over_and_over() -> None:
     told = [n + 1 for n, say in enumerate(said) if say]
     assert told == [1, 2, 4, 8, 16, 32, 64]
     assert "task_1" in str(said[0]) and "The wait goes on" in str(said[0])
+
+
+def test_who_is_not_answered_at_the_deadline_can_say_why() -> None:
+    one = Watch("task_1", 0.0, 100.0, 75.0)
+    assert one.failed(errors.InsufficientBalanceError("nothing left", status=402), 100.0).wait_seconds is None
+    assert one.last_word == "no usable answer (nothing left (HTTP 402))"
