@@ -51,7 +51,9 @@ class Settings:
         object.__setattr__(self, "base_url", _clean_base_url(self.base_url, self.allow_http))
         version = (self.response_version or "").strip() or None
         if version and not _VERSION.fullmatch(version):
-            raise ConfigurationError(f"response_version={shown(version, 14)}: allowed: a date such as 2026-07-27, or empty")
+            raise ConfigurationError(
+                f"response_version={shown(version, 14)}: allowed: a date such as 2026-07-27, or empty"
+            )
         object.__setattr__(self, "response_version", version)
         seconds = self.read_timeout_seconds
         # Written so that NaN is refused, too.

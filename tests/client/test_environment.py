@@ -182,7 +182,11 @@ def test_a_socks_proxy_without_its_package_says_what_to_install(
         {"NO_PROXY": "*", "ALL_PROXY": "ftp://proxy.corp"},
         {"NO_PROXY": "localhost, *", "HTTPS_PROXY": "://"},
         # As desktops set it, beside proxies that can be used.
-        {"http_proxy": "http://proxy.corp:1", "https_proxy": "http://proxy.corp:1", "all_proxy": "socks://proxy.corp:2"},
+        {
+            "http_proxy": "http://proxy.corp:1",
+            "https_proxy": "http://proxy.corp:1",
+            "all_proxy": "socks://proxy.corp:2",
+        },
     ],
 )
 def test_a_proxy_that_nothing_goes_through_stops_nobody(
