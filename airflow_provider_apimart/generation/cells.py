@@ -147,6 +147,8 @@ def _truth(cell: Any) -> Any:
         return bool(cell)
     if isinstance(cell, str):
         word = strip(cell).lower()
+        # What is 1 becomes 1.0 beside empty cells.
+        word = match[1] if (match := _WHOLE.fullmatch(word)) else word
         if word in _TRUE or word in _FALSE:
             return word in _TRUE
     return cell

@@ -84,9 +84,14 @@ class _Lines(Iterator[str]):
         return len(self._taken)
 
     @property
+    def text(self) -> str:
+        """The record as it stands in the file."""
+        return "".join(self._taken)
+
+    @property
     def has_escaped_quote(self) -> bool:
         """Whether the record has a quote behind a backslash, as Spark writes it."""
-        return any('\\"' in line for line in self._taken)
+        return '\\"' in self.text
 
     @property
     def is_sep_line(self) -> bool:
@@ -127,7 +132,7 @@ class _Csv:
     def records(self) -> Iterator[Record]:
         """Yield header and records."""
         header = self._header()
-        yield Header(tuple(header), self._delimiter_hint(header))
+        yield Header(tuple(header), self._delimiter_hint(self.delimiter.join(header), len(header)))
         while True:
             start = self.lines.number + 1
             try:
@@ -173,9 +178,10 @@ class _Csv:
             while (header := self._read(self.spaced)) is not None and not any(map(strip, header)):
                 pass
         except csv.Error as error:
-            raise TableError(
-                f"{self.name}: the header cannot be read: {error}{self._quotes_hint()}. Nothing was submitted"
-            ) from None
+            hint = (
+                self._delimiter_hint(self.lines.text, self.lines.text.count(self.delimiter) + 1) or self._quotes_hint()
+            )
+            raise TableError(f"{self.name}: the header cannot be read: {error}{hint}. Nothing was submitted") from None
         if header is None:
             raise EmptyTableError(f"{self.name} is empty: not even a header. Nothing was submitted")
         if self.quoting is not False and len(header) > 1 and all(name.startswith(" ") for name in header[1:]):
@@ -237,10 +243,9 @@ class _Csv:
             )
         return f". Where quotes are characters of the text say {self.prefix}quoting=False"
 
-    def _delimiter_hint(self, header: list[str]) -> str:
-        text = self.delimiter.join(header)
-        other = max((mark for mark in DELIMITERS if mark != self.delimiter), key=text.count)
-        if text.count(other) < len(header):
+    def _delimiter_hint(self, header: str, cells: int) -> str:
+        other = max((mark for mark in DELIMITERS if mark != self.delimiter), key=header.count)
+        if header.count(other) < cells:
             return ""
         return f". Is the delimiter {other!r}? Then say {self.prefix}delimiter={other!r}"
 
@@ -251,7 +256,8 @@ def _is_merged(cells: list[str], delimiter: str, *, trusted: bool) -> bool:
     A file whose writer knows quotes doubles those in a value, so a value that has one was quoted on purpose. In prose a
     space follows a comma. And what would be the other cells of those rows is like those of this one.
 
-    :param trusted: quotes have enclosed values in this file before; then a whole row has to be in the value.
+    :param trusted: quotes have enclosed values in this file before; then a whole row has to be in the value, or numbers
+        in two places where the two halves of rows have to have them.
     """
     tight = re.compile(f"{re.escape(delimiter)}(?=\\S)")
     for place, cell in enumerate(cells):
@@ -260,11 +266,15 @@ def _is_merged(cells: list[str], delimiter: str, *, trusted: bool) -> bool:
             continue
         if delimiter == "\t" and "\t" in cell:
             return True
-        if len(cells) == 1 or (trusted and len(lines) == 2):
+        if len(cells) == 1:
             continue
         before, after = cells[:place], cells[place + 1 :]
         first, *whole, last = (tight.split(line) for line in lines)
         rows = [before + first, *whole, last + after]
+        halves = [*zip(first[1:], after, strict=False), *zip(last[:-1], before, strict=False)]
+        # One may be a decimal comma.
+        if trusted and not whole and sum(_kind(one) == _kind(other) == "number" for one, other in halves) < 2:
+            continue
         if all(
             len(row) == len(cells) and all(map(_alike, row[:place] + row[place + 1 :], before + after)) for row in rows
         ):

@@ -59,6 +59,7 @@ def test_empty_cells_mean_not_set(empty: Any, column: str) -> None:
         ("generate_audio", 1, True),
         ("generate_audio", 0, False),
         ("generate_audio", "TRUE", True),
+        ("generate_audio", "0.0", False),
         ("generate_audio", "f", False),
         ("generate_audio", "no", False),
         ("enhance_prompt", 1, True),

@@ -163,6 +163,24 @@ def test_quotes_behind_backslashes_are_told_as_what_they_are() -> None:
     assert "quoting=False" not in text
 
 
+def test_two_rows_that_a_quote_has_merged_are_told_by_their_numbers() -> None:
+    text = 'id,prompt,n\n0,"ok, fine",1\n1,"Hello there,4\n2,my world",8\n'
+    assert "to line 4" in bad(text)
+    assert len(records(text, quoting=True)) == 2
+
+
+def test_two_lines_of_a_value_are_no_rows_where_nothing_but_words_says_so() -> None:
+    text = 'prompt,n,tag\n"ok, fine",1,a\n"cat,photo\nrealistic",b,c\n'
+    assert cells(text)[1] == ["cat,photo\nrealistic", "b", "c"]
+
+
+@pytest.mark.parametrize("mark", [";", "\t", "|"])
+def test_another_delimiter_between_quoted_names_is_told(mark: str) -> None:
+    with pytest.raises(TableError) as caught:
+        records(f'"prompt"{mark}"duration"\n"a cat"{mark}"4"\n')
+    assert f"Is the delimiter {mark!r}? Then say delimiter={mark!r}" in str(caught.value)
+
+
 # --- the header ------------------------------------------------------------------------------------------------------
 
 
