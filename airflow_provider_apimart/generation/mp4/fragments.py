@@ -57,6 +57,8 @@ class Fragments:
         #: How many fragments each track has a part in.
         self.count: Counter[int] = Counter()
         self._moofs = 0
+        #: Some writers count what ``moov`` holds as the first fragment.
+        self._lowest = 2 if self._lines else 1
         self._first: int | None = None
         self._number: int | None = None
         self._repeated = False
@@ -84,7 +86,7 @@ class Fragments:
         Its first or last fragment may be one of them. A clip from a live stream begins late, too, but its numbers are
         higher than all that it has.
         """
-        if self._first is not None and 1 < self._first <= self._moofs + 1:
+        if self._first is not None and self._lowest < self._first <= self._moofs + 1:
             for number, line in self._lines.items():
                 if line.late:
                     invalid(f"its fragments begin with number {self._first}, and track {number} lacks its beginning")
