@@ -137,8 +137,7 @@ class Gate:
             self._late = self._dice.random() * self._room(rate) / rate
 
     def _room(self, rate: float) -> float:
-        """Return how uneven the spacing may be, in requests (at most one), with no minute over the ceiling.
-        """
+        """Return how uneven the spacing may be, in requests (at most one), with no minute over the ceiling."""
         return min(1.0, max(0.0, (self.limit / OF_LIMIT - rate) * WINDOW_SECONDS - 1))
 
     def passed(self, now: float) -> None:
