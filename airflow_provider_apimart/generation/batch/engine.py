@@ -1,16 +1,16 @@
-"""The engine of a batch: at most so many generations at once, at most so many requests a minute, each row paid once.
+"""The engine of a batch: limited generations at once, limited requests a minute, each row paid for once.
 
 Why it never pays twice:
 
-1. A row's key is computed from who asks and what for (:func:`.identity.idempotency_key`), so any later process computes
-   it again.
-2. A row is submitted after its intent is durable in the journal, with the frames' uploads that its body names.
-3. Whatever a submission leaves unknown is sent again, identical, under the same key; only APIMart's own failure gives a
-   row its next number.
-4. What to do with a row that an earlier process has begun is decided by :func:`.decide.decide`, as for a single one.
+1. A row's key is computed from who asks and for what (:func:`.identity.idempotency_key`), so any later process computes
+the same key.
+2. A row is submitted only after its intent is durable in the journal, with the uploaded frames that its body names.
+3. After an unknown outcome, only the identical request is sent again, under the same key; only APIMart's own failure
+gives a row its next number.
+4. :func:`.decide.decide` decides about a row that an earlier process started, as about a single generation.
 
-One coroutine holds all rows that wait, in heaps; tasks exist only for the requests that are under way (a few), for the
-videos that are being landed (a few) and for the journal. It blocks nothing: files and folders are the crew's.
+One coroutine holds all waiting rows, in heaps. Tasks exist only for requests in flight (a few), for videos being landed
+(a few) and for the journal. The engine never blocks: the thread pool does all file work.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ from airflow_provider_apimart.generation.images import LocalImage
 from airflow_provider_apimart.generation.record import LandedVideo, Record, RecordState
 from airflow_provider_apimart.generation.schedule import Durations
 
-#: Requests that are under way at once; the client has as many connections.
+#: Requests in flight at once; the client has as many connections.
 MAX_REQUESTS = 16
 #: Videos that are being landed at once.
 MAX_LANDINGS = 8
@@ -51,19 +51,19 @@ MAX_LANDINGS = 8
 LAST_LANDINGS_SECONDS = 300.0
 #: Finished generations that may wait for landing before no more are submitted.
 LANDING_BACKLOG = 200
-#: Intents that are written together, and how many are written ahead of their turn.
+#: Intents written together, and how many are written ahead of their turn.
 GROUP, AHEAD = 50, 16
-#: An intent that was written ahead and not used for so long is written again, for its key's life counts from it.
+#: An intent that was written ahead and not used for this long is written again, because its key's life counts from it.
 STALE = timedelta(hours=1)
-#: So many different strange answers are told of.
+#: How many different strange answers are logged.
 STRANGE_WORDS = 20
 
 
 class Hands(Protocol):
-    """Who does the blocking work; see :class:`.crew.Crew`."""
+    """What does the blocking work; see :class:`.crew.Crew`."""
 
     async def offload(self, function: Callable[..., Any], *args: Any) -> Any:
-        """Run something short off the loop."""
+        """Run a short function off the loop."""
         ...
 
     async def land(
@@ -81,7 +81,7 @@ class Hands(Protocol):
 class Ending:
     """How a run of the engine ended.
 
-    :param left: rows that were not begun, or of which nothing was done.
+    :param left: rows that were not started, or for which nothing was done.
     """
 
     stop: Stop | None
@@ -91,13 +91,13 @@ class Ending:
 
 
 class Engine:
-    """Works a plan off. Used once.
+    """Carries out a plan. Used once.
 
     :param hands: does the blocking work.
-    :param wire: the way to APIMart.
-    :param log: where progress and trouble are told.
-    :param now: tells the time in unix seconds.
-    :param deadline: when the run has to end, in unix seconds: nothing more is submitted then, what runs at APIMart is
+    :param wire: sends requests to APIMart.
+    :param log: receives progress and problems.
+    :param now: returns the time in unix seconds.
+    :param deadline: when the run must end, in unix seconds. Then nothing more is submitted, what runs at APIMart is
         parked, and what is finished there is landed within :data:`LAST_LANDINGS_SECONDS`.
     """
 
@@ -133,11 +133,11 @@ class Engine:
         self.uploads: dict[str, tuple[str, float]] = {}
         self.upload_locks: dict[str, asyncio.Lock] = {}
         self.lost_landings = 0
-        #: Attempts to land a video that have failed one after the other.
+        #: Attempts to land a video that have failed in a row.
         self.failed_landings = 0
         self.hopeless = 0
         self._wondered: set[str] = set()
-        #: Landed rows that are not what was asked for, where the user counts them as failed.
+        #: Landed rows that are not what was asked for, if the user counts them as failed.
         self.unlike = 0
         self._committed_usd = 0.0
         self._requests: set[asyncio.Task[None]] = set()
@@ -150,7 +150,9 @@ class Engine:
     # --- the loop ------------------------------------------------------------------------------------------------
 
     async def run(self) -> Ending:
-        """Work until every row has an outcome, or until nothing more may be paid and what runs has ended."""
+        """Run until every row has an outcome, or until nothing more may be paid for and the running generations have
+        ended.
+        """
         flushing = asyncio.create_task(self.journal.run())
         try:
             await begin(self)
@@ -180,13 +182,13 @@ class Engine:
         return self._ends_at is not None and self.now() >= self._ends_at
 
     def _wind_up(self) -> None:
-        """At the deadline: submit nothing more, and let go of what runs. The next try goes on with it."""
+        """At the deadline: submit nothing more, and park what runs. The next try re-attaches."""
         self.stop_submitting(Stop(StopKind.DEADLINE, "execution_timeout has passed", False))
         while self.polls:
             park(self, self.polls.take(), "execution_timeout has passed before it was finished")
         while self.resends:
             give_up(self, self.resends.take(), "execution_timeout has passed before its submission was answered")
-        # What waits for another attempt to land has it now; it is the last one.
+        # Rows that wait for another attempt to land get it now; it is the last one.
         for active in [self.landings.take() for _ in range(len(self.landings))]:
             self.landings.push(self.now(), active)
 
@@ -200,15 +202,15 @@ class Engine:
             task.cancel()
         await asyncio.gather(*tasks, flushing, return_exceptions=True)
         try:
-            # What is known of money must reach the journal though this very task is being cancelled.
+            # What is known about money must reach the journal even if this task is being cancelled.
             await asyncio.shield(self.journal.aclose())
         finally:
             await self.wire.aclose()
 
     def _launch(self) -> None:
-        """Start what is due, as far as the gate lets it pass."""
+        """Start what is due, as far as the rate limiter admits it."""
         now = self.now()
-        # (Whether something is due is looked at first: to ask the wire is to ask for a turn.)
+        # (Check first whether anything is due: asking the wire queues for a turn.)
         while len(self._requests) < MAX_REQUESTS and self._wants_to_send(now) and self.wire.wait() <= 0:
             work = self._next_request(now)
             if work is None:
@@ -219,7 +221,7 @@ class Engine:
             self._start(self._landing, bring_home(self, active))
 
     def _next_request(self, now: float) -> Coroutine[Any, Any, None] | None:
-        # What may be paid for comes first. Then submissions and questions take turns, so that neither starves.
+        # What may have been paid for comes first. Then submissions and polls take turns, so that neither starves.
         if (active := self.resends.pop(now)) is not None:
             return submit(self, active)
         if not self._polled_last and (active := self.polls.pop(now)) is not None:
@@ -233,7 +235,7 @@ class Engine:
 
     @property
     def _holding(self) -> bool:
-        # As long as the storage takes nothing and there is something to try it with, nothing more is paid for.
+        # While the storage takes nothing, and there is a video to test it with, nothing more is paid for.
         return self.failed_landings >= LANDINGS_LOST and bool(len(self.landings) or self._landing)
 
     def _next_ready(self) -> Active | None:
@@ -244,15 +246,15 @@ class Engine:
         return active
 
     def _renew(self) -> None:
-        """Take back intents that were written ahead and not used: they are written anew before their keys are old.
+        """Take back intents that were written ahead and not used: they are written anew before their keys are too old.
 
-        One whose key is too old already was this process's before it stood still: another may have used it since.
+        If a key is too old already, this process was suspended: another may have used the intent since.
         """
         while self.ready and STALE <= self.utc() - self.ready[0].record.intent_at < KEY_LIFE:
             self.begin_again(self.ready.popleft())
 
     def _prepare(self) -> None:
-        """Have the next intents written, if there is room for them."""
+        """Start writing the next intents, if there is room for them."""
         if self._preparing is not None or not self.todo or self.stop is not None:
             return
         if self._holding or len(self.landings) + len(self._landing) > max(LANDING_BACKLOG, self.rules.max_in_flight):
@@ -309,10 +311,10 @@ class Engine:
             self.log.info("%s", self.progress.line(now))
 
     def _say_pause(self, error: ApimartError) -> None:
-        # The 1st, 2nd, 4th, 8th…: told, but not over and over.
+        # Log the 1st, 2nd, 4th, 8th..., not every one.
         if self.wire.cuts & (self.wire.cuts - 1) == 0:
             self.log.warning(
-                "APIMart asks for a pause (%s): nothing is asked for %.0f s, and then at most %.0f requests a minute.",
+                "APIMart asks for a pause (%s): no requests for %.0f s, then at most %.0f requests a minute.",
                 error,
                 self.wire.free_in,
                 self.wire.per_second * 60,
@@ -329,17 +331,17 @@ class Engine:
         return active.submitted + self.rules.timeout_seconds
 
     def wonder(self, active: Active) -> None:
-        """Tell what is strange about APIMart's answers, once for all rows of which it is true."""
+        """Log what is unusual about APIMart's answers, once for all rows that it concerns."""
         if active.last_word not in self._wondered and len(self._wondered) < STRANGE_WORDS:
             self._wondered.add(active.last_word)
             self.log.warning("Row %d: %s. The wait goes on.", active.row.number, active.last_word)
 
     def note(self, active: Active, **more: Any) -> None:
-        """Write down how a row stands."""
+        """Record a row's state in the journal."""
         self.journal.add(line_of(active.slot, active.record, self.now(), **more))
 
     def estimated(self, position: int) -> float:
-        """Return what a row is expected to cost; 0 where that is not known."""
+        """Return a row's estimated cost; 0 if unknown."""
         return self.plan.index.estimates[position] or 0.0
 
     def commit_money(self, active: Active) -> None:
@@ -347,10 +349,10 @@ class Engine:
         self._committed_usd += self.estimated(active.row.position)
 
     def within_budget(self, position: int, more: float = 0.0) -> bool:
-        """Say whether a row can be paid for without the whole costing more than the user allows."""
+        """Return whether a row can be paid for within the user's limit for the whole table."""
         limit = self.rules.max_cost_usd
         whole = self.progress.spent_usd + self._committed_usd + self.estimated(position) + more
-        # A hundredth of a cent is the floats' own.
+        # A tolerance of a hundredth of a cent, for rounding errors.
         return limit is None or whole <= limit + 1e-4
 
     def _give_back(self, active: Active) -> None:
@@ -371,9 +373,9 @@ class Engine:
             self.check_failures(f"row {active.row.number} is {outcome}{f' ({note})' if note else ''}; ")
 
     def check_failures(self, why: str = "") -> None:
-        """Stop submitting where so many rows have failed, in whatever try, that the user wants no more of them."""
+        """Stop submitting if more rows have failed, in whatever try, than the user allows."""
         failed, total = self.progress.failed + self.unlike, self.progress.total
-        # A float's last bit must not cost a row.
+        # A rounding error must not cost a row.
         most = self.rules.max_failed_share * total + 1e-6
         if self.rules.stop_on_failure and failed > most:
             text = f'{why}{failed:,} of {total:,} rows have failed and on_row_failure="stop"'
@@ -386,7 +388,7 @@ class Engine:
             self.check_failures(f"row {number} is not what was asked for ({text}); ")
 
     def stop_submitting(self, stop: Stop) -> None:
-        """Submit no new row. What runs is waited for and landed."""
+        """Submit no new row. Running generations are waited for and landed."""
         if self.stop is not None:
             return
         self.stop = stop
@@ -395,14 +397,14 @@ class Engine:
         while self.ready:
             self.leave(self.ready.popleft())
         self.log.warning(
-            "No more rows are submitted: %s. %d generations run and %d wait to be landed; they are brought home first.",
+            "No more rows are submitted: %s. %d generations run and %d wait to be landed; they are landed first.",
             stop.text.rstrip("."),
             len(self.in_flight),
             len(self.landings) + len(self._landing),
         )
 
     def put_back(self, active: Active) -> None:
-        """A row of which nothing was done waits for its turn again."""
+        """Queue a row for which nothing was done again."""
         if self.stop is not None:
             self.leave(active)
             return
@@ -410,7 +412,7 @@ class Engine:
         self.ready.appendleft(active)
 
     def begin_again(self, active: Active) -> None:
-        """A row of which nothing was done gets a new intent: by another account, or later."""
+        """Give a row for which nothing was done a new intent: by another account, or later."""
         self._give_back(active)
         self.in_flight.discard(active)
         active.record = active.record.but(state=RecordState.REFUSED)
@@ -418,7 +420,7 @@ class Engine:
         self.todo.appendleft(Todo(active.row.position, active.record.epoch, active.record.number))
 
     def leave(self, active: Active, note: str | None = None) -> None:
-        """A row of which nothing was done is left for another try."""
+        """Leave a row for which nothing was done to another try."""
         self._give_back(active)
         self.in_flight.discard(active)
         self.left += 1

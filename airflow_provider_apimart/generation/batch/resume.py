@@ -1,4 +1,4 @@
-"""What earlier processes have done, and what is left to do: the engine's first step."""
+"""What earlier processes have done and what is left to do: the engine's first step."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from airflow_provider_apimart.generation.record import LandedVideo
 if TYPE_CHECKING:
     from airflow_provider_apimart.generation.batch.engine import Engine
 
-#: Rows that are decided on before others get their turn on the event loop.
+#: Rows that are decided before other tasks get their turn on the event loop.
 BREATH = 200
 
 
@@ -33,13 +33,14 @@ def read_ledger(plan: Plan) -> Ledger:
     index = plan.index
     lines: Iterable[dict[str, Any]] = read_journal(plan.journal)
     if index.rules.on_clear == "regenerate":
-        # What was made before the clear is no outcome of this one: not in its bill, and not in its manifest.
+        # Generations made before the clear are not outcomes of this one: they are not in its bill and not in its
+        # manifest.
         lines = (line for line in lines if line.get("epoch", 0) >= index.identity.clear_epoch)
     return Ledger(wanted=frozenset(index.slots)).fold(lines)
 
 
 def decision_on(plan: Plan, row: RowState | None, slot: str, account: str | None, now: float) -> Decision:
-    """Decide on a row from what the journal says of it. The slot stands for the request."""
+    """Decide about a row from what the journal says of it. The slot stands for the request."""
     rules = plan.index.rules
     record = None
     if row is not None:
@@ -63,7 +64,8 @@ async def begin(engine: Engine) -> None:
         settings = await engine.wire.settings()
         engine.account = account_mark(settings.base_url, settings.api_key)
     except ApimartError as error:
-        # Asked for again when it is needed; what runs must not be given up for a connection that is missing now.
+        # It is looked up again when needed; running generations must not be given up because a connection is missing
+        # now.
         engine.log.warning("The connection cannot be used now: %s", error)
     taken_up = 0
     for position, slot in enumerate(engine.plan.index.slots):
@@ -76,7 +78,7 @@ async def begin(engine: Engine) -> None:
     engine.check_failures()
     if engine.progress.done or taken_up:
         engine.log.info(
-            "Going on: %d of %d rows have their videos, %d have ended otherwise, %d were under way.",
+            "Continuing: %d of %d rows have their videos, %d have ended otherwise, %d were running.",
             engine.progress.good,
             engine.progress.total,
             engine.progress.failed,
@@ -85,7 +87,7 @@ async def begin(engine: Engine) -> None:
 
 
 async def _take_up(engine: Engine, position: int, slot: str, row: RowState | None) -> int:
-    """Queue one row; returns 1 for one that an earlier process has begun."""
+    """Queue one row. Return 1 if an earlier process started it."""
     decision = decision_on(engine.plan, row, slot, engine.account, engine.now())
     if decision.action is Action.SUBMIT:
         if decision.number > engine.rules.max_generations:

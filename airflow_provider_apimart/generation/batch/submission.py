@@ -1,4 +1,4 @@
-"""A row's way to its generation: upload, intent, paid call. See ``engine.py`` for why a row is paid for once."""
+"""A row's path to its generation: upload, intent, paid call. See ``engine.py`` for why a row is paid for once."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ if TYPE_CHECKING:
     from airflow_provider_apimart.generation.batch.engine import Engine
 
 UPLOAD_TRIES = 5
-#: How often, and how far apart, the journal is tried before nothing more is submitted.
+#: How often, and at which intervals, writing the journal is tried before submissions stop.
 JOURNAL_WAITS = (1.0, 5.0, 15.0, 30.0)
 UPLOADS_AT_ONCE = 4
 
 
 async def prepare(engine: Engine, count: int) -> None:
-    """Write down the intents of the next rows, in one group; then they may be submitted."""
+    """Save the intents of the next rows, in one group; then they may be submitted."""
     todos = await _next_todos(engine, count)
     if not todos:
         return
@@ -89,7 +89,7 @@ async def _next_todos(engine: Engine, count: int) -> list[Todo]:
                 text = f"max_cost_usd={rules.max_cost_usd:g} is used up: {engine.progress.spent_usd:.2f} USD are spent"
                 engine.stop_submitting(Stop(StopKind.BUDGET, text, True))
             elif not todos:
-                # What runs may turn out cheaper than estimated; until then there is no room.
+                # Running rows may turn out cheaper than estimated; until then there is no room.
                 await asyncio.sleep(1.0)
             break
         more += engine.estimated(position)
@@ -122,7 +122,7 @@ def _intent(engine: Engine, todo: Todo, row: PlannedRow, uploaded: dict[str, tup
 
 
 async def _write(engine: Engine, group: list[Active]) -> bool:
-    """Make the intents durable; say whether they are."""
+    """Make the intents durable; return whether they are."""
     for active in group:
         engine.journal.add(line_of(active.slot, active.record, engine.now()))
     for wait in (*JOURNAL_WAITS, None):
@@ -134,7 +134,7 @@ async def _write(engine: Engine, group: list[Active]) -> bool:
                 text = f"the journal cannot be written, and nothing is paid for without it: {error}"
                 engine.stop_submitting(Stop(StopKind.STORAGE, text, False))
                 return False
-            engine.log.warning("The journal could not be written (%s); trying again in %g s.", error, wait)
+            engine.log.warning("The journal could not be written (%s); retrying in %g s.", error, wait)
         await asyncio.sleep(wait)
     return False
 
@@ -199,15 +199,15 @@ def _upload_failed(engine: Engine, active: Active, error: ApimartError) -> None:
 
 
 class _OtherAccount(Exception):
-    """The connection has another key or host than when the intent was written down."""
+    """The connection has a different key or host than when the intent was saved."""
 
 
 class _KeyForgotten(Exception):
-    """APIMart may have forgotten the idempotency key by now: the call would be another one, and be paid for again."""
+    """APIMart may have forgotten the idempotency key by now: the call would be a new one and paid for again."""
 
 
 async def submit(engine: Engine, active: Active) -> None:
-    """Send the paid call once, and do what its answer means."""
+    """Send the paid call once, and act on its answer."""
     if engine.stop is not None and not active.doubtful:
         engine.leave(active)
         return
@@ -258,7 +258,7 @@ def give_up(engine: Engine, active: Active, why: str) -> None:
 
 
 def _moved(engine: Engine, active: Active) -> None:
-    """The connection has changed since the intent was written: nothing was sent now."""
+    """The connection has changed since the intent was saved: nothing was sent now."""
     if active.doubtful:
         engine.release(active)
         text = "the connection has another key now, and what was sent under the old one may have been paid for"
@@ -268,7 +268,7 @@ def _moved(engine: Engine, active: Active) -> None:
 
 
 def _begin_again(engine: Engine, active: Active) -> None:
-    # A new intent says who is going to pay now; nothing was done under the old one.
+    # A new intent names the account that will pay; nothing was done under the old one.
     if engine.stop is None:
         engine.begin_again(active)
     else:
@@ -287,7 +287,7 @@ async def _failed(engine: Engine, active: Active, error: ApimartError, sent_at: 
         resend_unknown=engine.rules.on_unknown_submit == "resend",
     )
     if verdict.stop is not None and verdict.stop.kind is StopKind.CREDENTIALS and await engine.wire.look_again(seen):
-        # The key was rotated: the new one takes the row; but what the old key may have paid for it does not know.
+        # The key was rotated. The new key accepts the row, but it does not know what the old key may have paid for.
         if not active.doubtful:
             _begin_again(engine, active)
             return

@@ -1,4 +1,4 @@
-"""A row's way from its generation to its videos in storage: questions, the final word, landing."""
+"""A row's path from its generation to its videos in storage: polls, the final word, landing."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from airflow_provider_apimart.generation.settling import Settling, is_empty
 if TYPE_CHECKING:
     from airflow_provider_apimart.generation.batch.engine import Engine
 
-#: What one question is worth, as a share of a job's duration: here it costs another row its turn.
+#: The price of a poll, as a share of a job's duration: here each poll costs another row its turn.
 PRICE_SHARE = 0.02
 
 
 def wait_for(engine: Engine, active: Active) -> None:
-    """Have a submitted row asked for in its time."""
+    """Schedule the polls of a submitted row."""
     now = engine.now()
     engine.in_flight.add(active)
     engine.polls.push(_no_later(engine, active, now + _next_wait(engine, active, now)), active)
@@ -43,12 +43,12 @@ def _next_wait(engine: Engine, active: Active, now: float) -> float:
 
 
 def _no_later(engine: Engine, active: Active, when: float) -> float:
-    # The last question comes at the deadline, not before it and not long after it.
+    # The last poll comes at the deadline, not before it and not long after.
     return min(when, max(engine.now(), engine.deadline(active)))
 
 
 async def ask(engine: Engine, active: Active) -> None:
-    """Ask once how a generation is. An error is no verdict."""
+    """Poll a generation once. An error is not a verdict."""
     generation_id = active.record.generation_id or ""
     seen = engine.wire.account.changes
     try:
@@ -83,7 +83,7 @@ async def _no_answer(engine: Engine, active: Active, error: ApimartError, seen: 
     if isinstance(error, (errors.AuthenticationError, errors.ConfigurationError)):
         other = await engine.wire.look_again(seen)
         if not other and engine.stop is not None and engine.stop.kind is StopKind.CREDENTIALS:
-            park(engine, active, f"APIMart does not take the key any more: {error}")
+            park(engine, active, f"APIMart no longer accepts the key: {error}")
             return
     if now >= engine.deadline(active):
         park(engine, active, f"its deadline has passed and APIMart does not answer: {error}")
@@ -106,7 +106,7 @@ def park(engine: Engine, active: Active, why: str) -> None:
 
 
 def _learn(engine: Engine, active: Active, view: Generation, elapsed: float) -> None:
-    # What failed says nothing about how long a video takes.
+    # A failed generation says nothing about how long a video takes.
     if view.status is GenerationStatus.COMPLETED:
         engine.durations.finished(active.at_work, elapsed, told_seconds(view))
 
@@ -170,5 +170,5 @@ def _not_landed(engine: Engine, active: Active, error: ApimartError) -> None:
         active.record = active.record.but(landed=())
     engine.end(active, Outcome.UNLANDED, note=f"paid for, but not landed: {error}", final=error.terminal)
     if engine.lost_landings >= steps.LANDINGS_LOST:
-        text = f"{engine.lost_landings} videos one after the other could not be landed, the last with: {error}"
+        text = f"{engine.lost_landings} videos in a row could not be landed; the last error: {error}"
         engine.stop_submitting(Stop(StopKind.STORAGE, text, False))
