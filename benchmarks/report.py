@@ -19,9 +19,9 @@ INTRO = """\
 
 <!-- Made by `make bench` (benchmarks/report.py). Not to be edited by hand. -->
 
-What this provider does on one machine, beside other providers' deferrable operators on the same machine in the same
-run. Only ratios and orders of magnitude carry over to yours. All of it is repeated by one command, on a clone, with
-nothing but the package index and loopback:
+This page compares the provider with other providers' deferrable operators, on one machine and in the same run. Only
+ratios and orders of magnitude carry over to your machine. One command repeats all of it on a clone, with nothing but
+the package index and loopback:
 
 ```
 make bench
@@ -34,9 +34,10 @@ def pacing(found: dict[str, Any]) -> str:
     parts = [
         "## Polls and delay, simulated",
         about(found),
-        f"{found['jobs']:,} jobs, log-normal ({found['sigma']:g}), through the provider's own scheduling. The delay is "
-        "from a job's end to the answer that tells it. Longer fixed intervals trade polls for delay; their product "
-        "says how good the trade is. The ratio compares with the fixed interval that makes as many polls.",
+        f"{found['jobs']:,} jobs, log-normal ({found['sigma']:g}), scheduled by the provider's own code. The delay "
+        "is from a job's end to the answer that reports it. Longer fixed intervals trade polls for delay; the "
+        "product of both shows how good the trade is. The ratio compares with the fixed interval that needs as "
+        "many polls.",
     ]
     head = ["", "polls a job", "mean delay", "p95", "polls times mean delay"]
     for each in found["scenarios"]:
@@ -64,10 +65,9 @@ def delay(found: dict[str, Any]) -> str:
         [
             "## Polls and delay, real clock",
             about(found),
-            f"{found['jobs']} jobs a row, log-normal around {found['median']:g} s, the same for every row; the "
-            "rows ran beside each other, each in a process of its own. The delay is from a job's end to the trigger's "
-            "event, which "
-            "comes no sooner than 12 s after the deferral.",
+            f"{found['jobs']} jobs per row, log-normal around {found['median']:g} s, the same for every row. The "
+            "rows ran concurrently, each in its own process. The delay is from a job's end to the trigger's "
+            "event, which comes no sooner than 12 s after the deferral.",
             table(["", "polls a job", "mean delay", "p95", "polls times mean delay"], rows),
         ]
     )
@@ -91,11 +91,11 @@ def limit(found: dict[str, Any]) -> str:
         [
             f"## {found['jobs']:,} jobs behind {found['per_minute']} requests a minute",
             about(found),
-            f"What comes above the limit gets a 429 with `Retry-After`. At most {found['seconds']:g} s; the last end "
-            f"cannot be known before {found['least_seconds']:.0f} s. *Lost*: the trigger ended in an error while the "
-            "job went on. Delays are those of the ends that came to be known: where few did, they say little. "
-            "Contestants ran beside each other, each in a process of its own, with an account and a limit "
-            f"of its own on the one server{alone()}.",
+            f"Requests above the limit get a 429 with `Retry-After`. The run takes at most {found['seconds']:g} s; "
+            f"the last end cannot be known before {found['least_seconds']:.0f} s. *Lost*: the trigger ended in an "
+            "error while the job went on. Delays cover only the ends that became known: where these are few, the "
+            "delays say little. Contestants ran concurrently, each in its own process, with its own account and "
+            f"limit on one server{alone()}.",
             table(["", "ends known", "lost", "answered", "refused", "mean delay", "p95"], rows),
         ]
     )
@@ -104,7 +104,7 @@ def limit(found: dict[str, Any]) -> str:
 def alone() -> str:
     """Return who ran alone in (c), and why."""
     names = ", ".join(f"*{name}*" for name, each in CONTESTANTS.items() if each.storms)
-    return f"; {names} ran alone, because it asks again at once when it is refused" if names else ""
+    return f"; {names} ran alone, because it retries at once when it is refused" if names else ""
 
 
 def landing(found: dict[str, Any]) -> str:
@@ -126,12 +126,13 @@ def landing(found: dict[str, Any]) -> str:
         [
             "## Landing",
             about(found),
-            "Ours fetches, hashes, checks the container, brings the file to the disk (`fsync`) or into the bucket, and "
-            "writes the sidecar. `curl` alone only fetches into a file, and its start is not counted. For S3 (moto's "
-            "server), curl fetches and then uploads in one PUT, with no check. *Loopback*: as fast as the server can, "
-            "which no network is. Ratios are medians of those within a round. Memory is the worst peak of all rounds "
-            "beyond the process before. The last column is what a process takes for its very first video, of some "
-            "kilobytes: it reads the certificates, which curl is spared on plain HTTP.",
+            "Ours downloads, hashes, checks the container, flushes the file to disk (`fsync`) or uploads it to "
+            "the bucket, and writes the sidecar. `curl` alone only downloads into a file, and its start-up is not "
+            "counted. For S3 (moto's server), curl downloads and then uploads in one PUT, with no check. "
+            "*Loopback*: as fast as the server can send, which no real network is. Ratios are medians of the "
+            "ratios within a round. Memory is the worst peak of all rounds above the process's initial size. The "
+            "last column is the time of a process's very first video, of a few kilobytes: it includes loading the "
+            "certificates, which curl does not need on plain HTTP.",
             table(["", "ours", "throughput, ours to the other", "peak memory", "process before", "first video"], rows),
         ]
     )
@@ -156,8 +157,8 @@ def imports(found: dict[str, Any]) -> str:
         [
             "## Import and DAG parse",
             about(found),
-            "Beyond `import airflow.sdk`, each in a fresh interpreter, in turn. Then a file with so many operators "
-            "through Airflow's `DagBag`, the import included, and its serialization.",
+            "Measured on top of `import airflow.sdk`, each in a fresh interpreter, in turn. Then a file with so "
+            "many operators is parsed by Airflow's `DagBag`, the import included, and serialized.",
             table(head, rows),
         ]
     )

@@ -8,17 +8,16 @@ from benchmarks.cells import about, figure, milliseconds, percent, table
 from benchmarks.contestants import CONTESTANTS
 
 METHOD = """\
-Peers are installed by `benchmarks/peers.txt` into an environment of their own (`.bench/venv`), with the same Airflow,
-and driven through their own trigger classes. A server in a process of its own speaks the status endpoints of all of
-their APIs and answers each question after {answer:g} ms; polls and TCP connections are counted there. What was
-replaced:
+The peers in `benchmarks/peers.txt` are installed into their own environment (`.bench/venv`), with the same Airflow,
+and run through their own trigger classes. A server in a separate process implements the status endpoints of all their
+APIs, answers each poll after {answer:g} ms, and counts polls and TCP connections. This was replaced:
 
 | | trigger | version | polls by default every | replaced |
 |---|---|---|---|---|
 {rows}
 
-Every connection lookup is answered from the environment, by each one's own hook in its own way; in a triggerer it is a
-question to the supervisor. Logging is off for all. TLS is off for all.
+Each provider's own hook looks up its connection, answered from the environment; in a triggerer the lookup is a
+request to the supervisor. Logging and TLS are off for all.
 """
 
 
@@ -42,20 +41,21 @@ def scale(found: dict[str, Any]) -> str:
     parts = [
         "## Triggers in one event loop",
         about(found),
-        f"All poll {interval}; *ours, adaptive* is ours as it comes. The window that is measured is "
-        f"{found['seconds']:g} s, after all have started. *Pace kept*: the polls in the window as a share of what the "
-        "interval makes; for *ours, adaptive* as a share of its own pace where nothing limits it. *Asked at all*: "
-        "triggers that had a poll in the window. The loop's lag is how late a 10 ms ticker is served. A stall that was "
-        "not over at the end counts until the end, so the lags of a stalled loop are lower bounds (after 10 s without "
-        "a turn its window is closed).",
-        "*Memory* is what the process grew by from before its triggers until the end, for each trigger. The first row "
-        "is the same for triggers that only sleep, which is what Airflow and this measurement take; with few triggers, "
-        "what a process takes once (connections, for example) shows in the others. Where most of a contestant's "
-        "triggers never began, it is too low.",
-        "*Ours* leaves polls out on purpose: a process has few requests under way at once and sends so many a second "
-        "at most that the loop stays everybody's ([docs/polling.md](polling.md)). Where not all polls fit, all are "
-        "asked less often, in turn: *pace kept* falls, and so does *asked at all* in a window that is shorter than a "
-        "turn. [How long a turn is, and whether everybody has one](#everybody-in-turn), is measured below.",
+        f"All triggers poll {interval}; *ours, adaptive* uses our default settings. The measured window is "
+        f"{found['seconds']:g} s, after all have started. *Pace kept*: the polls in the window as a share of those "
+        "that the interval asks for; for *ours, adaptive* as a share of its own pace without a limit. *Asked at "
+        "all*: triggers that were polled in the window. The loop's lag is how late a 10 ms ticker runs. A stall "
+        "that was not over at the end counts until the end, so the lags of a stalled loop are lower bounds (after "
+        "10 s without a turn its window is closed).",
+        "*Memory* is the growth of the process from before its triggers until the end, per trigger. The first row "
+        "measures triggers that only sleep: the share of Airflow and of this measurement. With few triggers, "
+        "one-time costs (connections, for example) show in the other rows. Where most of a contestant's triggers "
+        "never started, the figure is too low.",
+        "*Ours* skips polls on purpose: a process keeps few requests in flight and limits its requests per "
+        "second, so that the loop stays free for other triggers ([docs/polling.md](polling.md)). Where not all "
+        "polls fit, all triggers are polled less often, in turn: *pace kept* falls, and so does *asked at all* if "
+        "the window is shorter than a turn. [How long a turn is, and whether every trigger gets "
+        "one](#everybody-in-turn), is measured below.",
         method(found),
     ]
     for size in dict.fromkeys(line["triggers"] for line in found["lines"]):
@@ -97,9 +97,10 @@ def turns(found: dict[str, Any]) -> str:
             "## Everybody in turn",
             about(found),
             f"*Ours, adaptive* with more triggers than polls fit, over {found['seconds']:g} s; all triggers start "
-            "within 10 s, and no job ends. *Longest without a poll* counts from a trigger's start to the end of the "
-            "run, the spans before its first and after its last poll included: no trigger was left alone for longer. "
-            "The runs were beside each other, each in a process of its own, so lag and CPU are better read above.",
+            "within 10 s, and no job ends. *Longest without a poll* counts from a trigger's start to the end of "
+            "the run, including the time before its first and after its last poll: no trigger waited longer. The "
+            "runs were concurrent, each in its own process, so the figures for lag and CPU above are more "
+            "reliable.",
             table(head, [turns_row(line) for line in found["lines"]]),
         ]
     )

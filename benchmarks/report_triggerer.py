@@ -12,18 +12,18 @@ def triggerer(found: dict[str, Any]) -> str:
     parts = [
         "## Airflow's own triggerer",
         about(found),
-        "Airflow's triggerer process with so many deferred tasks in its database (SQLite), its capacity raised. It is "
-        "started, ended by SIGTERM and started again, killed by SIGKILL and started again; then all jobs are completed "
-        f"at once. The triggers of a killed triggerer are free for the next one after {found['dead_after']} s (by "
-        f"default 30 s). The server answers after {found['answer_seconds'] * 1000:g} ms. *Owned*: every trigger "
-        "belongs to the new process. *Asked*: every generation was asked about. *Blocked*: Airflow's own warnings of a "
-        "loop that was held up for more than 0.2 s, and the longest. *Asked twice*: questions about a generation while "
-        "another one about it was under way, across restarts. *Asked again*: the shortest and the longest time from an "
-        "answer about a generation to the next question about it, in phases in which the triggerer ran all along. "
-        "*Sleeping*: the same with as many of Airflow's own `DateTimeTrigger`, which do nothing; its starts end when "
-        "all are owned, so what holds the loop up after that (for each trigger Airflow writes a line into a pipe that "
-        "its other process has to read) shows in its *steady*, and in ours in *start*. Where a SIGTERM takes "
-        "10 s longer, Airflow waited for a process that had ended.",
+        "Airflow's triggerer process with this many deferred tasks in its database (SQLite) and a raised "
+        "capacity. It is started, ended by SIGTERM and started again, killed by SIGKILL and started again; then "
+        "all jobs are completed at once. The triggers of a killed triggerer are free for the next one after "
+        f"{found['dead_after']} s (by default 30 s). The server answers after {found['answer_seconds'] * 1000:g} "
+        "ms. *Owned*: every trigger belongs to the new process. *Asked*: every generation was polled. *Blocked*: "
+        "Airflow's own warnings that the loop was blocked for more than 0.2 s, and the longest. *Asked twice*: "
+        "polls of a generation while another poll of it was in flight, across restarts. *Asked again*: the "
+        "shortest and the longest time from an answer about a generation to its next poll, in phases in which the "
+        "triggerer ran throughout. *Sleeping*: the same with as many of Airflow's own `DateTimeTrigger`, which do "
+        "nothing. Its starts end when all are owned, so later blocking (for each trigger Airflow writes a line "
+        "into a pipe that its other process has to read) shows in its *steady* phase, and in ours in *start*. "
+        "Where a SIGTERM takes 10 s longer, Airflow waited for a process that had already ended.",
     ]
     head = ["", "ended in", "owned", "asked", "blocked", "asked twice", "asked again", "polls a second", "connections",
             "CPUs: loop", "CPUs: database", "memory: loop", "memory: database"]  # fmt: skip

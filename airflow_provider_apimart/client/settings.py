@@ -106,7 +106,7 @@ def _clean_key(key: str) -> str:
             "the connection has no API key: put it into the password field (keys: apimart.ai/keys)"
         )
     if not re.fullmatch(r"[!-~]+", key):
-        raise ConfigurationError("the API key (password field) contains a character that no key has; copy it again")
+        raise ConfigurationError("the API key (password field) holds a character that no key has; copy it again")
     return key
 
 

@@ -1,8 +1,8 @@
 """``@task.veo``: a function writes the prompt, and the task is a :class:`~.operators.veo.VeoGenerateOperator`.
 
-The function runs on the worker, before anything is paid. What it returned goes through the deferral with the task, and
-where Airflow has a task state store (3.3) it is kept for the retries, too: a function that would say something else the
-second time (a language model, a clock) does not pay twice. A clear calls it again.
+The function runs on the worker, before anything is paid. Its result is kept across the deferral and, on Airflow 3.3
+(task state store), for retries, too: a function that would return something else the second time (a language model, a
+clock) does not pay twice. A clear calls it again.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context, TaskDecorator
 
 STATE_KEY = "apimart_veo_asked"
-#: The task state store takes 64 KB a value; a longer prompt is computed again by a retry.
+#: The task state store takes 64 KB per value; a retry computes a longer prompt again.
 MAX_KEPT_BYTES = 60_000
 
 
@@ -48,7 +48,7 @@ class VeoDecoratedOperator(DecoratedOperator, VeoGenerateOperator):
         **DecoratedOperator.template_fields_renderers,
         **VeoGenerateOperator.template_fields_renderers,
     }
-    # A function's arguments are Airflow's own affair, and objects where the DAG renders native objects.
+    # A function's arguments are Airflow's concern, and are objects if the DAG renders native objects.
     object_fields = (*DecoratedOperator.template_fields, *VeoGenerateOperator.object_fields)
     custom_operator_name = "@task.veo"
     overwrite_rtif_after_execution = True
@@ -80,8 +80,8 @@ class VeoDecoratedOperator(DecoratedOperator, VeoGenerateOperator):
     def execute_complete(
         self, context: Context, event: Any, record: Any = None, request: Any = None, labels: Any = None
     ) -> dict[str, Any]:
-        """Land what was paid for. The function is not called again, unless Airflow dropped what it was told to keep
-        (``dags test`` does) and no store has it; nothing is paid for here either way.
+        """Land what was paid for. The function is not called again, unless Airflow dropped the deferral's kwargs
+        (``dags test`` does) and no store has its result; either way nothing is paid for here.
         """
         self._set(self._asked(context) if request is None else request)
         return super().execute_complete(context, event, record, request, labels)
@@ -91,12 +91,12 @@ class VeoDecoratedOperator(DecoratedOperator, VeoGenerateOperator):
         epoch = identity_of(context).clear_epoch
         kept = store.get(STATE_KEY) if store is not None else None
         if isinstance(kept, Mapping) and kept.get("epoch") == epoch and isinstance(kept.get("asked"), Mapping):
-            self.log.info("An earlier try has called the function; going on with what it returned.")
+            self.log.info("An earlier try has called the function; continuing with its result.")
             return dict(kept["asked"])
         context_merge(context, self.op_kwargs)
         kwargs = determine_kwargs(self.python_callable, self.op_args, context)
         asked = self._read(self.python_callable(*self.op_args, **kwargs))
-        # Checked before it is kept: what is refused is to be computed anew.
+        # Checked before it is kept, so that a retry computes a refused result anew.
         problems = VeoRequest.problems({**self._request_values(), **asked})
         arguments.refuse(self._owner, problems)
         if store is not None:
@@ -109,7 +109,7 @@ class VeoDecoratedOperator(DecoratedOperator, VeoGenerateOperator):
         if len(json.dumps(value)) <= MAX_KEPT_BYTES:
             store.set(STATE_KEY, value, retention=NEVER_EXPIRE)
         else:
-            self.log.info("The request is too long to be kept for a retry, which would call the function again.")
+            self.log.info("The request is too long to be kept for retries; a retry will call the function again.")
 
     def _read(self, returned: Any) -> dict[str, Any]:
         if isinstance(returned, VeoRequest):
@@ -130,11 +130,11 @@ class VeoDecoratedOperator(DecoratedOperator, VeoGenerateOperator):
 def veo_task(
     python_callable: Callable[..., Any] | None = None, multiple_outputs: bool = False, **kwargs: Any
 ) -> TaskDecorator:
-    """Make a function a task that generates what the function returns.
+    """Make a task that generates what the function returns.
 
     :param python_callable: the function; returns a prompt (text), or parameters (dict or ``VeoRequest``).
-    :param multiple_outputs: push each key of the task's result (``generation_id``, ``videos``, ...) as an XCom of its
-        own, too. Airflow infers this from a function's annotation elsewhere; here the annotation is the request's.
+    :param multiple_outputs: also push each key of the task's result (``generation_id``, ``videos``, ...) as its own
+        XCom. Elsewhere Airflow infers this from the function's annotation; here the annotation describes the request.
     :param kwargs: the arguments of :class:`~airflow_provider_apimart.operators.veo.VeoGenerateOperator`, except
         ``prompt``.
     """

@@ -1,1 +1,1 @@
-"""Buttons on the task."""
+"""Operator extra links: buttons on the task instance's page."""

@@ -1,6 +1,6 @@
-"""Buttons on the task: the finished video, and help when it failed.
+"""Buttons on the task instance's page: the finished video, and help when it failed.
 
-Airflow asks for a link at the end of each part of a task, in the process that ran it, and keeps the answer: so the
+Airflow asks for a link at the end of each part of a task, in the process that ran it, and stores the answer. So the
 operator carries what it knows as attributes, and nothing is looked up.
 """
 

@@ -1,4 +1,4 @@
-"""``ApimartBalanceSensor``: wait until the account holds enough for what is coming."""
+"""``ApimartBalanceSensor``: wait until the account holds enough for the next tasks."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ if TYPE_CHECKING:
 class ApimartBalanceSensor(AuthorTemplates, BaseSensorOperator):
     """Wait until the account, and the quota of the key, hold an amount. Costs nothing.
 
-    Returns (XCom) ``{"account_usd", "key_usd"}``, null where there is no limit. Errors that pass do not end the wait; a
+    Returns (XCom) ``{"account_usd", "key_usd"}``, null where there is no limit. Temporary errors do not end the wait; a
     wrong key or host fails for good.
 
-    :param min_usd: the amount in USD; templated, such as a table's bill from another task.
+    :param min_usd: the amount in USD; templated, for example a table's estimate from another task.
     :param apimart_conn_id: the connection.
     :param deferrable: wait in the triggerer (``True``) or in the worker.
     :param poke_interval: seconds between two questions. A sensor's other arguments (``timeout``, ``soft_fail``,
@@ -70,9 +70,9 @@ class ApimartBalanceSensor(AuthorTemplates, BaseSensorOperator):
         raise AirflowException(f"The trigger's event cannot be read (another version?): {event!r}")
 
     def poke(self, context: Context) -> PokeReturnValue:
-        """Ask what account and key hold. Where the triggerer is to wait, too little defers.
+        """Check what account and key hold. If deferrable, defer while it is too little.
 
-        ``execute`` is Airflow's own in both cases, and with it what ``soft_fail`` and its kin make of an error.
+        ``execute`` is Airflow's own in both cases, so ``soft_fail`` and the like treat errors as usual.
         """
         told = self._ask()
         if self.deferrable and not told:
@@ -116,7 +116,7 @@ class ApimartBalanceSensor(AuthorTemplates, BaseSensorOperator):
         except ApimartError as error:
             if is_hopeless(error):
                 raise AirflowFailException(hopeless_text(error)) from error
-            self.log.warning("The balance could not be asked for (%s); asking again.", error)
+            self.log.warning("Could not read the balance (%s); retrying.", error)
             return PokeReturnValue(is_done=False)
         self.log.info("%s", funds.told(needed))
         return PokeReturnValue(is_done=funds.cover(needed), xcom_value=funds.result())

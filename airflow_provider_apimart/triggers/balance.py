@@ -25,12 +25,12 @@ from airflow_provider_apimart.hooks.apimart import ApimartHook
 
 
 class ApimartBalanceTrigger(BaseTrigger):
-    """Fires when account and key hold an amount, or when asking is of no use.
+    """Fires when account and key hold an amount, or when asking again is useless.
 
     The event is ``{"reason": "enough" | "hopeless", "funds": {"account_usd", "key_usd"} | None, "message"}``.
 
     :param min_usd: the amount, as text, so that no cent is lost.
-    :param poll_interval: seconds between two questions.
+    :param poll_interval: seconds between two checks.
     :param apimart_conn_id: the connection to ask with.
     """
 
@@ -54,14 +54,14 @@ class ApimartBalanceTrigger(BaseTrigger):
         )
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
-        """Ask until there is enough."""
+        """Check until there is enough."""
         started, event = time.monotonic(), None
-        # Over the client and within the limit that all waits of this connection share.
+        # With the client and rate limiter that all waits of this connection share.
         async with here().join(self.apimart_conn_id, self._client) as shared:
             wire = shared.account.wire()
             try:
                 while event is None:
-                    # The worker has asked just now.
+                    # The worker has checked just now.
                     await asyncio.sleep(max(1.0, self.poll_interval))
                     event = await self._ask(wire)
             finally:
@@ -70,7 +70,7 @@ class ApimartBalanceTrigger(BaseTrigger):
         yield TriggerEvent(event)  # type: ignore[no-untyped-call]
 
     async def _client(self) -> AsyncApimartClient:
-        # A hook of its own each time: the connection may have been edited.
+        # A new hook each time: the connection may have been edited.
         return await ApimartHook(self.apimart_conn_id).aget_conn()
 
     async def _ask(self, wire: Wire) -> dict[str, Any] | None:
@@ -79,13 +79,13 @@ class ApimartBalanceTrigger(BaseTrigger):
             account = await _balance(wire, protocol.account_balance())
             funds = Funds(account, await _balance(wire, protocol.key_balance()))
         except Exception as error:
-            # (A cancellation is no Exception and passes.)
+            # (A cancellation is not an ``Exception`` and passes.)
             if isinstance(error, ApimartError) and is_hopeless(error):
                 if await wire.look_again(seen):
-                    # The key was rotated while the money was waited for.
+                    # The key was rotated during the wait.
                     return None
                 return {"reason": "hopeless", "funds": None, "message": hopeless_text(error)}
-            self.log.warning("The balance could not be asked for (%s); asking again.", error)
+            self.log.warning("Could not read the balance (%s); retrying.", error)
             return None
         self.log.info("%s", funds.told(needed))
         return {"reason": "enough", "funds": funds.result(), "message": ""} if funds.cover(needed) else None

@@ -1,9 +1,9 @@
 """The batch's engine, in Airflow's triggerer.
 
-The kwargs hold where the plan is and nothing else: rows, keys and what became of them are in storage. A restart of the
-triggerer runs the trigger again from the same kwargs, and the engine goes on from the journal; every key is computed
-again, so nothing is paid for twice (invariant 5). Storage and connections are opened in the one way that is allowed
-here, and what blocks is done in threads of the batch's own.
+The kwargs hold the place of the plan and nothing else: rows, keys and outcomes are in storage. After a restart of the
+triggerer the trigger runs again from the same kwargs, and the engine continues from the journal; every key is computed
+again, so nothing is paid for twice (invariant 5). Storage and connections are opened in the one way that a trigger may,
+and blocking work runs in the batch's own threads.
 """
 
 from __future__ import annotations
@@ -30,17 +30,17 @@ EVENT_VERSION = 1
 
 
 class VeoBatchTrigger(BaseTrigger):
-    """Works a batch off, and fires when every row has an outcome or nothing more may be paid for.
+    """Carries out a batch, and fires when every row has an outcome or nothing more may be paid for.
 
     The event is small, plain JSON: ``{"version", "reason": "ended" | "error", "plan_uri", "stop", "outcomes", "left",
     "spent_usd", "error"}``; what became of each row is in the journal.
 
-    :param plan_uri: the folder of the plan, which the worker has written.
+    :param plan_uri: the folder of the plan, which the worker wrote.
     :param output_path: the folder that videos land in.
     :param apimart_conn_id: the connection that pays.
-    :param rows: how many rows the plan has, for people who look at the trigger.
-    :param deadline: when the batch has to end, in unix seconds; ``None`` where nothing limits it. Absolute, and
-        computed by the worker: a restart of the triggerer does not move it.
+    :param rows: the number of rows in the plan, for people who look at the trigger.
+    :param deadline: when the batch must end, in unix seconds; ``None`` for no limit. Absolute, and computed by the
+        worker: a restart of the triggerer does not move it.
     """
 
     def __init__(
@@ -75,15 +75,15 @@ class VeoBatchTrigger(BaseTrigger):
         )
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
-        """Work the batch off."""
+        """Carry out the batch."""
         started = time.monotonic()
         try:
             event = await self._work()
         except Exception as error:
-            # A worker can say better what a retry does with it than a trigger that just breaks.
-            self.log.exception("The batch's engine broke off; what it has paid for is in its journal.")
+            # A worker can explain better what a retry will do than a trigger that just fails.
+            self.log.exception("The batch's engine failed; what it has paid for is in its journal.")
             event = {"version": EVENT_VERSION, "reason": "error", "error": f"{type(error).__name__}: {error}"}
-        # Airflow's `dags test` keeps the event and forgets what the deferral was told to keep.
+        # Airflow's `dags test` keeps the event but drops the deferral's kwargs.
         event["plan_uri"] = self.plan_uri
         await asyncio.sleep(max(0.0, FIRST_EVENT_SECONDS - (time.monotonic() - started)))
         yield TriggerEvent(event)  # type: ignore[no-untyped-call]
@@ -120,7 +120,7 @@ class VeoBatchTrigger(BaseTrigger):
         try:
             plan = await asyncio.to_thread(read_plan, await self._open(self.plan_uri))
             output = await self._open(self.output_path)
-            # With a state_path that both can read, videos would land on the triggerer's own disk, where nobody looks.
+            # If only state_path were shared, videos would land on the triggerer's own disk, where nobody looks.
             await asyncio.to_thread(check_same_machine, output, "the folder of output_path")
         except ApimartError as error:
             error.message = f"{error.message.rstrip('.')}. Nothing was submitted by this trigger"
@@ -130,15 +130,15 @@ class VeoBatchTrigger(BaseTrigger):
     async def _open(self, uri: str) -> Target:
         from asgiref.sync import sync_to_async
 
-        # The storage's connection is looked up on the way, which a trigger may do in this way only.
+        # This looks up the storage's connection, which a trigger may only do in this way.
         return await sync_to_async(target_of)(uri)
 
     async def _client(self) -> AsyncApimartClient:
-        # A hook of its own each time: the key may have been rotated.
+        # A new hook each time: the key may have been rotated.
         return await ApimartHook(self.apimart_conn_id).aget_conn()
 
     async def on_kill(self) -> None:
-        """Say where the money is. Airflow 3.3 calls this when a user ends the task, and sometimes when nobody did."""
+        """Log where the money is. Airflow 3.3 calls this when a user ends the task, and sometimes without one."""
         self.log.warning(
             "Airflow stopped this batch of %d rows. APIMart has no cancel: what is running there goes on and is billed "
             "when it completes. The next try, or a clear, goes on with it without paying again.",

@@ -1,9 +1,9 @@
 """The wait for one generation, in Airflow's triggerer.
 
-A trigger only asks: it submits nothing, so a restart costs nothing (invariant 5). It carries no secret: the key is
+A trigger only polls: it submits nothing, so a restart costs nothing (invariant 5). It carries no secret: the key is
 looked up when it runs, once for all triggers of a connection, which share one poller (``generation/poller.py``). No
-error ends the wait, only APIMart's final word or the deadline that the worker computed (invariant 4), and the first
-event comes no sooner than 12 s after the deferral (invariant 10).
+error ends the wait, only APIMart's final word or the deadline that the worker computed (invariant 4). The first event
+comes no sooner than 12 s after the deferral (invariant 10).
 """
 
 from __future__ import annotations
@@ -26,18 +26,17 @@ EVENT_VERSION = 1
 class VeoGenerationTrigger(BaseTrigger):
     """Fires when a generation is finished, or when its deadline has passed.
 
-    The event is plain JSON: ``{"version", "generation_id", "reason": "finished" | "deadline", "generation",
-    "failures", "last_word"}``, where ``generation`` is APIMart's final word
-    (:class:`~airflow_provider_apimart.client.models.Generation`) or ``None``, and ``last_word`` is what was strange
-    about its last answer, else empty.
+    The event is plain JSON: ``{"version", "generation_id", "reason": "finished" | "deadline", "generation", "failures",
+    "last_word"}``. ``generation`` is APIMart's final word (:class:`~airflow_provider_apimart.client.models.Generation`)
+    or ``None``; ``last_word`` is what was unusual about its last answer, or empty.
 
-    :param generation_id: what to ask for.
+    :param generation_id: the generation to poll.
     :param submitted_at: unix seconds of the submission.
     :param deadline: unix seconds; absolute, so that a restart of the triggerer does not move it.
-    :param median_seconds: how long such a job takes, usually.
+    :param median_seconds: the usual duration of such a job.
     :param poll_interval: seconds between polls; ``None`` adapts.
-    :param apimart_conn_id: the connection to ask with.
-    :param kind: what its duration is learnt together with (:func:`.schedule.kind_of`).
+    :param apimart_conn_id: the connection to poll with.
+    :param kind: the kind that its duration is learnt with (:func:`.schedule.kind_of`).
     """
 
     def __init__(
@@ -62,7 +61,7 @@ class VeoGenerationTrigger(BaseTrigger):
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return what Airflow stores, in plain text: ids, times and names."""
-        # Left out where it is not set, so that a triggerer of an older version takes what it knows.
+        # Left out if not set, so that a triggerer with an older version accepts the kwargs.
         kind = {} if self.kind is None else {"kind": self.kind}
         return (
             "airflow_provider_apimart.triggers.veo.VeoGenerationTrigger",
@@ -78,10 +77,10 @@ class VeoGenerationTrigger(BaseTrigger):
         )
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
-        """Ask until there is a final word, or the deadline has passed."""
+        """Poll until there is a final word or the deadline has passed."""
         loop = asyncio.get_running_loop()
         started = loop.time()
-        # All waits of this connection share one client, one limit and what is known of durations.
+        # All waits of this connection share one client, one rate limiter and the observed durations.
         async with here().join(self.apimart_conn_id, self._client) as shared:
             watch = Watch(
                 self.generation_id,
@@ -109,16 +108,16 @@ class VeoGenerationTrigger(BaseTrigger):
         (self.log.warning if step.warn else self.log.info)("%s", step.say)
 
     async def _client(self) -> AsyncApimartClient:
-        # A hook of its own each time: the connection may have been edited.
+        # A new hook each time: the connection may have been edited.
         return await ApimartHook(self.apimart_conn_id).aget_conn()
 
     async def on_kill(self) -> None:
-        """Say where the money is. Airflow 3.3 calls this when a user ends the task, and sometimes when nobody did."""
+        """Log where the money is. Airflow 3.3 calls this when a user ends the task, and sometimes without one."""
         self.log.warning("%s", abandoned_text(self.generation_id))
 
 
 def __getattr__(name: str) -> Any:
-    # The batch lives in files of its own; this is where users look for it, and who does not use it does not load it.
+    # The batch has its own modules. Users look for it here; those who do not use it do not load it.
     if name == "VeoBatchTrigger":
         from airflow_provider_apimart.triggers.batch import VeoBatchTrigger
 

@@ -1,4 +1,4 @@
-"""What a table will cost, as a person reads it. Pure."""
+"""What a table will cost, for people to read. Pure."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from airflow_provider_apimart.generation.pricing import PriceList
 class Bill:
     """The estimates of many requests.
 
-    :param prices: what is gone by.
+    :param prices: the price list to use.
     :param unknown: requests without a published price, by model.
     """
 
@@ -24,7 +24,7 @@ class Bill:
     unknown: Counter[str] = field(default_factory=Counter)
 
     def add(self, request: VeoRequest) -> Decimal | None:
-        """Add a request, and return what it will cost; ``None`` where nobody knows."""
+        """Add a request and return its estimated cost; ``None`` if unknown."""
         price = self.prices.estimate(request)
         if price is None:
             self.unknown[request.model] += 1
@@ -57,6 +57,6 @@ class Bill:
 
 
 def money(usd: Decimal) -> str:
-    """Return an amount with no more places than it has."""
+    """Return an amount without trailing zeros."""
     text = f"{usd:.6f}".rstrip("0")
     return text + "0" * max(0, 2 - len(text.partition(".")[2]))

@@ -1,7 +1,7 @@
-"""Who does a batch's blocking work: threads for the journal, the plan and the landing of videos.
+"""The thread pool for a batch's blocking work: the journal, the plan and the landing of videos.
 
-The event loop may be the triggerer's, which all other triggers live on, so nothing here runs on it. Storage is opened
-before: only the caller knows how connections may be looked up where it runs.
+The event loop may be the triggerer's, which all other triggers share, so no blocking work runs on it. The caller opens
+storage beforehand, because only the caller knows how connections may be looked up where it runs.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class Crew:
     async def image(self, name: str, path: str, rules: ModelRules | None) -> LocalImage:
         """Read a frame.
 
-        :raises InvalidParameterError: for a file that is no such image (any more).
+        :raises InvalidParameterError: if the file is not, or is no longer, the expected image.
         :raises LandingError: when the storage does not answer.
         """
         target = await self._open_target(path)
@@ -84,7 +84,7 @@ class Crew:
         return self._clients[key]
 
     async def aclose(self) -> None:
-        """Wait for what the threads are at, and end them."""
+        """Wait for the threads' current work, and end them."""
         await asyncio.get_running_loop().run_in_executor(None, self.close)
 
     def close(self) -> None:

@@ -1,7 +1,7 @@
-"""A plan while its rows come in: packed into chunks as they come, and kept aside until the last one is checked.
+"""A plan in the making: rows are packed into chunks as they arrive, and kept aside until the last one is checked.
 
-So a table of any length, of prompts of any length, is never held in memory: what is kept of each row is its slot and
-its price.
+So a table is never held in memory, however many rows it has and however long its prompts are: only each row's slot and
+price are.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ from airflow_provider_apimart.generation.storage import Target, commit_bytes, st
 
 CHUNK_ROWS = 200
 CHUNK_BYTES = 4 * 1024 * 1024
-#: So much is kept in memory; what is longer goes to a file without a name in the worker's temporary folder.
+#: This much is kept in memory; the rest goes to an unnamed file in the worker's temporary folder.
 SPOOL_BYTES = 8 * 1024 * 1024
 
 
 class PlanDraft:
-    """Rows on their way into a plan. A context manager: leaving it forgets them."""
+    """Rows that will become a plan. A context manager: leaving it discards them."""
 
     def __init__(self) -> None:
         self._spool: IO[bytes] = tempfile.SpooledTemporaryFile(SPOOL_BYTES)
@@ -63,7 +63,7 @@ class PlanDraft:
     def add(self, row: PlannedRow) -> None:
         """Take the next row; its position is the number of rows before it."""
         line = json.dumps(row.as_json(), ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
-        # No line end but ours: bytes.splitlines knows those of ASCII only, and JSON escapes them.
+        # No line ends other than ours: bytes.splitlines only knows those of ASCII, and JSON escapes them.
         if len(self._lines) >= CHUNK_ROWS or self._length + len(line) > CHUNK_BYTES:
             self._close_chunk()
         self._lines.append(line)
@@ -123,7 +123,7 @@ class PlanDraft:
         return Plan(home, index)
 
     def _write_rows(self, folder: Target, doubles: bytes) -> None:
-        """Write what is not there yet: the folder's name says what each of its files holds."""
+        """Write the files that are missing: the folder's name determines their content."""
         self._spool.seek(0)
         for number, (_, length) in enumerate(self._chunks):
             data = self._spool.read(length)
@@ -144,7 +144,7 @@ def write_plan(
     apimart_conn_id: str,
     median_seconds: float,
 ) -> Plan:
-    """Write a plan of rows that are all there already."""
+    """Write a plan of rows that are all available already."""
     with PlanDraft() as draft:
         for row in rows:
             draft.add(row)

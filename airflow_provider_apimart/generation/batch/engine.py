@@ -1,16 +1,16 @@
-"""The engine of a batch: at most so many generations at once, at most so many requests a minute, each row paid once.
+"""The engine of a batch: limited generations at once, limited requests a minute, each row paid for once.
 
 Why it never pays twice:
 
-1. A row's key is computed from who asks and what for (:func:`.identity.idempotency_key`), so any later process computes
-   it again.
-2. A row is submitted after its intent is durable in the journal, with the frames' uploads that its body names.
-3. Whatever a submission leaves unknown is sent again, identical, under the same key; only APIMart's own failure gives a
-   row its next number.
-4. What to do with a row that an earlier process has begun is decided by :func:`.decide.decide`, as for a single one.
+1. A row's key is computed from who asks and for what (:func:`.identity.idempotency_key`), so any later process computes
+the same key.
+2. A row is submitted only after its intent is durable in the journal, with the uploaded frames that its body names.
+3. After an unknown outcome, only the identical request is sent again, under the same key; only APIMart's own failure
+gives a row its next number.
+4. :func:`.decide.decide` decides about a row that an earlier process started, as about a single generation.
 
-One coroutine holds all rows that wait, in heaps; tasks exist only for the requests that are under way (a few), for the
-videos that are being landed (a few) and for the journal. It blocks nothing: files and folders are the crew's.
+One coroutine holds all waiting rows, in heaps. Tasks exist only for requests in flight (a few), for videos being landed
+(a few) and for the journal. The engine never blocks: the thread pool does all file work.
 """
 
 from __future__ import annotations
@@ -36,15 +36,15 @@ from airflow_provider_apimart.generation.batch.submission import prepare, submit
 from airflow_provider_apimart.generation.batch.waiting import ask, bring_home
 from airflow_provider_apimart.generation.decide import KEY_LIFE
 
-#: Requests that are under way at once; the client has as many connections.
+#: Requests in flight at once; the client has as many connections.
 MAX_REQUESTS = 16
 #: Videos that are being landed at once.
 MAX_LANDINGS = 8
 #: Finished generations that may wait for landing before no more are submitted.
 LANDING_BACKLOG = 200
-#: Intents that are written together, and how many are written ahead of their turn.
+#: Intents written together, and how many are written ahead of their turn.
 GROUP, AHEAD = 50, 16
-#: An intent that was written ahead and not used for so long is written again, for its key's life counts from it.
+#: An intent that was written ahead and not used for this long is written again, because its key's life counts from it.
 STALE = timedelta(hours=1)
 
 
@@ -52,7 +52,7 @@ STALE = timedelta(hours=1)
 class Ending:
     """How a run of the engine ended.
 
-    :param left: rows that were not begun, or of which nothing was done.
+    :param left: rows that were not started, or for which nothing was done.
     """
 
     stop: Stop | None
@@ -62,7 +62,7 @@ class Ending:
 
 
 class Engine:
-    """Works a plan off. Used once.
+    """Carries out a plan. Used once.
 
     :param hands: does the blocking work.
     :param wire: the way to APIMart.
@@ -173,9 +173,9 @@ class Engine:
         return None if active is None else ask(state, active)
 
     def _renew(self) -> None:
-        """Take back intents that were written ahead and not used: they are written anew before their keys are old.
+        """Take back intents that were written ahead and not used: they are written anew before their keys are too old.
 
-        One whose key is too old already was this process's before it stood still: another may have used it since.
+        If a key is too old already, this process was suspended: another may have used the intent since.
         """
         state = self.state
         while state.ready and STALE <= state.utc() - state.ready[0].record.intent_at < KEY_LIFE:

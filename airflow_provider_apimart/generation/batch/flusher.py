@@ -1,4 +1,4 @@
-"""Group commit: lines for the journal are collected while the last group is being written, and go together."""
+"""Group commit: journal lines are collected while the last group is being written, and then written together."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from airflow_provider_apimart.generation.batch.journal import JournalWriter
 
 log = logging.getLogger(__name__)
 
-#: How long a line that nobody waits for stays in memory, for others to go with it.
+#: How long a line that nothing waits for stays in memory, so that others can be written with it.
 PATIENCE_SECONDS = 0.2
 AGAIN_SECONDS = 5.0
 Offload = Callable[..., Awaitable[Any]]
@@ -31,14 +31,14 @@ class Flusher:
         self._wanted = asyncio.Event()
 
     def add(self, line: Mapping[str, Any]) -> None:
-        """Take a line that nobody waits for."""
+        """Add a line that nothing waits for."""
         self._lines.append(line)
         self._wanted.set()
 
     async def flush(self) -> None:
-        """Write all lines so far; they are durable when this returns.
+        """Write all lines collected so far; they are durable when this returns.
 
-        :raises LandingError: when they are not; they stay for the next time.
+        :raises LandingError: if they are not; they are kept for the next time.
         """
         async with self._writing:
             lines, self._lines = self._lines, []
@@ -48,20 +48,20 @@ class Flusher:
             try:
                 await self._offload(self._writer.add, lines)
             except BaseException:
-                # Those that did arrive arrive twice, which changes nothing.
+                # Lines that did arrive will arrive twice, which changes nothing.
                 self._lines = [*lines, *self._lines]
                 self._wanted.set()
                 raise
 
     async def run(self) -> None:
-        """Write what nobody waits for, until cancelled."""
+        """Write lines that nothing waits for, until cancelled."""
         while True:
             await self._wanted.wait()
             await asyncio.sleep(PATIENCE_SECONDS)
             try:
                 await self.flush()
             except Exception as error:
-                log.warning("The journal could not be written (%s); trying again in %g s.", error, AGAIN_SECONDS)
+                log.warning("The journal could not be written (%s); retrying in %g s.", error, AGAIN_SECONDS)
                 await asyncio.sleep(AGAIN_SECONDS)
 
     async def aclose(self) -> None:

@@ -1,9 +1,8 @@
-"""The journal of a batch: lines that are only ever added, in storage, linear in the rows.
+"""The journal of a batch: append-only lines in storage, whose size is linear in the rows.
 
-Each process that writes has files of its own, so no two writers ever touch one file. On a local disk that is one file
-that grows and is flushed to the disk with each group of lines; on any other storage each group is a small object of its
-own, since an object cannot grow. A group that was not written whole was never relied on: what is to be paid for is paid
-after its line is durable.
+Each writing process has its own files, so two writers never touch one file. On a local disk that is one growing file,
+flushed to disk with each group of lines; on any other storage each group is a small object, because objects cannot
+grow. Nothing relied on a group that was not written whole: a row is paid for only after its line is durable.
 """
 
 from __future__ import annotations
@@ -37,7 +36,7 @@ class JournalWriter:
     """Adds lines to a journal.
 
     :param folder: the journal's folder.
-    :param writer: who writes, for people; a random mark makes the name its own.
+    :param writer: names the writer, for people; a random suffix makes it unique.
     """
 
     def __init__(self, folder: Target, writer: str) -> None:
@@ -45,7 +44,7 @@ class JournalWriter:
         self._name = f"{writer}-{secrets.token_hex(6)}"
         self._segment = 0
         self._descriptor: int | None = None
-        #: For those who count.
+        #: For callers that count.
         self.bytes_written = 0
         self.writes = 0
 
@@ -84,7 +83,7 @@ class JournalWriter:
                     raise OSError(f"{written} of {len(data)} bytes were written")
                 os.fdatasync(self._descriptor)
             except OSError:
-                # What follows half a line must not stand behind it.
+                # The next line must not be appended to half a line.
                 self.close()
                 raise
 
@@ -101,7 +100,7 @@ class JournalWriter:
 
 
 def journal_files(folder: Target) -> list[Target]:
-    """Return the files of a journal; none where there is no journal yet."""
+    """Return the files of a journal; none if there is no journal yet."""
     with storage_errors(folder, "read"):
         folder.fs.invalidate_cache(folder.path.rstrip("/"))
         try:
@@ -116,7 +115,7 @@ def read_journal(folder: Target) -> Iterator[dict[str, Any]]:
     """Yield all lines of a journal, in no order.
 
     :raises LandingError: when the storage does not answer: "no line" would mean "nothing was paid".
-    :raises UnreadableRecordError: for a file that no journal writer has written.
+    :raises UnreadableRecordError: for a file that no journal writer wrote.
     """
     files = journal_files(folder)
     with ThreadPoolExecutor(READERS, thread_name_prefix="apimart-journal") as pool:

@@ -1,7 +1,7 @@
-"""The manifest of a batch: one line a row, with what was asked, what became of it, and what it cost.
+"""The manifest of a batch: one line per row, with what was asked for, what became of it, and what it cost.
 
-It is written whole under a hidden name and then committed, so no reader ever sees half. JSONL by default; Parquet with
-pyarrow, where labels and request are JSON text, since tables differ in their columns.
+It is written under a hidden name and then committed, so no reader ever sees half of it. JSONL by default; in Parquet
+(with pyarrow) labels and request are JSON text, since tables differ in their columns.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ JSON_COLUMNS = ("labels", "request", "videos", "mismatches")
 
 @dataclass
 class Totals:
-    """What a manifest amounts to.
+    """The totals of a manifest.
 
-    :param hopeless: rows without their videos that no retry can help.
-    :param mismatched: rows with videos that are not what was asked for, and the first of them told.
-    :param owed: rows whose generation is, or may be, paid for, and whose videos another try can still bring home.
+    :param hopeless: rows without videos that no retry can help.
+    :param mismatched: rows whose videos are not what was asked for, and the first mismatch as text.
+    :param owed: rows whose generation is or may be paid for, and whose videos another try can still land.
     """
 
     rows: int = 0
@@ -151,7 +151,7 @@ def _iso(seconds: float | None) -> str | None:
 
 
 def write_manifest(target: Target, lines: Iterable[dict[str, Any]], kind: ManifestFormat) -> None:
-    """Write a manifest so that a reader sees all of it or nothing.
+    """Write a manifest so that a reader sees all of it or nothing of it.
 
     :raises LandingError: when the storage does not take it.
     """
@@ -203,7 +203,7 @@ def _write_parquet(file: BinaryIO, lines: Iterable[dict[str, Any]]) -> None:
 
 
 def check_format(kind: str) -> None:
-    """Find out before anything is paid whether a manifest of this kind could be written."""
+    """Check before anything is paid that a manifest of this format can be written."""
     if kind == "parquet":
         try:
             import pyarrow.parquet  # noqa: F401

@@ -1,8 +1,8 @@
 """The plan of a batch: its rows and its rules, written to storage by the worker (``draft.py``) and never changed.
 
-Rows are kept in chunks, so that nobody has to hold the prompts of all of them; what every reader needs of all rows (who
-they are, what they will cost) is in one small index. A plan's name is a hash of its content: a retry of the same table
-finds it there, and a changed table gets a plan of its own, beside that of a trigger that is still at work.
+Rows are kept in chunks, so that no reader has to hold all prompts. What every reader needs of all rows (slots and
+estimates) is in one small index. A plan's name is a hash of its content: a retry of the same table finds it, and a
+changed table gets its own plan beside that of a trigger that is still running.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ INDEX, TWINS = "index.json", "twins.jsonl"
 
 @dataclass(frozen=True)
 class Rules:
-    """How a batch is worked off.
+    """The rules of a batch.
 
-    :param max_generations: how often a row may fail at APIMart, over all tries so far, before it is given up.
+    :param max_generations: how often a row may fail at APIMart, over all tries, before it is given up.
     :param on_mismatch: with "fail" a video that is not what was asked for counts as a failure.
-    :param max_cost_usd: no row is submitted that would bring the whole over it.
+    :param max_cost_usd: no row is submitted that would push the total over it.
     """
 
     max_in_flight: int = 20
@@ -83,15 +83,15 @@ class PlannedRow:
 
 @dataclass(frozen=True)
 class Index:
-    """What is known of all rows without reading them.
+    """What is known about all rows without reading them.
 
     :param slots: of each row, by position.
     :param estimates: USD of each row, by position.
-    :param medians: seconds that a job of each row takes, usually.
-    :param rows: the folder of the chunks, beside the plan's. Named by its content, so that all plans that have the same
-        rows and differ in their rules share it.
+    :param medians: the usual duration of each row's job, in seconds.
+    :param rows: the folder of the chunks, beside the plan's. It is named by its content, so plans with the same rows
+        and different rules share it.
     :param chunks: how many rows each chunk has.
-    :param twins: how many further rows share the video of one of these.
+    :param twins: how many further rows share the video of another row.
     """
 
     identity: Identity
@@ -108,7 +108,7 @@ class Index:
 
 @dataclass(frozen=True, slots=True)
 class Twin:
-    """A row that asks for what an earlier row asks for, and shares its video.
+    """A row with the same request as an earlier row, whose video it shares.
 
     :param position: of the row that is paid for.
     """
@@ -139,7 +139,7 @@ class Plan:
         return self.folder.sibling(self.index.rows)
 
     def place(self, position: int) -> tuple[int, int]:
-        """Return the chunk of a row, and where the row is in it."""
+        """Return the chunk of a row, and the row's place in it."""
         chunk = 0
         for size in self.index.chunks:
             if position < size:
@@ -155,7 +155,7 @@ class Plan:
         return rows[offset] if rows else None
 
     def row(self, position: int) -> PlannedRow:
-        """Return a row, reading its chunk where that is not in memory."""
+        """Return a row. Read its chunk if it is not in memory."""
         chunk, offset = self.place(position)
         if chunk not in self._held:
             self._held[chunk] = list(self._read(chunk))
@@ -180,7 +180,7 @@ class Plan:
         return idempotency_key(self.identity_of(row), epoch=epoch, number=number, fingerprint=row.fingerprint)
 
     def identity_of(self, row: PlannedRow) -> Identity:
-        """Return who asks for a row."""
+        """Return the identity of a row."""
         whole = self.index.identity
         return Identity(whole.dag_id, whole.run_id, whole.task_id, whole.map_index, whole.clear_epoch, row.key)
 

@@ -1,4 +1,4 @@
-"""How far a batch is, for people: counts, money and the time that is left, at a pace that a person can read."""
+"""Progress of a batch for people: counts, money and the time left, not more often than a person can read."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Progress:
 
     @property
     def done(self) -> int:
-        """Rows with an outcome that stays."""
+        """Rows with a final outcome."""
         return self.outcomes.total()
 
     @property
@@ -45,13 +45,13 @@ class Progress:
         return self.done - self.good
 
     def ended(self, outcome: Outcome, now: float | None = None) -> None:
-        """Count a row; with its time where this run ended it."""
+        """Count a row, and its time if this run ended it."""
         self.outcomes[outcome] += 1
         if now is not None:
             self._ended.append(now)
 
     def due(self, now: float) -> float:
-        """Return the seconds until the next line is worth saying."""
+        """Return the seconds until the next log line."""
         if self._said_at is None:
             return max(0.0, self.started + SAY_FIRST_SECONDS - now)
         least, most = SAY_EVERY_SECONDS
@@ -70,7 +70,7 @@ class Progress:
         return ", ".join(parts)
 
     def seconds_left(self, now: float) -> float | None:
-        """Return how long the rest will take at the pace of the last rows, or ``None`` where that is not known yet."""
+        """Return how long the rest will take at the rate of the last rows; ``None`` if not known yet."""
         rest = self.total - self.done
         if len(self._ended) < 2 or rest <= 0:
             return None

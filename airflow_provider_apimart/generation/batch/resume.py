@@ -1,4 +1,4 @@
-"""What earlier processes have done, and what is left to do: the engine's first step."""
+"""What earlier processes have done and what is left to do: the engine's first step."""
 
 from __future__ import annotations
 
@@ -31,13 +31,14 @@ def read_ledger(plan: Plan) -> Ledger:
     index = plan.index
     lines: Iterable[dict[str, Any]] = read_journal(plan.journal)
     if index.rules.on_clear == "regenerate":
-        # What was made before the clear is no outcome of this one: not in its bill, and not in its manifest.
+        # Generations made before the clear are not outcomes of this one: they are not in its bill and not in its
+        # manifest.
         lines = (line for line in lines if line.get("epoch", 0) >= index.identity.clear_epoch)
     return Ledger(wanted=frozenset(index.slots)).fold(lines)
 
 
 def decision_on(plan: Plan, row: RowState | None, slot: str, account: str | None, now: float) -> Decision:
-    """Decide on a row from what the journal says of it. The slot stands for the request."""
+    """Decide about a row from what the journal says of it. The slot stands for the request."""
     rules = plan.index.rules
     record = None
     if row is not None:

@@ -1,4 +1,4 @@
-"""Videos that are there already: this task's own, looked at again, and those of other tasks under the same root.
+"""Videos that exist already: this task's own, checked again, and those of other tasks under the same root.
 
 The journals are the index: a line that says "landed" names the request's fingerprint, so nothing has to be kept twice
 and nothing can disagree.
@@ -20,7 +20,7 @@ Opener = Callable[[str], Target]
 
 
 def note_lost(plan: Plan, ledger: Ledger, writer: JournalWriter, open_target: Opener, now: float) -> int:
-    """Write down which landed rows have lost a file since; returns how many."""
+    """Record which landed rows have lost a file since; return how many."""
     slots = [slot for slot, row in ledger.rows.items() if row.state is RecordState.LANDED and not row.lost]
     lines = []
     for slot, whole in zip(slots, _whole([ledger.rows[slot].landed or [] for slot in slots], open_target), strict=True):
@@ -36,7 +36,7 @@ def note_lost(plan: Plan, ledger: Ledger, writer: JournalWriter, open_target: Op
 def note_reused(
     plan: Plan, ledger: Ledger, root: Target, writer: JournalWriter, open_target: Opener, now: float
 ) -> int:
-    """Write down which rows need not be paid for, since another run has landed them under ``root``.
+    """Record which rows need not be paid for because another run has landed them under ``root``.
 
     :return: how many.
     """
@@ -44,12 +44,12 @@ def note_reused(
     for row in plan.rows():
         slot = plan.index.slots[row.position]
         known = ledger.rows.get(slot)
-        # A generation that was paid for, or may have been, is brought home itself.
+        # A row whose generation was, or may have been, paid for lands its own video.
         if known is None or known.state in (RecordState.REFUSED, RecordState.FAILED):
             wanted[row.fingerprint] = slot
     if not wanted:
         return 0
-    # What was deleted may have been made anew by a later run: each set of files that was ever landed is a candidate.
+    # A later run may have made a deleted video again: each set of files that was ever landed is a candidate.
     found: dict[tuple[str, tuple[str, ...]], dict[str, Any]] = {}
     for journal in _other_journals(root, plan):
         for line in read_journal(journal):

@@ -1,4 +1,4 @@
-"""One run of the engine, from a plan in storage to its ending: the same in the triggerer and in the worker."""
+"""One run of the engine, from a plan in storage to its end: the same in the triggerer and in the worker."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ async def work_off(
     log: logging.Logger | Any,
     deadline: float | None = None,
 ) -> Ending:
-    """Work a plan off.
+    """Carry out a plan.
 
-    :param writer: who does it, as the names of journal files say it.
-    :param open_target: opens a place in some storage, in a way that is allowed where this runs.
-    :param through: the account that others here use, too; or what looks the connection up and makes a client, for a
-        process that is the batch's alone.
-    :param deadline: when this run has to end, in unix seconds; what runs at APIMart is parked then.
-    :raises ApimartError: where the journal cannot be read; nothing was submitted then.
+    :param writer: who does it, for the names of journal files.
+    :param open_target: opens a place in some storage, in a way that is allowed in this process.
+    :param through: the account that others in this process use, too; or a function that looks the connection up and
+        creates a client, if the process is the batch's alone.
+    :param deadline: when this run must end, in unix seconds; what still runs at APIMart is parked then.
+    :raises ApimartError: if the journal cannot be read; nothing has been submitted then.
     """
     crew = Crew(plan, output, open_target)
-    # What the user allows this batch; what the account allows comes on top.
+    # The user's limit for this batch; the account's limit comes on top.
     limit = plan.index.rules.requests_per_minute
     own = None if limit is None else Gate(limit)
     try:

@@ -1,9 +1,9 @@
-"""What is known of each row of a batch: the lines of the journal, and what all lines together say.
+"""What is known about each row of a batch: the lines of the journal, and what they say together.
 
-A line tells one step of one row. Lines come from several writers (a try, its trigger, a trigger that was started again)
-and are folded by what they say, not by the order in which they are read: a later generation of a row counts more than
-an earlier one, and of one generation what is further on counts more. So two writers at once, a line that is read twice
-and a folder that is read in any order change nothing.
+A line describes one step of one row. Lines come from several writers (a try, its trigger, a restarted trigger) and are
+merged by their content, not by the order in which they are read: a later generation of a row takes precedence over an
+earlier one, and within a generation the later state does. So two writers at once, a line read twice, or a folder read
+in any order change nothing.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from airflow_provider_apimart.generation.record import LandedVideo, Record, Reco
 
 
 class Outcome(StrEnum):
-    """What a row is for its readers."""
+    """The outcome of a row, as users see it."""
 
     #: Its videos are in storage.
     LANDED = "landed"
@@ -36,9 +36,9 @@ class Outcome(StrEnum):
     PARKED = "parked"
     #: Paid for, but not in storage.
     UNLANDED = "unlanded"
-    #: Nobody knows whether the submission was carried out.
+    #: It is not known whether the submission was carried out.
     UNKNOWN = "unknown"
-    #: Not begun.
+    #: Not started.
     LEFT = "left"
 
     @property
@@ -47,7 +47,7 @@ class Outcome(StrEnum):
         return self in (Outcome.LANDED, Outcome.REUSED)
 
 
-#: How far each state is. "Lost" is a landed row whose file has gone.
+#: The order of the states. "Lost" is a landed row whose file is gone.
 _RANK = {
     RecordState.INTENT: 1,
     RecordState.REFUSED: 1,
@@ -60,13 +60,13 @@ _RANK = {
 
 @dataclass(slots=True)
 class RowState:
-    """What is known of one row's latest generation. Times are unix seconds.
+    """What is known about one row's latest generation. Times are unix seconds.
 
     :param at: when the line that counts was written.
-    :param outcome: how the row's last run ended, where that is more than its state says.
+    :param outcome: how the row's last run ended, if that says more than its state.
     :param final: neither a retry nor a clear can make it better.
     :param lost: it was landed, but a file of it is gone.
-    :param source: the landed row of another run that stands in for this one.
+    :param source: the landed row of another run that replaces this one.
     """
 
     state: RecordState
@@ -115,17 +115,17 @@ _CARRIED = (
 
 @dataclass
 class Ledger:
-    """All rows, folded from their lines.
+    """All rows, merged from their lines.
 
     :param rows: by the row's slot (see :func:`.plan.slot_of`).
-    :param wanted: where given, lines of other rows are passed over.
+    :param wanted: if given, lines of other rows are skipped.
     """
 
     rows: dict[str, RowState] = field(default_factory=dict)
     wanted: frozenset[str] | None = None
 
     def fold(self, lines: Iterable[Mapping[str, Any]]) -> Ledger:
-        """Take more lines, in any order."""
+        """Add more lines, in any order."""
         for line in lines:
             slot = line["row"]
             if self.wanted is None or slot in self.wanted:
@@ -155,7 +155,7 @@ def merged(one: RowState, other: RowState) -> RowState:
     """Return what two lines of a row say together; their order does not matter."""
     old, new = sorted((one, other), key=_weight)
     if (old.epoch, old.number) == (new.epoch, new.number):
-        # Fetched again, it is still the video that another run has paid for.
+        # Landed again, it is still the video that another run has paid for.
         new.reused = new.reused or (old.reused and new.generation_id in (None, old.generation_id))
         for name in _CARRIED:
             if getattr(new, name) is None:
@@ -164,8 +164,8 @@ def merged(one: RowState, other: RowState) -> RowState:
 
 
 def _weight(row: RowState) -> tuple[Any, ...]:
-    # "Nothing was done" and "about to be sent" take turns under one key; where a clock cannot tell which came last, the
-    # costlier reading counts.
+    # "Nothing was done" and "about to be sent" alternate under one key; if clocks cannot tell which came last, the
+    # costlier interpretation counts.
     return row.epoch, row.number, _RANK[row.state], row.at, row.state is RecordState.INTENT, not row.lost
 
 
@@ -178,7 +178,7 @@ def line_of(
     note: str | None = None,
     final: bool = False,
 ) -> dict[str, Any]:
-    """Return the line that tells how a record stands now."""
+    """Return the line that describes a record's present state."""
     line: dict[str, Any] = {"row": slot, "state": str(record.state), "number": record.number, "at": round(at, 3)}
     if record.epoch:
         line["epoch"] = record.epoch

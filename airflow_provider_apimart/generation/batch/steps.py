@@ -1,8 +1,8 @@
-"""What an error means for a row of a batch, and for the batch. Pure: the engine does what is said here.
+"""What an error means for a row of a batch, and for the batch. Pure: the engine carries it out.
 
-An error of a paid call is one of four things: passing (the identical request goes again under the same key), the row's
-own (it ends, the others go on), the batch's (no more submissions; what runs is waited for and landed), or the account's
-pause (a 429). What it leaves unknown is never called a failure.
+An error of a paid call is one of four things: temporary (the identical request is sent again under the same key), the
+row's own (the row ends, the others continue), the batch's (no more submissions; what runs is waited for and landed), or
+the account's pause (a 429). An unknown outcome is never called a failure.
 """
 
 from __future__ import annotations
@@ -16,11 +16,12 @@ from airflow_provider_apimart.generation.batch.states import Outcome
 from airflow_provider_apimart.generation.transitions import nothing_was_done
 
 LONGEST_WAIT_SECONDS = 60.0
-#: How often a row's "not now" is heard before the row is left to the next try.
+#: How often APIMart may answer "not now" before the row is left to the next try.
 TEMPORARY_REFUSALS = 6
 LANDING_TRIES = 4
 LANDING_WAITS = (2.0, 10.0, 30.0)
-#: So many videos in a row that could not be landed say that the storage takes none; nothing more is paid for then.
+#: After this many videos in a row that could not be landed, the storage counts as unusable and nothing more is paid
+#: for.
 LANDINGS_LOST = 8
 
 
@@ -41,7 +42,7 @@ class StopKind(StrEnum):
 class Stop:
     """The end of submissions.
 
-    :param final: a retry without a person's help would end the same way.
+    :param final: a retry would end the same way unless a person helps.
     """
 
     kind: StopKind
@@ -53,10 +54,10 @@ class Stop:
 class Verdict:
     """What to do with a row whose submission failed.
 
-    :param again_after: send it again after so many seconds; ``None`` ends it.
-    :param pause: the account is to be left alone (``Retry-After``, or as the gate says).
+    :param again_after: the seconds after which it is sent again; ``None`` ends it.
+    :param pause: the account pauses (for ``Retry-After``, or as the rate limiter says).
     :param outcome: how it ended.
-    :param undone: nothing was done, so it can be sent anew some day.
+    :param undone: nothing was done, so it can be submitted anew later.
     :param stop: nothing more is submitted.
     """
 
@@ -69,7 +70,7 @@ class Verdict:
 
 
 def is_doubt(error: ApimartError) -> bool:
-    """Say whether the request of a submission that failed may have been carried out."""
+    """Return whether the request of a failed submission may have been carried out."""
     # "In progress" refuses this attempt only: another request under the key is being carried out.
     return error.charge is Charge.UNKNOWN or isinstance(error, errors.IdempotencyInProgressError)
 
@@ -81,7 +82,7 @@ def after_submission(
 
     :param doubtful: this attempt, or one before it under the same key, may have been carried out.
     :param failures: attempts that have failed in a row, this one included.
-    :param given_up: it has been tried for as long as a row is tried.
+    :param given_up: it has been tried for as long as a row may be.
     """
     undone = nothing_was_done(error, doubtful=doubtful)
     unknown = Outcome.LEFT if undone else Outcome.UNKNOWN
@@ -96,7 +97,7 @@ def after_submission(
     if error.terminal:
         return Verdict(outcome=Outcome.REFUSED if undone else Outcome.UNKNOWN, undone=undone, final=True)
     if isinstance(error, errors.TemporaryRefusalError) and failures >= TEMPORARY_REFUSALS:
-        # It is about this row, and must not hold up or end the others.
+        # The error concerns this row, and must not hold up or end the others.
         return Verdict(outcome=unknown if doubtful else Outcome.REFUSED, undone=undone)
     if given_up:
         stop = Stop(StopKind.NO_ANSWER, f"APIMart has not taken a submission for too long: {error}", False)
@@ -105,7 +106,7 @@ def after_submission(
 
 
 def stop_of(error: ApimartError) -> Stop | None:
-    """Return the end of submissions where an error would meet every row."""
+    """Return the end of submissions if the error would affect every row."""
     if isinstance(error, errors.InsufficientBalanceError):
         return Stop(StopKind.BALANCE, str(error), True)
     if isinstance(error, (errors.AuthenticationError, errors.PermissionDeniedError)):

@@ -1,4 +1,4 @@
-"""A row's way to its generation: upload, intent, paid call. See ``engine.py`` for why a row is paid for once."""
+"""A row's path to its generation: upload, intent, paid call. See ``engine.py`` for why a row is paid for once."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from airflow_provider_apimart.generation.record import (
 )
 
 UPLOAD_TRIES = 5
-#: How often, and how far apart, the journal is tried before nothing more is submitted.
+#: How often, and at which intervals, writing the journal is tried before submissions stop.
 JOURNAL_WAITS = (1.0, 5.0, 15.0, 30.0)
 UPLOADS_AT_ONCE = 4
 
@@ -101,7 +101,7 @@ async def _next_todos(run: RunState, count: int) -> list[Todo]:
                 text = f"max_cost_usd={rules.max_cost_usd:g} is used up: {run.progress.spent_usd:.2f} USD are spent"
                 run.stop_submitting(Stop(StopKind.BUDGET, text, True))
             elif not todos:
-                # What runs may turn out cheaper than estimated; until then there is no room.
+                # Running rows may turn out cheaper than estimated; until then there is no room.
                 await asyncio.sleep(1.0)
             break
         more += run.estimated(position)
@@ -211,11 +211,11 @@ def _upload_failed(run: RunState, active: Active, error: ApimartError) -> None:
 
 
 class _OtherAccount(Exception):
-    """The connection has another key or host than when the intent was written down."""
+    """The connection has a different key or host than when the intent was saved."""
 
 
 class _KeyForgotten(Exception):
-    """APIMart may have forgotten the idempotency key by now: the call would be another one, and be paid for again."""
+    """APIMart may have forgotten the idempotency key by now: the call would be a new one and paid for again."""
 
 
 async def submit(run: RunState, active: Active) -> None:

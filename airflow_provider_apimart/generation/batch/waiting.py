@@ -1,4 +1,4 @@
-"""A row's way from its generation to its videos in storage: questions, the final word, landing."""
+"""A row's path from its generation to its videos in storage: polls, the final word, landing."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from airflow_provider_apimart.generation.record import RecordState
 from airflow_provider_apimart.generation.schedule import next_wait
 from airflow_provider_apimart.generation.settling import Settling, is_empty, may_fill
 
-#: What one question is worth, as a share of a job's duration: here it costs another row its turn.
+#: The price of a poll, as a share of a job's duration: here each poll costs another row its turn.
 PRICE_SHARE = 0.02
 
 

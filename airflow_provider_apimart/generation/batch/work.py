@@ -1,4 +1,4 @@
-"""Rows that are being worked on, and rows that wait for their time."""
+"""Rows in progress, and rows that wait for their time."""
 
 from __future__ import annotations
 
@@ -15,15 +15,14 @@ from airflow_provider_apimart.generation.settling import Settling
 
 @dataclass(slots=True, eq=False)
 class Active:
-    """A row that is being worked on. Times are unix seconds.
+    """A row in progress. Times are unix seconds.
 
     :param doubtful: a submission under its key may have been carried out.
     :param first_sent: when its submission was first tried here.
-    :param failing_since: when a question about it had no usable answer for the first time, if the last had none (on the
-        account's clock).
+    :param failing_since: when polls of it began to fail, if the last one failed (on the account's clock).
     :param settling: what was seen of a "completed" without a video.
-    :param last_word: what was strange about APIMart's last answer.
-    :param at_work: seconds after the submission at which it was last seen unfinished.
+    :param last_word: what was unusual about APIMart's last answer.
+    :param at_work: seconds after the submission at which it was last seen running.
     """
 
     row: PlannedRow
@@ -56,7 +55,7 @@ class Todo:
 
 @dataclass
 class Due:
-    """Rows by when they are due."""
+    """Rows ordered by due time."""
 
     heap: list[tuple[float, int, Active]] = field(default_factory=list)
     _order: Iterator[int] = field(default_factory=itertools.count, repr=False)
