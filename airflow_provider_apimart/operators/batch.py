@@ -41,6 +41,7 @@ from airflow_provider_apimart.hooks.apimart import ApimartHook
 from airflow_provider_apimart.hooks.storage import target_of
 from airflow_provider_apimart.operators import arguments, batch_arguments, batch_end, batch_start
 from airflow_provider_apimart.operators.labels import check_name
+from airflow_provider_apimart.operators.recall import AS_IT_WAS
 from airflow_provider_apimart.operators.task import DEFAULT_TIMEOUT, TRIGGERER_GRACE, failures, identity_of
 from airflow_provider_apimart.operators.templates import AuthorTemplates
 from airflow_provider_apimart.triggers.batch import VeoBatchTrigger
@@ -264,7 +265,12 @@ class VeoGenerateBatchOperator(AuthorTemplates, BaseOperator):
             stop = batch_end.stop_of(event)
             # The arguments have been rendered anew since, and a template may say something else by now.
             self.manifest_format = manifest_format or self.manifest_format
-            self.apimart_conn_id = plan.index.apimart_conn_id
+            for name, kept in (("output_path", plan.index.output_uri), ("apimart_conn_id", plan.index.apimart_conn_id)):
+                now = getattr(self, name)
+                # (A folder is one with and without its slash.)
+                if str(now).rstrip("/") != kept.rstrip("/"):
+                    self.log.warning(AS_IT_WAS, name, kept, now)
+                    setattr(self, name, kept)
             return self._finish(plan, read_ledger(plan), target_of(plan.index.output_uri), stop, began)
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
@@ -334,9 +340,11 @@ class VeoGenerateBatchOperator(AuthorTemplates, BaseOperator):
         return ledger
 
     def _work(self, plan: Plan, output: Target, began: float, missing: int) -> Stop | None:
+        # Airflow does not enforce execution_timeout while a task is deferred. It interrupts a worker; an interruption
+        # that a callback of the event loop swallows would be no end.
+        limit = self.execution_timeout
+        deadline = None if limit is None else began + limit.total_seconds()
         if self.deferrable:
-            # Airflow does not enforce execution_timeout while a task is deferred.
-            limit = self.execution_timeout
             longest = closing.longest(plan.index.rules, missing) if limit is None else limit + TRIGGERER_GRACE
             if is_local(output.fs):
                 # The triggerer looks for it, to find out whether it sees the same disk.
@@ -347,7 +355,7 @@ class VeoGenerateBatchOperator(AuthorTemplates, BaseOperator):
                     output_path=output.uri,
                     apimart_conn_id=self.apimart_conn_id,
                     rows=len(plan.index.slots),
-                    deadline=None if limit is None else began + limit.total_seconds(),
+                    deadline=deadline,
                 ),
                 method_name="execute_complete",
                 kwargs={"plan_uri": plan.folder.uri, "began": began, "manifest_format": self.manifest_format},
@@ -362,7 +370,13 @@ class VeoGenerateBatchOperator(AuthorTemplates, BaseOperator):
 
         # This event loop is the batch's alone, so looking something up may block it.
         work = work_off(
-            plan, writer="worker", output=output, open_target=open_target, through=open_client, log=self.log
+            plan,
+            writer="worker",
+            output=output,
+            open_target=open_target,
+            through=open_client,
+            log=self.log,
+            deadline=deadline,
         )
         return asyncio.run(work).stop
 

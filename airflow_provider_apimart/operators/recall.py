@@ -55,7 +55,12 @@ def wanted_here(task: Resumed, store: RecordStore, record: Record, output: Targe
     deferral or by ``reconcile``, goes by the record.
     """
     place = None if output is None else clipped(output.uri, MAX_PATH_LENGTH)
-    if record.output_path == place or place is None:
+    if record.output_path == place:
+        return record
+    if place is None:
+        # A template that finds nothing can render to None, and a paid video would be lost with it.
+        task.log.warning(AS_IT_WAS, "output_path", record.output_path, None)
+        task.output_path = record.output_path
         return record
     if record.output_path is not None:
         task.log.warning(

@@ -370,7 +370,8 @@ class VeoGenerateOperator(AuthorTemplates, BaseOperator):
             trigger=VeoGenerationTrigger(**watch, apimart_conn_id=self.apimart_conn_id, kind=self._kind(record)),
             method_name="execute_complete",
             kwargs={
-                "record": record.model_dump(mode="json"),
+                # With the connection that this try asks with, which may have been renamed since the payment.
+                "record": record.but(apimart_conn_id=self.apimart_conn_id).model_dump(mode="json"),
                 "request": request.model_dump(mode="json", exclude_none=True),
                 "labels": labels_of(self.labels),
             },

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import signal
 import time
 from datetime import timedelta
 from pathlib import Path
@@ -11,14 +13,17 @@ from typing import Any
 
 import pytest
 from airflow.providers.common.compat.sdk import TaskDeferred
+from airflow.sdk.execution_time.timeout import timeout
 
 from airflow_provider_apimart._compat import AirflowFailException, TaskDeferralTimeout
 from airflow_provider_apimart.client.errors import GenerationParkedError
 from airflow_provider_apimart.emulator.server import Emulator
+from airflow_provider_apimart.generation.batch.engine import Engine
 from airflow_provider_apimart.operators.arguments import UnusableArgument
 from airflow_provider_apimart.operators.batch_end import BatchIncompleteError
 from airflow_provider_apimart.triggers.veo import VeoBatchTrigger
-from tests.operators.batches import batch, first_event, lines, paid, prompts
+from tests.airflow_at_hand import HAS_STATE_STORE
+from tests.operators.batches import batch, first_event, lines, paid, prompts, run
 from tests.operators.conftest import Tries
 from tests.operators.single import make, run_trigger
 
@@ -160,7 +165,9 @@ def test_a_batch_whose_plan_nobody_names_fails_for_now(tries: Tries, tmp_path: P
 
 
 @pytest.mark.parametrize("now", ["None", "elsewhere/", None])
-def test_a_manifest_lies_beside_its_videos(emulator: Emulator, tries: Tries, tmp_path: Path, now: Any) -> None:
+def test_a_manifest_lies_beside_its_videos(
+    emulator: Emulator, tries: Tries, tmp_path: Path, capsys: pytest.CaptureFixture[str], now: Any
+) -> None:
     operator = batch(tmp_path, prompts(2), deferrable=True)
     context = tries.next(operator, store=False)
     deferral = deferral_of(operator, context)
@@ -170,6 +177,7 @@ def test_a_manifest_lies_beside_its_videos(emulator: Emulator, tries: Tries, tmp
     result = resume(again, context, deferral, event)
     assert Path(result["manifest"]).parent == tmp_path / "out"
     assert result["landed"] == 2
+    assert f"It goes on with that, not with {now!r}, which it renders to now" in capsys.readouterr().out
 
 
 def test_a_batch_trigger_of_the_release_before_is_run(emulator: Emulator, tries: Tries, tmp_path: Path) -> None:
@@ -225,6 +233,8 @@ def test_a_batch_whose_time_is_over_fails_for_now_and_the_next_try_pays_for_what
 def test_a_batch_without_a_limit_is_not_deferred_for_ever(emulator: Emulator, tries: Tries, tmp_path: Path) -> None:
     operator = batch(tmp_path, prompts(2), deferrable=True, timeout=600)
     deferral = deferral_of(operator, tries.next(operator, store=False))
+    # A triggerer of an older version knows no such argument.
+    assert "deadline" not in deferral.trigger.serialize()[1]
     assert deferral.timeout is not None
     assert timedelta(days=1) < deferral.timeout < timedelta(days=2)
 
@@ -236,3 +246,84 @@ def test_a_triggerer_that_never_came_is_told_with_the_money(
     with pytest.raises(TaskDeferralTimeout):
         operator.resume_execution("__fail__", {"error": "Trigger timeout"}, tries.next(operator))  # type: ignore[arg-type]
     assert "the next try, or a clear, goes on from the journal without paying again" in capsys.readouterr().out
+
+
+# --- a later try of one generation ------------------------------------------------------------------------------------
+
+
+def goes_on(operator: Any, again: Any, context: Any, emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Run a try that finds the generation still at work, through the triggerer where it defers."""
+    emulator.fault("task", "task_status", value="processing", times=1)
+    try:
+        return operator.execute(context)
+    except TaskDeferred as deferral:
+        return resume(again, context, deferral, run_trigger(deferral.trigger, monkeypatch))
+
+
+@pytest.mark.skipif(not HAS_STATE_STORE, reason="before Airflow 3.3 the record is beside the output")
+@pytest.mark.parametrize("deferrable", [True, False])
+def test_a_later_try_whose_template_finds_nothing_does_not_lose_the_video(
+    emulator: Emulator,
+    tries: Tries,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    deferrable: bool,
+) -> None:
+    first = make(tmp_path / "videos", deferrable=True)
+    deferral_of(first, tries.next(first))
+    second, again = (make(deferrable=deferrable, output_path=None) for _ in range(2))
+    result = goes_on(second, again, tries.next(second), emulator, monkeypatch)
+    assert Path(result["videos"][0]["path"]).parent == tmp_path / "videos"
+    assert "not with None, which it renders to now" in capsys.readouterr().out
+
+
+def test_a_later_try_goes_on_with_its_own_connection(
+    emulator: Emulator, tries: Tries, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = make(tmp_path, deferrable=True)
+    deferral_of(first, tries.next(first))
+    # The connection was renamed meanwhile.
+    monkeypatch.setenv("AIRFLOW_CONN_RENAMED", os.environ["AIRFLOW_CONN_APIMART_DEFAULT"])
+    monkeypatch.delenv("AIRFLOW_CONN_APIMART_DEFAULT")
+    second, again = (make(tmp_path, deferrable=True, apimart_conn_id="renamed") for _ in range(2))
+    result = goes_on(second, again, tries.next(second), emulator, monkeypatch)
+    assert Path(result["videos"][0]["path"]).is_file()
+    assert emulator.state()["paid"] == 1
+
+
+# --- a batch that does not defer --------------------------------------------------------------------------------------
+
+
+def test_the_sync_path_ends_too_where_nobody_hears_airflows_interruption(
+    emulator: Emulator, tries: Tries, tmp_path: Path
+) -> None:
+    operator = batch(tmp_path, prompts(2), execution_timeout=timedelta(microseconds=1))
+    with pytest.raises(BatchIncompleteError, match="execution_timeout has passed"):
+        run(operator, tries)
+    assert emulator.requests("submit") == []
+    assert run(batch(tmp_path, prompts(2)), tries)["landed"] == 2
+
+
+def test_airflows_interruption_of_the_worker_leaves_a_journal_that_is_gone_on_with(
+    emulator: Emulator, tries: Tries, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    emulator.fault("task", "task_status", value="processing", times=-1)
+    operator = batch(tmp_path, prompts(6), max_in_flight=4, execution_timeout=timedelta(hours=1))
+    launch = Engine._launch
+
+    def interrupted(engine: Engine) -> None:
+        if len(engine.state.polls) == 4:
+            signal.raise_signal(signal.SIGALRM)
+        launch(engine)
+
+    monkeypatch.setattr(Engine, "_launch", interrupted)
+    with pytest.raises(BaseException, match="Timeout") as caught, timeout(3600):
+        run(operator, tries)
+    assert type(caught.value).__name__ == "AirflowTaskTimeout"
+    monkeypatch.setattr(Engine, "_launch", launch)
+    emulator.clear_faults()
+    result = run(operator, tries)
+    assert result["landed"] == 6
+    assert len(emulator.requests("submit")) == 6, "what was submitted is known, and not sent again"
+    assert set(paid(emulator).values()) == {1}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import random
 from collections import Counter
@@ -16,14 +17,17 @@ import pytest
 
 from airflow_provider_apimart.client import errors
 from airflow_provider_apimart.client.request import VeoRequest
+from airflow_provider_apimart.generation.account import Wire
 from airflow_provider_apimart.generation.batch.closing import LAST_LANDINGS_SECONDS, LAST_QUESTIONS_SECONDS, longest
 from airflow_provider_apimart.generation.batch.draft import write_plan
-from airflow_provider_apimart.generation.batch.engine import Ending
+from airflow_provider_apimart.generation.batch.engine import Ending, Engine
+from airflow_provider_apimart.generation.batch.journal import JournalWriter
 from airflow_provider_apimart.generation.batch.plan import Plan, Rules
 from airflow_provider_apimart.generation.batch.states import Outcome
 from airflow_provider_apimart.generation.batch.steps import StopKind
 from airflow_provider_apimart.generation.images import LocalImage
-from tests.generation.batch.simulated import Api, Batch, Hands, local, planned
+from tests.generation.batch.simulated import EPOCH, Api, Batch, Hands, local, planned
+from tests.virtual import virtually
 
 #: Requests that are under way at the deadline still end.
 MOMENT = 2.0
@@ -206,3 +210,49 @@ def test_without_a_deadline_a_batch_is_given_up_long_after_it_must_have_ended() 
     slow = Rules(max_generations=1, max_in_flight=100, requests_per_minute=1)
     assert longest(slow, 100) == timedelta(days=1, hours=0.5, minutes=400)
     assert longest(Rules(max_in_flight=1, timeout_seconds=1e30), 10_000) == timedelta(days=365)
+
+
+def test_a_row_that_was_never_sent_is_left_and_asks_nobody_to_look_for_it(batch: Callable[..., Batch]) -> None:
+    one = batch(4, Rules(on_unknown_submit="fail"), seconds=30)
+    unreachable = errors.ApimartConnectionError("nobody answers")
+    one.api.refuse = lambda kind, call: unreachable
+    ended_by_its_deadline(one)
+    assert one.outcomes() == {Outcome.LEFT: 4}
+    one.api.refuse, one.deadline = lambda kind, call: None, None
+    assert one.run() is not None
+    assert one.outcomes() == {Outcome.LANDED: 4}
+
+
+def test_rows_that_are_being_prepared_when_submissions_are_stopped_hold_nothing_up(batch: Callable[..., Batch]) -> None:
+    class Slow(Hands):
+        async def offload(self, function: Callable[..., Any], *args: Any) -> Any:
+            await asyncio.sleep(3)
+            return function(*args)
+
+    one = batch(30, Rules(max_in_flight=3), seconds=1e9, dropped=1.0)
+    assert one.run(kill_at=5.0) is None
+    unknown = one.outcomes()[Outcome.UNKNOWN]
+    assert 0 < unknown < 30
+    # The connection was deleted. What may be paid for finds that out while the next rows are being prepared.
+    one.again(max_in_flight=40)
+    plan = one.plan()
+
+    async def open_client() -> Api:
+        await asyncio.sleep(0.2)
+        raise errors.ConfigurationError("no such connection")
+
+    async def work() -> Ending:
+        loop = asyncio.get_running_loop()
+        engine = Engine(
+            plan,
+            hands=Slow(),
+            wire=Wire.alone(open_client, None, loop.time),
+            writer=JournalWriter(plan.journal, "test"),
+            log=logging.getLogger("simulated"),
+            now=lambda: EPOCH + loop.time(),
+        )
+        return await asyncio.wait_for(engine.run(), 100_000)
+
+    ending: Ending = virtually(work, one.clock)
+    assert ending.stop is not None and ending.stop.kind is StopKind.CONNECTION
+    assert ending.left == 30 - unknown
