@@ -90,9 +90,9 @@ $(VENV)/.test: constraints.txt pyproject.toml | $(BIN)/python
 	@$(call install,$(VENV)) --editable '.[all,dev]'
 	@touch $@ $(VENV)/.demo
 
-$(BENCH)/.ready: constraints.txt pyproject.toml benchmarks/peers.txt
+$(BENCH)/.ready: constraints.txt pyproject.toml benchmarks/peers/requirements.txt
 	@test -n "$(PYTHON)" || { echo "No Python >= 3.11 found; name one: make PYTHON=/path/to/python"; exit 1; }
 	@echo "Installing Airflow, this provider and its peers into $(BENCH) ..."
 	@$(call make_venv,$(BENCH))
-	@$(call install,$(BENCH)) --editable '.[emulator]' --requirement benchmarks/peers.txt
+	@$(call install,$(BENCH)) --editable '.[emulator]' --requirement benchmarks/peers/requirements.txt
 	@touch $@

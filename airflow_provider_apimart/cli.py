@@ -21,7 +21,7 @@ from airflow_provider_apimart import __version__
 
 if TYPE_CHECKING:
     from airflow_provider_apimart.client.client import ApimartClient
-    from airflow_provider_apimart.generation.reconcile import Ask, Finding, Kept
+    from airflow_provider_apimart.generation.landing.reconcile import Ask, Finding, Kept
 
 EXIT_CODES = """\
 exit status:
@@ -66,7 +66,7 @@ def main(argv: list[str] | None = None) -> int:
     if options.no_database and not options.folder:
         parser().error("--no-database without --folder leaves nothing to look at")
     if options.output:
-        from airflow_provider_apimart.generation.places import is_absolute
+        from airflow_provider_apimart.storage.places import is_absolute
 
         if not is_absolute(options.output):
             parser().error(f"--output {options.output!r} must be absolute: sidecars and records name what lands there")
@@ -91,7 +91,7 @@ class _Reconcile:
         self.unforgotten = set(options.forget)
 
     def run(self) -> int:
-        from airflow_provider_apimart.generation.reconcile import findings
+        from airflow_provider_apimart.generation.landing.reconcile import findings
         from airflow_provider_apimart.hooks.apimart import ApimartHook
 
         by_connection: dict[str, list[Kept]] = {}
@@ -114,7 +114,7 @@ class _Reconcile:
         return 2 if self.blind else 1 if self.left else 0
 
     def _tell(self, finding: Finding, client: ApimartClient | None) -> None:
-        from airflow_provider_apimart.generation.reconcile import Fate
+        from airflow_provider_apimart.generation.landing.reconcile import Fate
 
         left = finding.fate is not Fate.UNCHARGED and not (finding.entry and finding.entry.closed_at)
         if left:
@@ -138,8 +138,8 @@ class _Reconcile:
 
     def _outcome(self, finding: Finding, client: ApimartClient | None) -> str:
         """Do what can be done for a generation, and say what it was."""
-        from airflow_provider_apimart.generation import reconcile
-        from airflow_provider_apimart.generation.reconcile import Fate
+        from airflow_provider_apimart.generation.landing import reconcile
+        from airflow_provider_apimart.generation.landing.reconcile import Fate
 
         wanted = {each for each in self.options.forget if finding.names(each)}
         if wanted:
@@ -160,7 +160,7 @@ class _Reconcile:
 
     def _land(self, finding: Finding, client: ApimartClient) -> str:
         from airflow_provider_apimart.client.errors import VideoExpiredError
-        from airflow_provider_apimart.generation import reconcile
+        from airflow_provider_apimart.generation.landing import reconcile
         from airflow_provider_apimart.hooks.storage import target_of
 
         where = self.options.output or (finding.kept.record and finding.kept.record.output_path)
@@ -215,7 +215,7 @@ def _asking(conn_id: str) -> Iterator[tuple[ApimartClient | None, Ask]]:
     """Return a client of a connection and the way to ask with it, or no client and a way that says why."""
     from airflow_provider_apimart.client.errors import ApimartError, ConfigurationError
     from airflow_provider_apimart.client.models import Generation
-    from airflow_provider_apimart.generation.reconcile import Asker
+    from airflow_provider_apimart.generation.landing.reconcile import Asker
     from airflow_provider_apimart.hooks.apimart import ApimartHook
 
     client, failure = None, ConfigurationError("")
@@ -240,7 +240,7 @@ def _asking(conn_id: str) -> Iterator[tuple[ApimartClient | None, Ask]]:
 
 def _closed(finding: Finding, outcome: str) -> str:
     """Write down that this was told for the last time, and say so."""
-    from airflow_provider_apimart.generation.reconcile import close
+    from airflow_provider_apimart.generation.landing.reconcile import close
 
     try:
         close(finding)

@@ -20,8 +20,10 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from benchmarks import delay, imports, landings, pacing, report, scale, triggerer, turns
-from benchmarks.contestants import CONTESTANTS
+from benchmarks.full_airflow import triggerer
+from benchmarks.measurements import delay, imports, landings, pacing, scale, turns
+from benchmarks.peers.contestants import CONTESTANTS
+from benchmarks.reports import report
 
 PARTS = {
     "pacing": pacing.run,

@@ -17,8 +17,8 @@ from urllib.parse import unquote, urlsplit
 
 import httpx
 
-from airflow_provider_apimart.emulator.control import EmulatorControl
-from airflow_provider_apimart.generation.pricing import list_price
+from airflow_provider_apimart.emulator.control.client import EmulatorControl
+from airflow_provider_apimart.generation.pricing.prices import list_price
 from airflow_provider_apimart.hooks.record_stores import RECORD_FOLDER
 from dev.airflow_api import AirflowApi
 

@@ -18,9 +18,9 @@ from airflow_provider_apimart.client import errors
 from airflow_provider_apimart.client.errors import GenerationParkedError
 from airflow_provider_apimart.client.models import Generation, Video
 from airflow_provider_apimart.emulator.server import Emulator
-from airflow_provider_apimart.generation import download
-from airflow_provider_apimart.generation import reconcile as reconciling
-from airflow_provider_apimart.generation.reconcile import (
+from airflow_provider_apimart.generation.landing import download
+from airflow_provider_apimart.generation.landing import reconcile as reconciling
+from airflow_provider_apimart.generation.landing.reconcile import (
     Asker,
     Fate,
     Finding,
@@ -29,7 +29,7 @@ from airflow_provider_apimart.generation.reconcile import (
     findings,
     note_uncharged,
 )
-from airflow_provider_apimart.generation.record import Record, read_record
+from airflow_provider_apimart.generation.purchase.record import Record, read_record
 from airflow_provider_apimart.hooks import record_stores
 from airflow_provider_apimart.hooks.apimart import ApimartHook
 from airflow_provider_apimart.operators import veo

@@ -1,1 +1,4 @@
-"""APIMart's HTTP API. Imports nothing of Airflow."""
+"""APIMart's HTTP API: requests, models, errors, calls without I/O, two thin senders, and what may be repeated.
+
+The API key goes to the API's own host and nowhere else. What a call leaves unknown is never reported as a failure.
+"""

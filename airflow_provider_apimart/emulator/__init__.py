@@ -10,9 +10,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from airflow_provider_apimart.emulator.control import EmulatorControl
+    from airflow_provider_apimart.emulator.control.client import EmulatorControl
     from airflow_provider_apimart.emulator.server import Emulator, EmulatorProcess, running_emulator
-    from airflow_provider_apimart.emulator.settings import EmulatorSettings
+    from airflow_provider_apimart.emulator.state.settings import EmulatorSettings
 
 __all__ = ["Emulator", "EmulatorControl", "EmulatorProcess", "EmulatorSettings", "running_emulator"]
 
@@ -20,8 +20,8 @@ _HOME = {
     "Emulator": "server",
     "EmulatorProcess": "server",
     "running_emulator": "server",
-    "EmulatorControl": "control",
-    "EmulatorSettings": "settings",
+    "EmulatorControl": "control.client",
+    "EmulatorSettings": "state.settings",
 }
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from airflow_provider_apimart.emulator import server
-from airflow_provider_apimart.emulator.settings import DAY_SECONDS, DEFAULT_KEY, EmulatorSettings
+from airflow_provider_apimart.emulator.state.settings import DAY_SECONDS, DEFAULT_KEY, EmulatorSettings
 
 if TYPE_CHECKING:
     import uvicorn

@@ -15,8 +15,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from airflow_provider_apimart.emulator.control import EmulatorControl
-from airflow_provider_apimart.emulator.settings import EmulatorSettings
+from airflow_provider_apimart.emulator.control.client import EmulatorControl
+from airflow_provider_apimart.emulator.state.settings import EmulatorSettings
 
 if TYPE_CHECKING:
     import uvicorn
@@ -37,8 +37,8 @@ def make_server(settings: EmulatorSettings, host: str, port: int) -> uvicorn.Ser
         import python_multipart  # noqa: F401
         import uvicorn
 
-        from airflow_provider_apimart.emulator.app import create_app
-        from airflow_provider_apimart.emulator.wire import AbortableProtocol
+        from airflow_provider_apimart.emulator.serving.app import create_app
+        from airflow_provider_apimart.emulator.serving.middleware import AbortableProtocol
     except ImportError as error:
         raise RuntimeError(
             f"the emulator needs {error.name}: pip install 'airflow-provider-apimart[emulator]'"

@@ -1,1 +1,4 @@
-"""One paid generation, from request to landed video. Imports nothing of Airflow."""
+"""One paid generation, from request to landed video; each step is a room of its own.
+
+Nothing in these rooms imports Airflow, and no two of them import each other.
+"""

@@ -21,7 +21,7 @@ from airflow_provider_apimart.client.models import Balance
 from airflow_provider_apimart.client.retry import RetryPolicy
 from airflow_provider_apimart.client.settings import Settings
 from airflow_provider_apimart.connection_form import CONN_FIELDS, UI_FIELD_BEHAVIOUR
-from airflow_provider_apimart.generation.balance import left
+from airflow_provider_apimart.generation.pricing.balance import left
 from airflow_provider_apimart.hooks.connection import CONN_TYPE, settings_of
 
 __all__ = ["ApimartHook", "settings_of"]

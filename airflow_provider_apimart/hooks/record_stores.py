@@ -11,16 +11,16 @@ from datetime import UTC, datetime
 from typing import Any
 
 from airflow_provider_apimart.client.errors import ApimartError, ConfigurationError
-from airflow_provider_apimart.generation.identity import Identity
-from airflow_provider_apimart.generation.reconcile import Kept
-from airflow_provider_apimart.generation.record import (
+from airflow_provider_apimart.generation.landing.reconcile import Kept
+from airflow_provider_apimart.generation.purchase.identity import Identity
+from airflow_provider_apimart.generation.purchase.record import (
     NoRecordStore,
     Record,
     RecordStore,
     SharedRecordStore,
     read_record,
 )
-from airflow_provider_apimart.generation.storage import Target, commit_bytes, exclusive, read_small, storage_errors
+from airflow_provider_apimart.storage.files import Target, commit_bytes, exclusive, read_small, storage_errors
 
 log = logging.getLogger(__name__)
 

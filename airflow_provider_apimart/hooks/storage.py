@@ -18,8 +18,8 @@ from airflow_provider_apimart.client.errors import (
     InvalidParameterError,
 )
 from airflow_provider_apimart.client.request import VeoRequest
-from airflow_provider_apimart.generation.images import MAX_UPLOAD_BYTES, LocalImage, check_image
-from airflow_provider_apimart.generation.storage import Target
+from airflow_provider_apimart.generation.purchase.images import MAX_UPLOAD_BYTES, LocalImage, check_image
+from airflow_provider_apimart.storage.files import Target
 
 #: Amazon's own way to say "the credentials of this machine": there need be no such connection.
 AMBIENT_CONNECTIONS = frozenset({"aws_default"})

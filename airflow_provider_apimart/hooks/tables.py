@@ -1,7 +1,7 @@
 """Prompt tables from where users keep them: files in any object storage, and any database that Airflow connects to.
 
 Reading streams: a file is never held as a whole, only the rows that it becomes. What a row is, and what is wrong with
-it, is for :mod:`~airflow_provider_apimart.generation.table` to say.
+it, is for :mod:`~airflow_provider_apimart.generation.tables.rows` to say.
 
 Parquet needs pyarrow (``[parquet]``), SQL the common-sql provider, which comes with Airflow (``[sql]``), and the
 database's own provider.
@@ -23,7 +23,8 @@ from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHo
 
 from airflow_provider_apimart._compat import AirflowFailException, conf
 from airflow_provider_apimart.client.errors import ApimartError, ConfigurationError
-from airflow_provider_apimart.generation.table import (
+from airflow_provider_apimart.generation.tables.parquet import StorageFault, parquet_records
+from airflow_provider_apimart.generation.tables.rows import (
     Columns,
     EmptyTableError,
     Header,
@@ -32,14 +33,13 @@ from airflow_provider_apimart.generation.table import (
     TableError,
     stream_rows,
 )
-from airflow_provider_apimart.generation.table_files import (
+from airflow_provider_apimart.generation.tables.text_files import (
     check_header,
     csv_records,
     is_delimiter,
     jsonl_records,
     what_else,
 )
-from airflow_provider_apimart.generation.table_parquet import StorageFault, parquet_records
 from airflow_provider_apimart.hooks.storage import StorageReadError, shown_path, storage_path
 from airflow_provider_apimart.hooks.verbatim import verbatim
 

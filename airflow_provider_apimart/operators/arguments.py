@@ -13,8 +13,8 @@ from typing import Any
 from airflow_provider_apimart._compat import AirflowException, AirflowFailException, ObjectStoragePath
 from airflow_provider_apimart.client.errors import FieldProblem
 from airflow_provider_apimart.client.request import MIB, VeoRequest
-from airflow_provider_apimart.generation.cells import label
-from airflow_provider_apimart.generation.places import is_absolute
+from airflow_provider_apimart.generation.tables.cells import label
+from airflow_provider_apimart.storage.places import is_absolute
 
 #: A sidecar is read back to tell whose a video is, and may not grow without bound.
 MAX_LABEL_BYTES = 4 * MIB

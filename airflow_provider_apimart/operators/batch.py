@@ -22,21 +22,19 @@ from airflow_provider_apimart._compat import (
     TaskDeferralTimeout,
 )
 from airflow_provider_apimart.client.client import AsyncApimartClient
-from airflow_provider_apimart.generation.balance import price_list
 from airflow_provider_apimart.generation.batch import closing, manifest, reuse
 from airflow_provider_apimart.generation.batch.bill import Bill
 from airflow_provider_apimart.generation.batch.draft import PlanDraft
+from airflow_provider_apimart.generation.batch.error_verdicts import Stop, StopKind
 from airflow_provider_apimart.generation.batch.journal import JournalWriter
 from airflow_provider_apimart.generation.batch.plan import STATE_FOLDER, Plan, Rules, read_plan, state_folder
 from airflow_provider_apimart.generation.batch.resume import read_ledger
 from airflow_provider_apimart.generation.batch.run import work_off
 from airflow_provider_apimart.generation.batch.states import Ledger
-from airflow_provider_apimart.generation.batch.steps import Stop, StopKind
-from airflow_provider_apimart.generation.decide import OnClear, OnUnknownSubmit
-from airflow_provider_apimart.generation.mismatch import OnMismatch
-from airflow_provider_apimart.generation.places import check_listing, check_target
-from airflow_provider_apimart.generation.storage import Target, is_local, local_path
-from airflow_provider_apimart.generation.table import TableError
+from airflow_provider_apimart.generation.pricing.balance import price_list
+from airflow_provider_apimart.generation.purchase.decide import OnClear, OnUnknownSubmit
+from airflow_provider_apimart.generation.purchase.mismatch import OnMismatch
+from airflow_provider_apimart.generation.tables.rows import TableError
 from airflow_provider_apimart.hooks.apimart import ApimartHook
 from airflow_provider_apimart.hooks.storage import target_of
 from airflow_provider_apimart.operators import arguments, batch_arguments, batch_end, batch_start
@@ -44,6 +42,8 @@ from airflow_provider_apimart.operators.labels import check_name
 from airflow_provider_apimart.operators.recall import AS_IT_WAS
 from airflow_provider_apimart.operators.task import DEFAULT_TIMEOUT, TRIGGERER_GRACE, failures, identity_of
 from airflow_provider_apimart.operators.templates import AuthorTemplates
+from airflow_provider_apimart.storage.files import Target, is_local, local_path
+from airflow_provider_apimart.storage.places import check_listing, check_target
 from airflow_provider_apimart.triggers.batch import VeoBatchTrigger
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ import math
 from typing import Any, Protocol, get_args
 
 from airflow_provider_apimart.client.errors import FieldProblem
-from airflow_provider_apimart.generation.table_files import is_delimiter
+from airflow_provider_apimart.generation.tables.text_files import is_delimiter
 from airflow_provider_apimart.hooks.tables import TableFormat
 from airflow_provider_apimart.operators import arguments
 

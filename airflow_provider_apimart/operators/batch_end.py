@@ -9,12 +9,12 @@ from typing import Any, Literal
 from airflow_provider_apimart._compat import AirflowException, AirflowFailException
 from airflow_provider_apimart.client.client import ApimartClient
 from airflow_provider_apimart.client.errors import ApimartError
-from airflow_provider_apimart.generation.balance import held_by, left
+from airflow_provider_apimart.generation.batch.error_verdicts import Stop, StopKind
 from airflow_provider_apimart.generation.batch.manifest import Totals
 from airflow_provider_apimart.generation.batch.plan import Plan
 from airflow_provider_apimart.generation.batch.states import Ledger, Outcome, record_of
-from airflow_provider_apimart.generation.batch.steps import Stop, StopKind
-from airflow_provider_apimart.generation.mismatch import OnMismatch
+from airflow_provider_apimart.generation.pricing.balance import held_by, left
+from airflow_provider_apimart.generation.purchase.mismatch import OnMismatch
 from airflow_provider_apimart.hooks import metrics
 
 _METRICS: dict[Outcome, Literal["completed", "failed", "rejected", "empty", "parked"]] = {

@@ -16,11 +16,10 @@ from airflow_provider_apimart.generation.batch.draft import PlanDraft
 from airflow_provider_apimart.generation.batch.plan import Plan, PlannedRow, Twin, row_fingerprint
 from airflow_provider_apimart.generation.batch.resume import decision_on
 from airflow_provider_apimart.generation.batch.states import Ledger
-from airflow_provider_apimart.generation.decide import Action
-from airflow_provider_apimart.generation.pricing import PriceList
-from airflow_provider_apimart.generation.record import RecordState
-from airflow_provider_apimart.generation.schedule import expected_seconds
-from airflow_provider_apimart.generation.table import (
+from airflow_provider_apimart.generation.pricing.prices import PriceList
+from airflow_provider_apimart.generation.purchase.decide import Action
+from airflow_provider_apimart.generation.purchase.record import RecordState
+from airflow_provider_apimart.generation.tables.rows import (
     Columns,
     EmptyTableError,
     Row,
@@ -28,6 +27,7 @@ from airflow_provider_apimart.generation.table import (
     stream_rows,
     table_error,
 )
+from airflow_provider_apimart.generation.waiting.schedule import expected_seconds
 from airflow_provider_apimart.hooks.storage import read_image
 from airflow_provider_apimart.hooks.tables import stream_table
 from airflow_provider_apimart.operators import arguments

@@ -8,7 +8,7 @@ from decimal import Decimal
 from airflow_provider_apimart.client.client import ApimartClient
 from airflow_provider_apimart.client.errors import FieldProblem
 from airflow_provider_apimart.client.request import VeoRequest
-from airflow_provider_apimart.generation.balance import price_list
+from airflow_provider_apimart.generation.pricing.balance import price_list
 from airflow_provider_apimart.operators import arguments
 
 log = logging.getLogger(__name__)

@@ -6,7 +6,7 @@ import copy
 from typing import Any
 
 from airflow_provider_apimart.client.errors import FieldProblem
-from airflow_provider_apimart.generation.cells import label
+from airflow_provider_apimart.generation.tables.cells import label
 from airflow_provider_apimart.operators import arguments
 
 #: What the column ``task_instance.rendered_map_index`` takes; PostgreSQL and MySQL refuse more.

@@ -5,11 +5,11 @@ from __future__ import annotations
 import logging
 from typing import Any, Protocol
 
-from airflow_provider_apimart.generation.record import MAX_PATH_LENGTH, Record, RecordStore, clipped
-from airflow_provider_apimart.generation.storage import Target
+from airflow_provider_apimart.generation.purchase.record import MAX_PATH_LENGTH, Record, RecordStore, clipped
 from airflow_provider_apimart.hooks.storage import target_of
 from airflow_provider_apimart.operators import arguments
 from airflow_provider_apimart.operators.veo_arguments import VeoArguments, argument_problems
+from airflow_provider_apimart.storage.files import Target
 
 AS_IT_WAS = "%s=%r is what it was when this was paid for. It goes on with that, not with %r, which it renders to now."
 

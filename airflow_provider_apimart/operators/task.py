@@ -14,11 +14,12 @@ from airflow_provider_apimart._compat import AirflowFailException
 from airflow_provider_apimart.client.client import ApimartClient
 from airflow_provider_apimart.client.errors import ApimartError, DeliveredMismatchError, GenerationParkedError
 from airflow_provider_apimart.client.models import Generation, VeoRequest, Video
-from airflow_provider_apimart.generation import delivery, report
-from airflow_provider_apimart.generation.decide import REGENERATE_HINT
-from airflow_provider_apimart.generation.identity import Identity
-from airflow_provider_apimart.generation.mismatch import OnMismatch, mismatches
-from airflow_provider_apimart.generation.record import LandedVideo, Record, RecordState, RecordStore
+from airflow_provider_apimart.generation.landing import delivery
+from airflow_provider_apimart.generation.purchase import report
+from airflow_provider_apimart.generation.purchase.decide import REGENERATE_HINT
+from airflow_provider_apimart.generation.purchase.identity import Identity
+from airflow_provider_apimart.generation.purchase.mismatch import OnMismatch, mismatches
+from airflow_provider_apimart.generation.purchase.record import LandedVideo, Record, RecordState, RecordStore
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context

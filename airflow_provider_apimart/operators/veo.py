@@ -1,8 +1,8 @@
 """``VeoGenerateOperator``: a prompt becomes a landed video, paid for once.
 
-Thin on purpose. What is paid for is decided and sent by ``generation/purchase.py``; when to ask by
-``generation/polling.py``; how a video comes into storage by ``generation/delivery.py``. The deferrable and the sync
-path differ only in who waits.
+Thin on purpose. What is paid for is decided and sent by ``generation/purchase/purchase.py``; when to ask by
+``generation/waiting/polling.py``; how a video comes into storage by ``generation/landing/delivery.py``. The deferrable
+and the sync path differ only in who waits.
 """
 
 from __future__ import annotations
@@ -26,22 +26,19 @@ from airflow_provider_apimart.client.client import ApimartClient
 from airflow_provider_apimart.client.errors import ApimartError, GenerationParkedError, VideoExpiredError
 from airflow_provider_apimart.client.models import Generation, VeoRequest
 from airflow_provider_apimart.client.request import DEFAULT_MODEL
-from airflow_provider_apimart.generation import report
-from airflow_provider_apimart.generation.decide import Action, OnClear, OnUnknownSubmit, Policy
-from airflow_provider_apimart.generation.delivery import deliver, files_whole
-from airflow_provider_apimart.generation.localfs import drop_parts
-from airflow_provider_apimart.generation.mismatch import OnMismatch
-from airflow_provider_apimart.generation.places import check_target
-from airflow_provider_apimart.generation.polling import Step, Watch, spread_of
-from airflow_provider_apimart.generation.purchase import Purchase, keep, settle
-from airflow_provider_apimart.generation.record import (
+from airflow_provider_apimart.generation.landing.delivery import deliver, files_whole
+from airflow_provider_apimart.generation.purchase import report
+from airflow_provider_apimart.generation.purchase.decide import Action, OnClear, OnUnknownSubmit, Policy
+from airflow_provider_apimart.generation.purchase.mismatch import OnMismatch
+from airflow_provider_apimart.generation.purchase.purchase import Purchase, keep, settle
+from airflow_provider_apimart.generation.purchase.record import (
     LandedVideo,
     Record,
     RecordState,
     RecordStore,
 )
-from airflow_provider_apimart.generation.schedule import expected_seconds, kind_of
-from airflow_provider_apimart.generation.storage import Target
+from airflow_provider_apimart.generation.waiting.polling import PollingWait, Step, spread_of
+from airflow_provider_apimart.generation.waiting.schedule import expected_seconds, kind_of
 from airflow_provider_apimart.hooks import metrics
 from airflow_provider_apimart.hooks.apimart import ApimartHook
 from airflow_provider_apimart.hooks.record_stores import record_store
@@ -61,6 +58,9 @@ from airflow_provider_apimart.operators.task import (
     waited_for_record,
 )
 from airflow_provider_apimart.operators.templates import AuthorTemplates
+from airflow_provider_apimart.storage.files import Target
+from airflow_provider_apimart.storage.localfs import drop_parts
+from airflow_provider_apimart.storage.places import check_target
 from airflow_provider_apimart.triggers.veo import VeoGenerationTrigger
 
 if TYPE_CHECKING:
@@ -351,7 +351,7 @@ class VeoGenerateOperator(AuthorTemplates, BaseOperator):
         limit = self.execution_timeout
         return self._deadline(record) if limit is None else min(self._deadline(record), began + limit.total_seconds())
 
-    def _watch_arguments(self, record: Record, deadline: float) -> dict[str, Any]:
+    def _polling_arguments(self, record: Record, deadline: float) -> dict[str, Any]:
         resolution = self.resolution if isinstance(self.resolution, str) else None
         return {
             "generation_id": record.generation_id,
@@ -365,9 +365,9 @@ class VeoGenerateOperator(AuthorTemplates, BaseOperator):
         return kind_of(record.model, self.resolution, self.generate_audio)
 
     def _defer(self, record: Record, request: VeoRequest, began: float) -> NoReturn:
-        watch = self._watch_arguments(record, self._deferred_deadline(record, began))
+        polling = self._polling_arguments(record, self._deferred_deadline(record, began))
         self.defer(
-            trigger=VeoGenerationTrigger(**watch, apimart_conn_id=self.apimart_conn_id, kind=self._kind(record)),
+            trigger=VeoGenerationTrigger(**polling, apimart_conn_id=self.apimart_conn_id, kind=self._kind(record)),
             method_name="execute_complete",
             kwargs={
                 # With the connection that this try asks with, which may have been renamed since the payment.
@@ -375,30 +375,30 @@ class VeoGenerateOperator(AuthorTemplates, BaseOperator):
                 "request": request.model_dump(mode="json", exclude_none=True),
                 "labels": labels_of(self.labels),
             },
-            timeout=timedelta(seconds=max(0.0, watch["deadline"] - time.time())) + TRIGGERER_GRACE,
+            timeout=timedelta(seconds=max(0.0, polling["deadline"] - time.time())) + TRIGGERER_GRACE,
         )
 
     def _wait(self, client: ApimartClient, record: Record) -> Generation | None:
         """Wait in the worker, as the trigger does. ``None`` when the deadline has passed."""
-        values = self._watch_arguments(record, self._deadline(record))
-        watch = Watch(**values, jitter=spread_of(values["generation_id"]))
+        values = self._polling_arguments(record, self._deadline(record))
+        polling = PollingWait(**values, jitter=spread_of(values["generation_id"]))
         # (A worker waits for one generation: the connection's ceiling only counts where it is very low.)
         least = 60 / (client.settings.requests_per_minute or math.inf)
-        time.sleep(watch.first_wait(time.time()))
-        step = self._poll(client, watch)
+        time.sleep(polling.first_wait(time.time()))
+        step = self._poll(client, polling)
         while step.wait_seconds is not None:
             time.sleep(max(step.wait_seconds, least))
-            step = self._poll(client, watch)
-        self._last_word = watch.last_word
+            step = self._poll(client, polling)
+        self._last_word = polling.last_word
         return step.final
 
-    def _poll(self, client: ApimartClient, watch: Watch) -> Step:
+    def _poll(self, client: ApimartClient, polling: PollingWait) -> Step:
         try:
-            view = client.send(protocol.generation(watch.generation_id), repeat=False)
+            view = client.send(protocol.generation(polling.generation_id), repeat=False)
         except ApimartError as error:
-            step = watch.failed(error, time.time())
+            step = polling.failed(error, time.time())
         else:
-            step = watch.saw(view, time.time())
+            step = polling.saw(view, time.time())
         if step.say:
             (self.log.warning if step.warn else self.log.info)("%s", step.say)
         return step

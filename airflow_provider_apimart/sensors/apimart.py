@@ -15,7 +15,7 @@ from airflow_provider_apimart.client.client import ApimartClient
 from airflow_provider_apimart.client.errors import ApimartError, FieldProblem
 from airflow_provider_apimart.client.models import Balance
 from airflow_provider_apimart.client.protocol import Call
-from airflow_provider_apimart.generation.funds import EMPTY, Funds, hopeless_text, is_empty, is_hopeless
+from airflow_provider_apimart.generation.pricing.funds import EMPTY, Funds, hopeless_text, is_empty, is_hopeless
 from airflow_provider_apimart.hooks.apimart import ApimartHook
 from airflow_provider_apimart.operators import arguments
 from airflow_provider_apimart.operators.templates import AuthorTemplates

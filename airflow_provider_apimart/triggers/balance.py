@@ -17,10 +17,10 @@ from airflow_provider_apimart.client.client import AsyncApimartClient
 from airflow_provider_apimart.client.errors import ApimartError
 from airflow_provider_apimart.client.models import Balance
 from airflow_provider_apimart.client.protocol import Call
-from airflow_provider_apimart.generation.account import Wire
-from airflow_provider_apimart.generation.funds import EMPTY, Funds, hopeless_text, is_empty, is_hopeless
-from airflow_provider_apimart.generation.poller import here
-from airflow_provider_apimart.generation.polling import FIRST_EVENT_SECONDS
+from airflow_provider_apimart.generation.pricing.funds import EMPTY, Funds, hopeless_text, is_empty, is_hopeless
+from airflow_provider_apimart.generation.waiting.account import RequestLane
+from airflow_provider_apimart.generation.waiting.poller import here
+from airflow_provider_apimart.generation.waiting.polling import FIRST_EVENT_SECONDS
 from airflow_provider_apimart.hooks.apimart import ApimartHook
 
 
@@ -58,14 +58,14 @@ class ApimartBalanceTrigger(BaseTrigger):
         started, event = time.monotonic(), None
         # With the client and rate limiter that all waits of this connection share.
         async with here().join(self.apimart_conn_id, self._client) as shared:
-            wire = shared.account.wire()
+            lane = shared.account.lane()
             try:
                 while event is None:
                     # The worker has checked just now.
                     await asyncio.sleep(max(1.0, self.poll_interval))
-                    event = await self._ask(wire)
+                    event = await self._ask(lane)
             finally:
-                await wire.aclose()
+                await lane.aclose()
         await asyncio.sleep(max(0.0, FIRST_EVENT_SECONDS - (time.monotonic() - started)))
         yield TriggerEvent(event)  # type: ignore[no-untyped-call]
 
@@ -73,15 +73,15 @@ class ApimartBalanceTrigger(BaseTrigger):
         # A new hook each time: the connection may have been edited.
         return await ApimartHook(self.apimart_conn_id).aget_conn()
 
-    async def _ask(self, wire: Wire) -> dict[str, Any] | None:
-        needed, seen = Decimal(self.min_usd), wire.account.changes
+    async def _ask(self, lane: RequestLane) -> dict[str, Any] | None:
+        needed, seen = Decimal(self.min_usd), lane.account.changes
         try:
-            account = await _balance(wire, protocol.account_balance())
-            funds = Funds(account, await _balance(wire, protocol.key_balance()))
+            account = await _balance(lane, protocol.account_balance())
+            funds = Funds(account, await _balance(lane, protocol.key_balance()))
         except Exception as error:
             # (A cancellation is not an ``Exception`` and passes.)
             if isinstance(error, ApimartError) and is_hopeless(error):
-                if await wire.look_again(seen):
+                if await lane.look_again(seen):
                     # The key was rotated during the wait.
                     return None
                 return {"reason": "hopeless", "funds": None, "message": hopeless_text(error)}
@@ -91,10 +91,10 @@ class ApimartBalanceTrigger(BaseTrigger):
         return {"reason": "enough", "funds": funds.result(), "message": ""} if funds.cover(needed) else None
 
 
-async def _balance(wire: Wire, call: Call[Balance]) -> Balance:
-    await wire.admit()
+async def _balance(lane: RequestLane, call: Call[Balance]) -> Balance:
+    await lane.admit()
     try:
-        return await wire.send(lambda settings: call)
+        return await lane.send(lambda settings: call)
     except ApimartError as error:
         if is_empty(error):
             return EMPTY

@@ -18,10 +18,10 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from airflow_provider_apimart.client.client import AsyncApimartClient
 from airflow_provider_apimart.client.errors import ApimartError
-from airflow_provider_apimart.generation.polling import FIRST_EVENT_SECONDS
-from airflow_provider_apimart.generation.storage import Target, check_same_machine
+from airflow_provider_apimart.generation.waiting.polling import FIRST_EVENT_SECONDS
 from airflow_provider_apimart.hooks.apimart import ApimartHook
 from airflow_provider_apimart.hooks.storage import target_of
+from airflow_provider_apimart.storage.files import Target, check_same_machine
 
 if TYPE_CHECKING:
     from airflow_provider_apimart.generation.batch.plan import Plan
@@ -90,7 +90,7 @@ class VeoBatchTrigger(BaseTrigger):
 
     async def _work(self) -> dict[str, Any]:
         from airflow_provider_apimart.generation.batch.run import work_off
-        from airflow_provider_apimart.generation.poller import here
+        from airflow_provider_apimart.generation.waiting.poller import here
 
         plan, output = await self._begin()
         # Other waits and batches of this connection share the client and the account's limit.

@@ -1,9 +1,9 @@
 """The wait for one generation, in Airflow's triggerer.
 
 A trigger only polls: it submits nothing, so a restart costs nothing (invariant 5). It carries no secret: the key is
-looked up when it runs, once for all triggers of a connection, which share one poller (``generation/poller.py``). No
-error ends the wait, only APIMart's final word or the deadline that the worker computed (invariant 4). The first event
-comes no sooner than 12 s after the deferral (invariant 10).
+looked up when it runs, once for all triggers of a connection, which share one poller
+(``generation/waiting/poller.py``). No error ends the wait, only APIMart's final word or the deadline that the worker
+computed (invariant 4). The first event comes no sooner than 12 s after the deferral (invariant 10).
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from typing import Any
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from airflow_provider_apimart.client.client import AsyncApimartClient
-from airflow_provider_apimart.generation.poller import here
-from airflow_provider_apimart.generation.polling import FIRST_EVENT_SECONDS, Step, Watch, spread_of
-from airflow_provider_apimart.generation.report import abandoned_text
+from airflow_provider_apimart.generation.purchase.report import abandoned_text
+from airflow_provider_apimart.generation.waiting.poller import here
+from airflow_provider_apimart.generation.waiting.polling import FIRST_EVENT_SECONDS, PollingWait, Step, spread_of
 from airflow_provider_apimart.hooks.apimart import ApimartHook
 
 EVENT_VERSION = 1
@@ -82,7 +82,7 @@ class VeoGenerationTrigger(BaseTrigger):
         started = loop.time()
         # All waits of this connection share one client, one rate limiter and the observed durations.
         async with here().join(self.apimart_conn_id, self._client) as shared:
-            watch = Watch(
+            polling = PollingWait(
                 self.generation_id,
                 self.submitted_at,
                 self.deadline,
@@ -91,7 +91,7 @@ class VeoGenerationTrigger(BaseTrigger):
                 jitter=spread_of(self.generation_id),
                 durations=shared.kinds.of(self.kind or f"{self.median_seconds:g} s", self.median_seconds),
             )
-            final = await shared.poller.follow(watch, self._say)
+            final = await shared.poller.follow(polling, self._say)
         await asyncio.sleep(max(0.0, FIRST_EVENT_SECONDS - (loop.time() - started)))
         yield TriggerEvent(  # type: ignore[no-untyped-call]
             {
@@ -99,8 +99,8 @@ class VeoGenerationTrigger(BaseTrigger):
                 "generation_id": self.generation_id,
                 "reason": "finished" if final else "deadline",
                 "generation": final.model_dump(mode="json") if final else None,
-                "failures": watch.failures,
-                "last_word": watch.last_word,
+                "failures": polling.failures,
+                "last_word": polling.last_word,
             }
         )
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from benchmarks import __main__ as main
-from benchmarks import report
+from benchmarks.reports import report
 
 
 def options(*words: str) -> argparse.Namespace:

@@ -22,8 +22,8 @@ from airflow.providers.common.compat.sdk import TaskDeferred
 from airflow.sdk import DAG
 from asgiref.sync import SyncToAsync
 
-from airflow_provider_apimart.generation import schedule
-from airflow_provider_apimart.generation.batch import flusher
+from airflow_provider_apimart.generation.batch import group_commit
+from airflow_provider_apimart.generation.waiting import schedule
 from airflow_provider_apimart.operators.veo import VeoGenerateBatchOperator
 from airflow_provider_apimart.triggers import batch as trigger_module
 from airflow_provider_apimart.triggers.veo import VeoBatchTrigger
@@ -38,7 +38,7 @@ WORKERS = 2
 def shrink_waits() -> None:
     schedule.FIRST_POLL_SECONDS = schedule.MIN_INTERVAL_SECONDS = 0.02
     schedule.LEAST_SECONDS = schedule.MAX_EARLY_INTERVAL_SECONDS = 0.02
-    flusher.PATIENCE_SECONDS = 0.005
+    group_commit.PATIENCE_SECONDS = 0.005
     trigger_module.FIRST_EVENT_SECONDS = 0.0
 
 

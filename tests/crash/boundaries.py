@@ -18,7 +18,7 @@ from typing import Any
 import httpx
 
 from airflow_provider_apimart.client.client import ApimartClient, AsyncApimartClient
-from airflow_provider_apimart.generation.partial import Partial
+from airflow_provider_apimart.generation.landing.resumable import ResumableFile
 from airflow_provider_apimart.hooks.record_stores import ObjectRecordStore, TaskStateRecordStore
 
 CHANGES = {"os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.link", "os.symlink", "os.truncate", "shutil.rmtree"}
@@ -55,7 +55,7 @@ class Boundaries:
         for store in (TaskStateRecordStore, ObjectRecordStore):
             for name in ("load", "save"):
                 setattr(store, name, self._around(f"record.{name}", getattr(store, name)))
-        Partial.write = self._around("chunk", Partial.write)  # type: ignore[method-assign]
+        ResumableFile.write = self._around("chunk", ResumableFile.write)  # type: ignore[method-assign]
         os.fsync = self._around("fsync", os.fsync)
         self._watch_calls()
         self._watch_folder(folder)

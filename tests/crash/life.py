@@ -21,7 +21,7 @@ from airflow.sdk import DAG
 from airflow.sdk.io import attach
 from fsspec.implementations.local import LocalFileSystem
 
-from airflow_provider_apimart.generation import schedule
+from airflow_provider_apimart.generation.waiting import schedule
 from airflow_provider_apimart.operators.veo import VeoGenerateOperator
 from airflow_provider_apimart.triggers import veo as trigger_module
 from airflow_provider_apimart.triggers.veo import VeoGenerationTrigger

@@ -20,8 +20,9 @@ from hypothesis import strategies as st
 
 from airflow_provider_apimart.client import client as client_module
 from airflow_provider_apimart.emulator import Emulator
-from airflow_provider_apimart.emulator import media as media_module
-from airflow_provider_apimart.generation import download, poller, schedule
+from airflow_provider_apimart.emulator.media import videos as media_module
+from airflow_provider_apimart.generation.landing import download
+from airflow_provider_apimart.generation.waiting import poller, schedule
 from airflow_provider_apimart.triggers import veo as trigger_module
 from tests.crash import life
 from tests.triggers.clock import Clock, watch_requests

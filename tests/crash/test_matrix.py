@@ -19,8 +19,8 @@ import pytest
 
 from airflow_provider_apimart.client.models import VeoRequest
 from airflow_provider_apimart.emulator import Emulator
-from airflow_provider_apimart.emulator import media as media_module
-from airflow_provider_apimart.generation.pricing import list_price
+from airflow_provider_apimart.emulator.media import videos as media_module
+from airflow_provider_apimart.generation.pricing.prices import list_price
 from airflow_provider_apimart.operators import veo
 from tests.crash.life import STORES
 

@@ -15,7 +15,7 @@ import pytest
 
 from airflow_provider_apimart.emulator import Emulator, EmulatorProcess, running_emulator, server
 from airflow_provider_apimart.emulator.__main__ import main, parser
-from airflow_provider_apimart.emulator.settings import EmulatorSettings
+from airflow_provider_apimart.emulator.state.settings import EmulatorSettings
 from tests.emulator.conftest import EXT, OFFICIAL, connect, task, task_id, video_url
 
 

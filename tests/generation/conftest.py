@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from decimal import Decimal
 
 import pytest
-from fsspec.implementations.memory import MemoryFileSystem
 
 from airflow_provider_apimart.emulator import Emulator
+from tests.storage.conftest import memory as memory
 
 
 @pytest.fixture(scope="module")
@@ -21,9 +21,3 @@ def money_server() -> Iterator[Emulator]:
 def emulator(money_server: Emulator) -> Emulator:
     money_server.reset()
     return money_server
-
-
-@pytest.fixture
-def memory() -> MemoryFileSystem:
-    """A storage that shows a file while it is written."""
-    return MemoryFileSystem(global_store=False, skip_instance_cache=True)

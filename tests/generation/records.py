@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from airflow_provider_apimart.client.models import Generation, GenerationStatus, Video
-from airflow_provider_apimart.generation.record import LandedVideo, Record, RecordState
+from airflow_provider_apimart.generation.purchase.record import LandedVideo, Record, RecordState
 
 NOW = datetime(2026, 9, 30, 12, 0, tzinfo=UTC)
 LANDED = LandedVideo(

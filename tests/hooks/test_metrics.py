@@ -10,7 +10,7 @@ import pytest
 
 from airflow_provider_apimart._compat import AirflowFailException
 from airflow_provider_apimart.emulator.server import Emulator
-from airflow_provider_apimart.generation.record import Record, RecordState
+from airflow_provider_apimart.generation.purchase.record import Record, RecordState
 from airflow_provider_apimart.hooks import metrics
 from airflow_provider_apimart.operators.veo import VeoGenerateOperator
 from tests.operators.conftest import Tries

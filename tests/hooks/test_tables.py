@@ -19,7 +19,7 @@ from pyarrow import parquet
 
 from airflow_provider_apimart._compat import AirflowFailException
 from airflow_provider_apimart.client.errors import ConfigurationError
-from airflow_provider_apimart.generation.table import EmptyTableError, TableError
+from airflow_provider_apimart.generation.tables.rows import EmptyTableError, TableError
 from airflow_provider_apimart.hooks import tables
 from airflow_provider_apimart.hooks.tables import prompt_rows, read_table, rows_as_kwargs
 

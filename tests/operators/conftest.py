@@ -79,10 +79,10 @@ def no_waiting(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let a batch not wait: the order of events is what is tried, not their pace."""
-    from airflow_provider_apimart.generation import schedule
-    from airflow_provider_apimart.generation.batch import flusher
+    from airflow_provider_apimart.generation.batch import group_commit
+    from airflow_provider_apimart.generation.waiting import schedule
     from airflow_provider_apimart.triggers import batch as trigger_module
 
     monkeypatch.setattr(schedule, "FIRST_POLL_SECONDS", 0.05)
-    monkeypatch.setattr(flusher, "PATIENCE_SECONDS", 0.01)
+    monkeypatch.setattr(group_commit, "PATIENCE_SECONDS", 0.01)
     monkeypatch.setattr(trigger_module, "FIRST_EVENT_SECONDS", 0.0)

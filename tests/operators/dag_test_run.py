@@ -47,11 +47,11 @@ with DAG("everything", schedule=None) as dag:
 
 
 def shrink_waits() -> None:
-    from airflow_provider_apimart.generation import schedule
-    from airflow_provider_apimart.generation.batch import flusher
+    from airflow_provider_apimart.generation.batch import group_commit
+    from airflow_provider_apimart.generation.waiting import schedule
     from airflow_provider_apimart.triggers import balance, batch, veo
 
-    schedule.FIRST_POLL_SECONDS, flusher.PATIENCE_SECONDS = 0.05, 0.01
+    schedule.FIRST_POLL_SECONDS, group_commit.PATIENCE_SECONDS = 0.05, 0.01
     for module in (balance, batch, veo):
         module.FIRST_EVENT_SECONDS = 0.0
 

@@ -22,7 +22,7 @@ def make(tmp_path: Path | None = None, **arguments: Any) -> VeoGenerateOperator:
 def run_trigger(trigger: Any, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """Run a trigger as the triggerer does: rebuilt from what Airflow stores."""
     monkeypatch.setattr("airflow_provider_apimart.triggers.veo.FIRST_EVENT_SECONDS", 0.0)
-    monkeypatch.setattr("airflow_provider_apimart.generation.schedule.FIRST_POLL_SECONDS", 0.0)
+    monkeypatch.setattr("airflow_provider_apimart.generation.waiting.schedule.FIRST_POLL_SECONDS", 0.0)
     path, kwargs = trigger.serialize()
     rebuilt = type(trigger)(**json.loads(json.dumps(kwargs)))
     assert path == f"{type(trigger).__module__}.{type(trigger).__qualname__}"

@@ -19,7 +19,7 @@ from airflow_provider_apimart.client.client import AsyncApimartClient
 from airflow_provider_apimart.client.models import VeoRequest
 from airflow_provider_apimart.emulator.server import Emulator
 from airflow_provider_apimart.generation.batch import draft
-from airflow_provider_apimart.generation.poller import here
+from airflow_provider_apimart.generation.waiting.poller import here
 from airflow_provider_apimart.hooks.apimart import ApimartHook
 from airflow_provider_apimart.operators.veo import VeoGenerateBatchOperator
 from airflow_provider_apimart.triggers.veo import VeoGenerationTrigger
@@ -214,7 +214,7 @@ def test_batches_and_single_generations_share_one_client_and_one_limit(
 
     events = asyncio.run(all_at_once())
     assert [event["reason"] for event in events] == ["ended", "ended", "finished"]
-    assert len(opened) == 1 and len(accounts) == 1, "one client, and one gate in front of it"
+    assert len(opened) == 1 and len(accounts) == 1, "one client, and one rate limiter in front of it"
 
 
 def test_the_state_in_airflow_is_small_and_holds_no_secret(emulator: Emulator, tries: Tries, tmp_path: Path) -> None:

@@ -13,9 +13,9 @@ from airflow.sdk import task
 
 from airflow_provider_apimart._compat import AirflowFailException
 from airflow_provider_apimart.client.models import Generation
-from airflow_provider_apimart.emulator import media
+from airflow_provider_apimart.emulator.media import videos as media
 from airflow_provider_apimart.emulator.server import Emulator
-from airflow_provider_apimart.generation import report
+from airflow_provider_apimart.generation.purchase import report
 from airflow_provider_apimart.hooks.manifest import read_manifest
 from tests.operators.batches import batch, lines, run
 from tests.operators.conftest import Tries

@@ -15,7 +15,7 @@ from airflow.providers.common.compat.sdk import TaskDeferred
 from airflow_provider_apimart._compat import AirflowFailException
 from airflow_provider_apimart.client import errors
 from airflow_provider_apimart.emulator.server import Emulator
-from airflow_provider_apimart.generation import settling
+from airflow_provider_apimart.generation.purchase import settling
 from tests.client.failure_messages import AUDIO
 from tests.operators.conftest import Tries
 from tests.operators.single import make, run_trigger

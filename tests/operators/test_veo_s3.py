@@ -10,13 +10,13 @@ import pytest
 from airflow_provider_apimart._compat import AirflowFailException
 from airflow_provider_apimart.client.errors import LandingError
 from airflow_provider_apimart.emulator.server import Emulator
-from airflow_provider_apimart.generation import permissions
-from airflow_provider_apimart.generation.delivery import deliver
+from airflow_provider_apimart.generation.landing.delivery import deliver
 from airflow_provider_apimart.operators import veo
 from airflow_provider_apimart.operators.batch import VeoGenerateBatchOperator
-from tests.generation.object_store import BUCKET, Policy, Store, policy, store
+from airflow_provider_apimart.storage import permissions
 from tests.operators.conftest import Tries
 from tests.operators.single import make
+from tests.storage.object_store import BUCKET, Policy, Store, policy, store
 
 __all__ = ["policy", "store"]
 

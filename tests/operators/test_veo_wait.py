@@ -15,8 +15,8 @@ from airflow.providers.common.compat.sdk import TaskDeferred
 from airflow_provider_apimart._compat import TaskDeferralTimeout
 from airflow_provider_apimart.client import errors
 from airflow_provider_apimart.emulator.server import Emulator
-from airflow_provider_apimart.generation.localfs import part_file
 from airflow_provider_apimart.operators import veo
+from airflow_provider_apimart.storage.localfs import part_file
 from tests.operators.conftest import Tries
 from tests.operators.single import make, run_trigger
 
@@ -153,7 +153,7 @@ def test_on_kill_says_that_the_generation_goes_on(capsys: pytest.CaptureFixture[
 
 def test_on_kill_leaves_no_part_of_a_download_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # As on a system where a file under way has to have a name.
-    monkeypatch.setattr("airflow_provider_apimart.generation.localfs._create_anonymous", lambda folder, part: None)
+    monkeypatch.setattr("airflow_provider_apimart.storage.localfs._create_anonymous", lambda folder, part: None)
     with part_file(str(tmp_path / "clip.mp4")) as part:
         assert [each.suffix for each in tmp_path.iterdir()] == [".part"]
         make().on_kill()

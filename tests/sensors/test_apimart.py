@@ -20,8 +20,8 @@ from airflow.providers.common.compat.sdk import (
 from airflow_provider_apimart._compat import AirflowException, AirflowFailException
 from airflow_provider_apimart.client.models import Balance
 from airflow_provider_apimart.emulator.server import Emulator
-from airflow_provider_apimart.generation.account import Wire
-from airflow_provider_apimart.generation.funds import Funds
+from airflow_provider_apimart.generation.pricing.funds import Funds
+from airflow_provider_apimart.generation.waiting.account import RequestLane
 from airflow_provider_apimart.operators.arguments import InvalidVeoArgument
 from airflow_provider_apimart.sensors.apimart import ApimartBalanceSensor
 from airflow_provider_apimart.triggers import balance
@@ -116,8 +116,8 @@ def test_too_little_defers_and_the_trigger_fires_when_a_rotated_key_has_enough(
 
     with Emulator(balance_usd=30) as rich:
 
-        async def ask_and_rotate(wire: Wire) -> dict[str, Any] | None:
-            asked.append(await ask(wire))
+        async def ask_and_rotate(lane: RequestLane) -> dict[str, Any] | None:
+            asked.append(await ask(lane))
             if len(asked) == 2:
                 poor.fault("balance", "status", status=401, times=-1)
                 connect(monkeypatch, rich)

@@ -105,7 +105,7 @@ DEFECTS: dict[str, Callable[[Runs, Path, Path], object]] = {
 def test_the_audit_sees_what_is_wrong(
     apimart_emulator_conn: Emulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, problem: str
 ) -> None:
-    monkeypatch.setattr("airflow_provider_apimart.generation.schedule.FIRST_POLL_SECONDS", 0.0)
+    monkeypatch.setattr("airflow_provider_apimart.generation.waiting.schedule.FIRST_POLL_SECONDS", 0.0)
     root = tmp_path / "videos"
     runs = Runs(make(root))
 

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_apimart.client.client import MAX_CONNECTIONS
-from airflow_provider_apimart.generation import poller, schedule
+from airflow_provider_apimart.generation.waiting import poller, schedule
 from airflow_provider_apimart.triggers import veo
 from airflow_provider_apimart.triggers.veo import VeoGenerationTrigger
 from tests.triggers.blocking import no_blocking_calls

@@ -14,7 +14,7 @@ from airflow_provider_apimart.client.client import ApimartClient
 from airflow_provider_apimart.client.models import Generation
 from airflow_provider_apimart.client.settings import Settings
 from airflow_provider_apimart.emulator.server import Emulator
-from airflow_provider_apimart.generation.poller import here
+from airflow_provider_apimart.generation.waiting.poller import here
 from airflow_provider_apimart.triggers.veo import VeoGenerationTrigger
 from tests.triggers.clock import Clock, clock_for
 

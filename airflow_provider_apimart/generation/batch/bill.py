@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 
 from airflow_provider_apimart.client.request import VeoRequest
-from airflow_provider_apimart.generation.pricing import PriceList
+from airflow_provider_apimart.generation.pricing.prices import PriceList
 
 
 @dataclass

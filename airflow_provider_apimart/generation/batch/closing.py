@@ -10,10 +10,10 @@ from __future__ import annotations
 import math
 from datetime import timedelta
 
+from airflow_provider_apimart.generation.batch.error_verdicts import Stop, StopKind
 from airflow_provider_apimart.generation.batch.plan import Rules
 from airflow_provider_apimart.generation.batch.run_state import RunState
 from airflow_provider_apimart.generation.batch.states import Outcome
-from airflow_provider_apimart.generation.batch.steps import Stop, StopKind
 from airflow_provider_apimart.generation.batch.waiting import park
 
 #: After the deadline: how long last questions may wait for their turn,

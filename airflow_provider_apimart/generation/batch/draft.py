@@ -26,8 +26,8 @@ from airflow_provider_apimart.generation.batch.plan import (
     chunk_name,
     slot_of,
 )
-from airflow_provider_apimart.generation.identity import Identity
-from airflow_provider_apimart.generation.storage import Target, commit_bytes, stored_size
+from airflow_provider_apimart.generation.purchase.identity import Identity
+from airflow_provider_apimart.storage.files import Target, commit_bytes, stored_size
 
 CHUNK_ROWS = 200
 CHUNK_BYTES = 4 * 1024 * 1024

@@ -24,17 +24,17 @@ from datetime import timedelta
 from typing import Any
 
 from airflow_provider_apimart.client.errors import ApimartError
-from airflow_provider_apimart.generation.account import Wire
 from airflow_provider_apimart.generation.batch import closing
-from airflow_provider_apimart.generation.batch.flusher import Flusher
+from airflow_provider_apimart.generation.batch.error_verdicts import Stop
+from airflow_provider_apimart.generation.batch.group_commit import GroupCommit
 from airflow_provider_apimart.generation.batch.journal import JournalWriter
 from airflow_provider_apimart.generation.batch.plan import Plan
 from airflow_provider_apimart.generation.batch.resume import begin
-from airflow_provider_apimart.generation.batch.run_state import Hands, RunState
-from airflow_provider_apimart.generation.batch.steps import Stop
+from airflow_provider_apimart.generation.batch.run_state import RunState, Workers
 from airflow_provider_apimart.generation.batch.submission import prepare, submit
 from airflow_provider_apimart.generation.batch.waiting import ask, bring_home
-from airflow_provider_apimart.generation.decide import KEY_LIFE
+from airflow_provider_apimart.generation.purchase.decide import KEY_LIFE
+from airflow_provider_apimart.generation.waiting.account import RequestLane
 
 #: Requests in flight at once; the client has as many connections.
 MAX_REQUESTS = 16
@@ -64,8 +64,8 @@ class Ending:
 class Engine:
     """Carries out a plan. Used once.
 
-    :param hands: does the blocking work.
-    :param wire: the way to APIMart.
+    :param workers: does the blocking work.
+    :param lane: the way to APIMart.
     :param log: where progress and trouble are told.
     :param now: tells the time in unix seconds.
     :param deadline: when the run has to end, in unix seconds: nothing more is submitted then, what runs at APIMart is
@@ -76,8 +76,8 @@ class Engine:
         self,
         plan: Plan,
         *,
-        hands: Hands,
-        wire: Wire,
+        workers: Workers,
+        lane: RequestLane,
         writer: JournalWriter,
         log: logging.Logger | Any,
         now: Callable[[], float],
@@ -85,14 +85,14 @@ class Engine:
     ) -> None:
         self.state = RunState(
             plan,
-            hands=hands,
-            wire=wire,
-            journal=Flusher(writer, hands.offload),
+            workers=workers,
+            lane=lane,
+            journal=GroupCommit(writer, workers.offload),
             log=log,
             now=now,
             ends_at=math.inf if deadline is None else deadline,
         )
-        wire.on_pause = self._say_pause
+        lane.on_pause = self._say_pause
         # One question's turn, then one submission's.
         self._polled_last = False
         self._requests: set[asyncio.Task[None]] = set()
@@ -142,18 +142,18 @@ class Engine:
             # What is known of money must reach the journal though this very task is being cancelled.
             await asyncio.shield(self.state.journal.aclose())
         finally:
-            await self.state.wire.aclose()
+            await self.state.lane.aclose()
 
     def _launch(self) -> None:
-        """Start what is due, as far as the gate lets it pass."""
+        """Start what is due, as far as the rate limiter lets it pass."""
         state = self.state
         now = state.now()
-        # (Whether something is due is looked at first: to ask the wire is to ask for a turn.)
-        while len(self._requests) < MAX_REQUESTS and state.wants_to_send(now) and state.wire.wait() <= 0:
+        # (Whether something is due is looked at first: to ask the lane is to ask for a turn.)
+        while len(self._requests) < MAX_REQUESTS and state.wants_to_send(now) and state.lane.wait() <= 0:
             work = self._next_request(now)
             if work is None:
                 break
-            state.wire.take()
+            state.lane.take()
             self._start(self._requests, work)
         while len(state.landing) < MAX_LANDINGS and (active := state.landings.pop(now)) is not None:
             self._start(state.landing, bring_home(state, active))
@@ -220,10 +220,10 @@ class Engine:
         now = state.now()
         waits = [state.progress.due(now), closing.next_step(state, now)]
         if len(self._requests) < MAX_REQUESTS:
-            gate = state.wire.wait() if state.wants_to_send(now) else 0.0
-            waits += [max(gate, heap.heap[0][0] - now) for heap in (state.resends, state.polls) if heap]
+            free_in = state.lane.wait() if state.wants_to_send(now) else 0.0
+            waits += [max(free_in, heap.heap[0][0] - now) for heap in (state.resends, state.polls) if heap]
             if state.ready and len(state.in_flight) < state.rules.max_in_flight and not state.is_holding:
-                waits.append(gate)
+                waits.append(free_in)
         if state.landings and len(state.landing) < MAX_LANDINGS:
             waits.append(state.landings.heap[0][0] - now)
         timer = asyncio.get_running_loop().call_later(max(0.0, min(waits)), self._wake.set)
@@ -242,10 +242,10 @@ class Engine:
     def _say_pause(self, error: ApimartError) -> None:
         state = self.state
         # The 1st, 2nd, 4th, 8th…: told, but not over and over.
-        if state.wire.cuts & (state.wire.cuts - 1) == 0:
+        if state.lane.cuts & (state.lane.cuts - 1) == 0:
             state.log.warning(
                 "APIMart asks for a pause (%s): nothing is asked for %.0f s, and then at most %.0f requests a minute.",
                 error,
-                state.wire.free_in,
-                state.wire.per_second * 60,
+                state.lane.free_in,
+                state.lane.per_second * 60,
             )

@@ -15,8 +15,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from airflow_provider_apimart.generation.record import UnreadableRecordError
-from airflow_provider_apimart.generation.storage import (
+from airflow_provider_apimart.generation.purchase.record import UnreadableRecordError
+from airflow_provider_apimart.storage.files import (
     Target,
     commit_bytes,
     is_local,

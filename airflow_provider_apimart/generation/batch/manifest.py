@@ -16,10 +16,10 @@ from typing import Any, BinaryIO, Literal
 from airflow_provider_apimart.client.errors import ConfigurationError
 from airflow_provider_apimart.generation.batch.plan import Plan, PlannedRow
 from airflow_provider_apimart.generation.batch.states import Ledger, Outcome, RowState
-from airflow_provider_apimart.generation.mismatch import mismatches, text_of
-from airflow_provider_apimart.generation.record import LandedVideo
-from airflow_provider_apimart.generation.report import iso
-from airflow_provider_apimart.generation.storage import Target, safe_name, staging, storage_errors
+from airflow_provider_apimart.generation.purchase.mismatch import mismatches, text_of
+from airflow_provider_apimart.generation.purchase.record import LandedVideo
+from airflow_provider_apimart.generation.purchase.report import iso
+from airflow_provider_apimart.storage.files import Target, safe_name, staging, storage_errors
 
 ManifestFormat = Literal["jsonl", "parquet"]
 #: Lines and characters that are held in memory at once.

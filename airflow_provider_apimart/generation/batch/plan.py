@@ -17,10 +17,10 @@ from typing import Any
 from airflow_provider_apimart.client.errors import ConfigurationError
 from airflow_provider_apimart.client.request import VeoRequest
 from airflow_provider_apimart.generation.batch.journal import FOLDER as JOURNAL_FOLDER
-from airflow_provider_apimart.generation.decide import OnClear, OnUnknownSubmit
-from airflow_provider_apimart.generation.identity import Identity, fingerprint, idempotency_key
-from airflow_provider_apimart.generation.mismatch import OnMismatch
-from airflow_provider_apimart.generation.storage import Target, check_same_machine, read_whole
+from airflow_provider_apimart.generation.purchase.decide import OnClear, OnUnknownSubmit
+from airflow_provider_apimart.generation.purchase.identity import Identity, fingerprint, idempotency_key
+from airflow_provider_apimart.generation.purchase.mismatch import OnMismatch
+from airflow_provider_apimart.storage.files import Target, check_same_machine, read_whole
 
 VERSION = 1
 STATE_FOLDER = ".apimart-batch"

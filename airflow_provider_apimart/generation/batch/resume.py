@@ -8,16 +8,16 @@ from datetime import UTC, datetime
 from typing import Any
 
 from airflow_provider_apimart.client.errors import ApimartError, ContentRejectedError
+from airflow_provider_apimart.generation.batch.active_rows import Active, Todo
 from airflow_provider_apimart.generation.batch.journal import read_journal
 from airflow_provider_apimart.generation.batch.plan import Plan
 from airflow_provider_apimart.generation.batch.run_state import RunState
 from airflow_provider_apimart.generation.batch.states import Ledger, Outcome, RowState, record_of
 from airflow_provider_apimart.generation.batch.waiting import wait_for
-from airflow_provider_apimart.generation.batch.work import Active, Todo
-from airflow_provider_apimart.generation.decide import Action, Decision, Policy, decide
-from airflow_provider_apimart.generation.identity import account_mark
-from airflow_provider_apimart.generation.mismatch import mismatches
-from airflow_provider_apimart.generation.record import LandedVideo
+from airflow_provider_apimart.generation.purchase.decide import Action, Decision, Policy, decide
+from airflow_provider_apimart.generation.purchase.identity import account_mark
+from airflow_provider_apimart.generation.purchase.mismatch import mismatches
+from airflow_provider_apimart.generation.purchase.record import LandedVideo
 
 #: Rows that are decided on before others get their turn on the event loop.
 BREATH = 200
@@ -57,9 +57,9 @@ def decision_on(plan: Plan, row: RowState | None, slot: str, account: str | None
 
 async def begin(run: RunState) -> None:
     """Read the journal and queue every row where it belongs."""
-    ledger: Ledger = await run.hands.offload(read_ledger, run.plan)
+    ledger: Ledger = await run.workers.offload(read_ledger, run.plan)
     try:
-        settings = await run.wire.settings()
+        settings = await run.lane.settings()
         run.account = account_mark(settings.base_url, settings.api_key)
     except ApimartError as error:
         # Asked for again when it is needed; what runs must not be given up for a connection that is missing now.
@@ -97,7 +97,7 @@ async def _take_up(run: RunState, position: int, slot: str, row: RowState | None
     if decision.action is Action.KEEP:
         run.progress.ended(row.row_outcome)
         if run.rules.on_mismatch == "fail" and run.rules.stop_on_failure:
-            planned = await run.hands.offload(run.plan.row, position)
+            planned = await run.workers.offload(run.plan.row, position)
             landed = [LandedVideo.model_validate(video) for video in row.landed or []]
             run.unlike += bool(mismatches(planned.request, landed, count=len(landed), cost_usd=row.cost_usd))
         return 0
@@ -105,7 +105,7 @@ async def _take_up(run: RunState, position: int, slot: str, row: RowState | None
         run.progress.ended(Outcome.REJECTED)
         run.hopeless += 1
         return 0
-    planned = await run.hands.offload(run.plan.row, position)
+    planned = await run.workers.offload(run.plan.row, position)
     key = run.plan.idempotency_key(planned, epoch=row.epoch, number=row.number)
     record = record_of(
         row,

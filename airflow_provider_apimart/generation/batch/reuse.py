@@ -13,8 +13,8 @@ from typing import Any
 from airflow_provider_apimart.generation.batch.journal import FOLDER, READERS, JournalWriter, read_journal
 from airflow_provider_apimart.generation.batch.plan import Plan
 from airflow_provider_apimart.generation.batch.states import Ledger
-from airflow_provider_apimart.generation.record import RecordState
-from airflow_provider_apimart.generation.storage import Target, storage_errors, stored_size
+from airflow_provider_apimart.generation.purchase.record import RecordState
+from airflow_provider_apimart.storage.files import Target, storage_errors, stored_size
 
 Opener = Callable[[str], Target]
 

@@ -7,13 +7,13 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from airflow_provider_apimart.generation.account import Account, OpenClient, Wire
-from airflow_provider_apimart.generation.batch.crew import Crew
 from airflow_provider_apimart.generation.batch.engine import Ending, Engine
 from airflow_provider_apimart.generation.batch.journal import JournalWriter
 from airflow_provider_apimart.generation.batch.plan import Plan
-from airflow_provider_apimart.generation.gate import Gate
-from airflow_provider_apimart.generation.storage import Target
+from airflow_provider_apimart.generation.batch.worker_threads import WorkerThreads
+from airflow_provider_apimart.generation.waiting.account import Account, OpenClient, RequestLane
+from airflow_provider_apimart.generation.waiting.rate_limiter import RateLimiter
+from airflow_provider_apimart.storage.files import Target
 
 
 async def work_off(
@@ -35,15 +35,15 @@ async def work_off(
     :param deadline: when this run must end, in unix seconds; what still runs at APIMart is parked then.
     :raises ApimartError: if the journal cannot be read; nothing has been submitted then.
     """
-    crew = Crew(plan, output, open_target)
+    workers = WorkerThreads(plan, output, open_target)
     # The user's limit for this batch; the account's limit comes on top.
     limit = plan.index.rules.requests_per_minute
-    own = None if limit is None else Gate(limit)
+    own = None if limit is None else RateLimiter(limit)
     try:
         engine = Engine(
             plan,
-            hands=crew,
-            wire=through.wire(own) if isinstance(through, Account) else Wire.alone(through, own, time.monotonic),
+            workers=workers,
+            lane=through.lane(own) if isinstance(through, Account) else RequestLane.alone(through, own, time.monotonic),
             writer=JournalWriter(plan.journal, writer),
             log=log,
             now=time.time,
@@ -51,4 +51,4 @@ async def work_off(
         )
         return await engine.run()
     finally:
-        await crew.aclose()
+        await workers.aclose()

@@ -18,23 +18,23 @@ from typing import Any, Protocol
 from airflow_provider_apimart.client.models import Video
 from airflow_provider_apimart.client.request import ModelRules
 from airflow_provider_apimart.client.settings import Settings
-from airflow_provider_apimart.generation.account import Wire
-from airflow_provider_apimart.generation.batch.flusher import Flusher
+from airflow_provider_apimart.generation.batch.active_rows import Active, Due, Todo
+from airflow_provider_apimart.generation.batch.error_verdicts import LANDINGS_LOST, Stop, StopKind
+from airflow_provider_apimart.generation.batch.group_commit import GroupCommit
 from airflow_provider_apimart.generation.batch.plan import Plan, PlannedRow
 from airflow_provider_apimart.generation.batch.progress import Progress
 from airflow_provider_apimart.generation.batch.states import Outcome, line_of
-from airflow_provider_apimart.generation.batch.steps import LANDINGS_LOST, Stop, StopKind
-from airflow_provider_apimart.generation.batch.work import Active, Due, Todo
-from airflow_provider_apimart.generation.images import LocalImage
-from airflow_provider_apimart.generation.record import LandedVideo, Record, RecordState
-from airflow_provider_apimart.generation.schedule import Durations
+from airflow_provider_apimart.generation.purchase.images import LocalImage
+from airflow_provider_apimart.generation.purchase.record import LandedVideo, Record, RecordState
+from airflow_provider_apimart.generation.waiting.account import RequestLane
+from airflow_provider_apimart.generation.waiting.schedule import Durations
 
 #: So many different strange answers are told of.
 STRANGE_WORDS = 20
 
 
-class Hands(Protocol):
-    """Who does the blocking work; see :class:`.crew.Crew`."""
+class Workers(Protocol):
+    """Who does the blocking work; see :class:`.worker_threads.WorkerThreads`."""
 
     async def offload(self, function: Callable[..., Any], *args: Any) -> Any:
         """Run something short off the loop."""
@@ -54,8 +54,8 @@ class Hands(Protocol):
 class RunState:
     """The rows of one run of the engine, by what they wait for, and the money that is spent and committed.
 
-    :param hands: does the blocking work.
-    :param wire: the way to APIMart.
+    :param workers: does the blocking work.
+    :param lane: the way to APIMart.
     :param journal: where every row's state is written down.
     :param ends_at: when the run has to end, in unix seconds; infinite where nothing limits it.
     """
@@ -64,17 +64,17 @@ class RunState:
         self,
         plan: Plan,
         *,
-        hands: Hands,
-        wire: Wire,
-        journal: Flusher,
+        workers: Workers,
+        lane: RequestLane,
+        journal: GroupCommit,
         log: logging.Logger | Any,
         now: Callable[[], float],
         ends_at: float,
     ) -> None:
         self.plan = plan
         self.rules = plan.index.rules
-        self.hands = hands
-        self.wire = wire
+        self.workers = workers
+        self.lane = lane
         self.journal = journal
         self.log = log
         self.now = now

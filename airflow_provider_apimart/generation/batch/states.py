@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
-from airflow_provider_apimart.generation.record import LandedVideo, Record, RecordState, note_of
+from airflow_provider_apimart.generation.purchase.record import LandedVideo, Record, RecordState, note_of
 
 
 class Outcome(StrEnum):

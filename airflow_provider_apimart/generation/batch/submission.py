@@ -10,18 +10,18 @@ from airflow_provider_apimart.client.errors import ApimartError
 from airflow_provider_apimart.client.models import Submission
 from airflow_provider_apimart.client.protocol import Call
 from airflow_provider_apimart.client.settings import Settings
-from airflow_provider_apimart.generation import transitions
-from airflow_provider_apimart.generation.batch import steps
+from airflow_provider_apimart.generation.batch import error_verdicts
+from airflow_provider_apimart.generation.batch.active_rows import Active, Todo
+from airflow_provider_apimart.generation.batch.error_verdicts import Stop, StopKind
 from airflow_provider_apimart.generation.batch.plan import PlannedRow
 from airflow_provider_apimart.generation.batch.run_state import RunState
 from airflow_provider_apimart.generation.batch.states import Outcome, line_of
-from airflow_provider_apimart.generation.batch.steps import Stop, StopKind
 from airflow_provider_apimart.generation.batch.waiting import wait_for
-from airflow_provider_apimart.generation.batch.work import Active, Todo
-from airflow_provider_apimart.generation.decide import KEY_LIFE
-from airflow_provider_apimart.generation.identity import account_mark
-from airflow_provider_apimart.generation.purchase import UPLOAD_LIFE
-from airflow_provider_apimart.generation.record import (
+from airflow_provider_apimart.generation.purchase import transitions
+from airflow_provider_apimart.generation.purchase.decide import KEY_LIFE
+from airflow_provider_apimart.generation.purchase.identity import account_mark
+from airflow_provider_apimart.generation.purchase.purchase import UPLOAD_LIFE
+from airflow_provider_apimart.generation.purchase.record import (
     MAX_MODEL_LENGTH,
     MAX_PATH_LENGTH,
     MAX_UPLOAD_URL_LENGTH,
@@ -42,10 +42,10 @@ async def prepare(run: RunState, count: int) -> None:
     if not todos:
         return
     try:
-        settings = await run.wire.settings()
+        settings = await run.lane.settings()
     except ApimartError as error:
         _put_back(run, todos)
-        run.stop_submitting(steps.stop_of(error) or Stop(StopKind.CONNECTION, str(error), error.terminal))
+        run.stop_submitting(error_verdicts.stop_of(error) or Stop(StopKind.CONNECTION, str(error), error.terminal))
         return
     run.account = account_mark(settings.base_url, settings.api_key)
     rows = [await _row(run, todo.position) for todo in todos]
@@ -86,7 +86,7 @@ async def _row(run: RunState, position: int) -> PlannedRow:
     held = run.plan.held(position)
     if held is None:
         # Its chunk is read off the loop.
-        held = await run.hands.offload(run.plan.row, position)
+        held = await run.workers.offload(run.plan.row, position)
     return held
 
 
@@ -174,21 +174,21 @@ async def _uploads(
 
 
 async def _upload(run: RunState, row: PlannedRow, name: str, path: str, digest: str) -> tuple[str, float]:
-    image = await run.hands.image(name, path, row.request.rules)
+    image = await run.workers.image(name, path, row.request.rules)
     if image.sha256 != digest:
         raise errors.LandingError(f"{name}={path!r} has changed since the table was checked")
     for failures in range(1, UPLOAD_TRIES + 1):
-        await run.wire.admit()
+        await run.lane.admit()
         try:
             at = run.now()
-            answer = await run.wire.send(
+            answer = await run.lane.send(
                 lambda settings: protocol.upload(image.filename, image.content, image.content_type)
             )
         except ApimartError as error:
             error.charge = errors.Charge.NO
             if error.terminal or failures == UPLOAD_TRIES:
                 raise
-            await asyncio.sleep(steps.wait_after(error, failures))
+            await asyncio.sleep(error_verdicts.wait_after(error, failures))
         else:
             if len(answer.url) > MAX_UPLOAD_URL_LENGTH:
                 raise errors.ResponseError(f"APIMart's upload answer holds a URL of {len(answer.url)} characters")
@@ -198,7 +198,7 @@ async def _upload(run: RunState, row: PlannedRow, name: str, path: str, digest: 
 
 def _upload_failed(run: RunState, active: Active, error: ApimartError) -> None:
     run.release(active)
-    if stop := steps.stop_of(error):
+    if stop := error_verdicts.stop_of(error):
         run.commit_money(active)
         run.leave(active, str(error))
         run.stop_submitting(stop)
@@ -223,7 +223,7 @@ async def submit(run: RunState, active: Active) -> None:
     if run.stop is not None and not active.doubtful:
         run.leave(active)
         return
-    sent_at, seen = run.now(), run.wire.account.changes
+    sent_at, seen = run.now(), run.lane.account.changes
     active.first_sent = active.first_sent or sent_at
     record = active.record
     resend_unknown = run.rules.on_unknown_submit == "resend"
@@ -245,7 +245,7 @@ async def submit(run: RunState, active: Active) -> None:
         )
 
     try:
-        answer = await run.wire.send(paid_call)
+        answer = await run.lane.send(paid_call)
         active.record = transitions.submitted(record, answer, run.utc())
     except _OtherAccount:
         _moved(run, active)
@@ -282,17 +282,17 @@ def _begin_again(run: RunState, active: Active) -> None:
 
 
 async def _failed(run: RunState, active: Active, error: ApimartError, sent_at: float, seen: int) -> None:
-    active.doubtful = active.doubtful or steps.is_doubt(error)
+    active.doubtful = active.doubtful or error_verdicts.is_doubt(error)
     active.failures += 1
     began = active.first_sent if active.first_sent is not None else sent_at
-    verdict = steps.after_submission(
+    verdict = error_verdicts.after_submission(
         error,
         doubtful=active.doubtful,
         failures=active.failures,
         given_up=sent_at - began > run.rules.timeout_seconds,
         resend_unknown=run.rules.on_unknown_submit == "resend",
     )
-    if verdict.stop is not None and verdict.stop.kind is StopKind.CREDENTIALS and await run.wire.look_again(seen):
+    if verdict.stop is not None and verdict.stop.kind is StopKind.CREDENTIALS and await run.lane.look_again(seen):
         # The key was rotated: the new one takes the row; but what the old key may have paid for it does not know.
         if not active.doubtful:
             _begin_again(run, active)

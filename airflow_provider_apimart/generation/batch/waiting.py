@@ -5,18 +5,18 @@ from __future__ import annotations
 from airflow_provider_apimart.client import errors, protocol
 from airflow_provider_apimart.client.errors import ApimartError
 from airflow_provider_apimart.client.models import Generation, GenerationStatus
-from airflow_provider_apimart.generation import transitions
-from airflow_provider_apimart.generation.batch import steps
+from airflow_provider_apimart.generation.batch import error_verdicts
+from airflow_provider_apimart.generation.batch.active_rows import Active, Todo
+from airflow_provider_apimart.generation.batch.error_verdicts import Stop, StopKind
 from airflow_provider_apimart.generation.batch.run_state import RunState
 from airflow_provider_apimart.generation.batch.states import Outcome
-from airflow_provider_apimart.generation.batch.steps import Stop, StopKind
-from airflow_provider_apimart.generation.batch.work import Active, Todo
-from airflow_provider_apimart.generation.decide import Action
-from airflow_provider_apimart.generation.mismatch import mismatches, text_of
-from airflow_provider_apimart.generation.polling import last_word, spread_of, told_seconds
-from airflow_provider_apimart.generation.record import RecordState
-from airflow_provider_apimart.generation.schedule import next_wait
-from airflow_provider_apimart.generation.settling import Settling, is_empty, may_fill
+from airflow_provider_apimart.generation.purchase import transitions
+from airflow_provider_apimart.generation.purchase.decide import Action
+from airflow_provider_apimart.generation.purchase.mismatch import mismatches, text_of
+from airflow_provider_apimart.generation.purchase.record import RecordState
+from airflow_provider_apimart.generation.purchase.settling import Settling, is_empty, may_fill
+from airflow_provider_apimart.generation.waiting.polling import last_word, spread_of, told_seconds
+from airflow_provider_apimart.generation.waiting.schedule import next_wait
 
 #: The price of a poll, as a share of a job's duration: here each poll costs another row its turn.
 PRICE_SHARE = 0.02
@@ -46,9 +46,9 @@ def _no_later(run: RunState, active: Active, when: float) -> float:
 async def ask(run: RunState, active: Active) -> None:
     """Ask once how a generation is. An error is no verdict."""
     generation_id = active.record.generation_id or ""
-    seen = run.wire.account.changes
+    seen = run.lane.account.changes
     try:
-        view = await run.wire.send(lambda settings: protocol.generation(generation_id), active.failing_since)
+        view = await run.lane.send(lambda settings: protocol.generation(generation_id), active.failing_since)
     except ApimartError as error:
         await _no_answer(run, active, error, seen)
         return
@@ -81,7 +81,7 @@ async def ask(run: RunState, active: Active) -> None:
 async def _no_answer(run: RunState, active: Active, error: ApimartError, seen: int) -> None:
     now = run.now()
     if isinstance(error, (errors.AuthenticationError, errors.ConfigurationError)):
-        other = await run.wire.look_again(seen)
+        other = await run.lane.look_again(seen)
         if not other and run.stop is not None and run.stop.kind is StopKind.CREDENTIALS:
             park(run, active, f"APIMart does not take the key any more: {error}")
             return
@@ -92,8 +92,8 @@ async def _no_answer(run: RunState, active: Active, error: ApimartError, seen: i
     if not isinstance(error, errors.RateLimitError):
         active.failures += 1
         if active.failing_since is None:
-            active.failing_since = run.wire.account.now()
-        wait = steps.wait_after(error, active.failures)
+            active.failing_since = run.lane.account.now()
+        wait = error_verdicts.wait_after(error, active.failures)
     run.polls.push(_no_later(run, active, now + wait), active)
 
 
@@ -150,8 +150,8 @@ async def bring_home(run: RunState, active: Active) -> None:
     if active.view is None:
         raise AssertionError("what is landed has been seen")
     try:
-        settings = await run.wire.settings()
-        landed = await run.hands.land(settings, active.record, active.row, active.view.videos)
+        settings = await run.lane.settings()
+        landed = await run.workers.land(settings, active.record, active.row, active.view.videos)
     except ApimartError as error:
         _not_landed(run, active, error)
         return
@@ -166,13 +166,13 @@ async def bring_home(run: RunState, active: Active) -> None:
 def _not_landed(run: RunState, active: Active, error: ApimartError) -> None:
     active.failures += 1
     run.failed_landings += 1
-    if not error.terminal and active.failures < steps.LANDING_TRIES and run.now() < run.ends_at:
-        run.landings.push(run.now() + steps.LANDING_WAITS[active.failures - 1], active)
+    if not error.terminal and active.failures < error_verdicts.LANDING_TRIES and run.now() < run.ends_at:
+        run.landings.push(run.now() + error_verdicts.LANDING_WAITS[active.failures - 1], active)
         return
     run.lost_landings += 1
     if active.record.state is RecordState.LANDED:
         active.record = active.record.but(landed=())
     run.end(active, Outcome.UNLANDED, note=f"paid for, but not landed: {error}", final=error.terminal)
-    if run.lost_landings >= steps.LANDINGS_LOST:
+    if run.lost_landings >= error_verdicts.LANDINGS_LOST:
         text = f"{run.lost_landings} videos one after the other could not be landed, the last with: {error}"
         run.stop_submitting(Stop(StopKind.STORAGE, text, False))

@@ -22,17 +22,17 @@ from airflow_provider_apimart.client import errors
 from airflow_provider_apimart.client.models import Generation, GenerationStatus, Submission, Video
 from airflow_provider_apimart.client.request import VeoRequest
 from airflow_provider_apimart.client.settings import Settings
-from airflow_provider_apimart.generation.account import Wire
 from airflow_provider_apimart.generation.batch.draft import write_plan
 from airflow_provider_apimart.generation.batch.engine import Ending, Engine
 from airflow_provider_apimart.generation.batch.journal import JournalWriter
 from airflow_provider_apimart.generation.batch.plan import Plan, PlannedRow, Rules, row_fingerprint
 from airflow_provider_apimart.generation.batch.resume import read_ledger
 from airflow_provider_apimart.generation.batch.states import Outcome
-from airflow_provider_apimart.generation.gate import Gate
-from airflow_provider_apimart.generation.identity import Identity
-from airflow_provider_apimart.generation.record import LandedVideo
-from airflow_provider_apimart.generation.storage import Target
+from airflow_provider_apimart.generation.purchase.identity import Identity
+from airflow_provider_apimart.generation.purchase.record import LandedVideo
+from airflow_provider_apimart.generation.waiting.account import RequestLane
+from airflow_provider_apimart.generation.waiting.rate_limiter import RateLimiter
+from airflow_provider_apimart.storage.files import Target
 from tests.virtual import virtually
 
 EPOCH = 1_790_000_000.0
@@ -184,7 +184,7 @@ class Api:
         return Counter(json.loads(one.body)["prompt"] for one in charged)
 
 
-class Hands:
+class Workers:
     """Lands nothing, at once; blocks nobody."""
 
     def __init__(self, land: Callable[[str], None] = lambda generation_id: None) -> None:
@@ -250,7 +250,7 @@ class Batch:
     clock: float = 0.0
     said: list[str] = field(default_factory=list)
     written: int = 0
-    hands: Hands = field(default_factory=Hands)
+    workers: Workers = field(default_factory=Workers)
     #: On the simulated clock.
     deadline: float | None = None
 
@@ -323,9 +323,9 @@ class Batch:
             return self.api
 
         limit = self.rules.requests_per_minute
-        wire = Wire.alone(open_client, None if limit is None else Gate(limit), loop.time)
+        lane = RequestLane.alone(open_client, None if limit is None else RateLimiter(limit), loop.time)
         deadline = None if self.deadline is None else EPOCH + self.deadline
-        return Engine(plan, hands=self.hands, wire=wire, writer=writer, log=log, now=now, deadline=deadline)
+        return Engine(plan, workers=self.workers, lane=lane, writer=writer, log=log, now=now, deadline=deadline)
 
     def again(self, **changes: Any) -> None:
         """Change the rules for the next try."""

@@ -17,16 +17,16 @@ import pytest
 
 from airflow_provider_apimart.client import errors
 from airflow_provider_apimart.client.request import VeoRequest
-from airflow_provider_apimart.generation.account import Wire
 from airflow_provider_apimart.generation.batch.closing import LAST_LANDINGS_SECONDS, LAST_QUESTIONS_SECONDS, longest
 from airflow_provider_apimart.generation.batch.draft import write_plan
 from airflow_provider_apimart.generation.batch.engine import Ending, Engine
+from airflow_provider_apimart.generation.batch.error_verdicts import StopKind
 from airflow_provider_apimart.generation.batch.journal import JournalWriter
 from airflow_provider_apimart.generation.batch.plan import Plan, Rules
 from airflow_provider_apimart.generation.batch.states import Outcome
-from airflow_provider_apimart.generation.batch.steps import StopKind
-from airflow_provider_apimart.generation.images import LocalImage
-from tests.generation.batch.simulated import EPOCH, Api, Batch, Hands, local, planned
+from airflow_provider_apimart.generation.purchase.images import LocalImage
+from airflow_provider_apimart.generation.waiting.account import RequestLane
+from tests.generation.batch.simulated import EPOCH, Api, Batch, Workers, local, planned
 from tests.virtual import virtually
 
 #: Requests that are under way at the deadline still end.
@@ -140,16 +140,16 @@ def test_a_host_that_never_answers_does_not_hold_up_the_end(batch: Callable[...,
 
 
 def test_a_landing_that_never_ends_is_left_to_the_next_try(batch: Callable[..., Batch]) -> None:
-    class Stuck(Hands):
+    class Stuck(Workers):
         async def land(self, *args: Any) -> Any:
             await asyncio.Event().wait()
 
     one = batch(2, seconds=60)
-    one.hands = Stuck()
+    one.workers = Stuck()
     assert one.run() is not None
     assert one.clock == pytest.approx(60 + LAST_LANDINGS_SECONDS, abs=MOMENT)
     assert not one.outcomes()[Outcome.LANDED]
-    one.hands = Hands()
+    one.workers = Workers()
     goes_on_to_the_end(one)
 
 
@@ -170,12 +170,12 @@ def test_frames_that_a_paused_account_does_not_take_hold_nothing_up(batch: Calla
                 median_seconds=75.0,
             )
 
-    class Frames(Hands):
+    class Frames(Workers):
         async def image(self, name: str, path: str, rules: Any) -> LocalImage:
             return image
 
     plain = batch(1, seconds=30)
-    one = Framed(plain.folder, ["framed"], plain.api, deadline=30, hands=Frames())
+    one = Framed(plain.folder, ["framed"], plain.api, deadline=30, workers=Frames())
     one.api.refuse = lambda kind, call: errors.RateLimitError("slow down", status=429, retry_after_seconds=3600.0)
     ended_by_its_deadline(one)
     assert 30 <= one.clock < 30 + MOMENT
@@ -224,7 +224,7 @@ def test_a_row_that_was_never_sent_is_left_and_asks_nobody_to_look_for_it(batch:
 
 
 def test_rows_that_are_being_prepared_when_submissions_are_stopped_hold_nothing_up(batch: Callable[..., Batch]) -> None:
-    class Slow(Hands):
+    class Slow(Workers):
         async def offload(self, function: Callable[..., Any], *args: Any) -> Any:
             await asyncio.sleep(3)
             return function(*args)
@@ -245,8 +245,8 @@ def test_rows_that_are_being_prepared_when_submissions_are_stopped_hold_nothing_
         loop = asyncio.get_running_loop()
         engine = Engine(
             plan,
-            hands=Slow(),
-            wire=Wire.alone(open_client, None, loop.time),
+            workers=Slow(),
+            lane=RequestLane.alone(open_client, None, loop.time),
             writer=JournalWriter(plan.journal, "test"),
             log=logging.getLogger("simulated"),
             now=lambda: EPOCH + loop.time(),

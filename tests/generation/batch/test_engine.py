@@ -15,12 +15,12 @@ import pytest
 from airflow_provider_apimart.client import errors
 from airflow_provider_apimart.client.settings import Settings
 from airflow_provider_apimart.generation.batch.engine import Engine
+from airflow_provider_apimart.generation.batch.error_verdicts import StopKind
 from airflow_provider_apimart.generation.batch.plan import Rules
 from airflow_provider_apimart.generation.batch.resume import read_ledger
 from airflow_provider_apimart.generation.batch.states import Outcome
-from airflow_provider_apimart.generation.batch.steps import StopKind
-from airflow_provider_apimart.generation.record import LandedVideo
-from tests.generation.batch.simulated import PRICE, Api, Batch, Hands
+from airflow_provider_apimart.generation.purchase.record import LandedVideo
+from tests.generation.batch.simulated import PRICE, Api, Batch, Workers
 
 
 @pytest.fixture(autouse=True)
@@ -124,11 +124,11 @@ def test_killed_at_a_third_and_at_two_thirds(batch: Callable[..., Batch], share:
     assert one.run(kill_when=lambda engine: engine.state.progress.done >= 600 * share) is None
     landed = one.outcomes()[Outcome.LANDED]
     assert 600 * share - 60 < landed < 600
-    before = len(one.hands.landed)
+    before = len(one.workers.landed)
     assert one.run() is not None
     check_paid_once(one, 600)
     # What had landed, and was written down, is not fetched again.
-    assert len(one.hands.landed) - before <= 600 - landed
+    assert len(one.workers.landed) - before <= 600 - landed
 
 
 def test_a_402_in_the_middle_brings_home_what_runs_and_says_what_is_left(batch: Callable[..., Batch]) -> None:
@@ -300,7 +300,7 @@ def test_a_retry_does_not_pay_on_where_the_user_wanted_a_stop(batch: Callable[..
     assert one.api.requests["submit"] == submitted
 
 
-class ShortVideos(Hands):
+class ShortVideos(Workers):
     """Lands a second where four were asked for, once in four rows."""
 
     async def land(self, settings: Any, record: Any, row: Any, videos: Any) -> tuple[LandedVideo, ...]:
@@ -314,7 +314,7 @@ def test_videos_that_are_not_what_was_asked_for_stop_a_batch_where_they_count_as
 ) -> None:
     rules = Rules(max_in_flight=5, stop_on_failure=True, max_failed_share=0.02, on_mismatch="fail")
     one = batch(200, rules)
-    one.hands = ShortVideos()
+    one.workers = ShortVideos()
     ending = one.run()
     assert ending is not None and ending.stop is not None and ending.stop.kind is StopKind.ROW_FAILURE
     assert "is not what was asked for (duration: asked 4, delivered 1.0" in ending.stop.text
@@ -366,12 +366,12 @@ def test_a_storage_that_takes_nothing_stops_the_paying(batch: Callable[..., Batc
     def full(generation_id: str) -> None:
         raise errors.LandingError("no space left")
 
-    one.hands = Hands(full)
+    one.workers = Workers(full)
     ending = one.run()
     assert ending is not None and ending.stop is not None
     assert ending.stop.kind is StopKind.STORAGE
     assert len(one.api.jobs) < 60
-    one.hands = Hands()
+    one.workers = Workers()
     one.run()
     check_paid_once(one, 300)
 
@@ -389,11 +389,11 @@ def test_nothing_more_is_paid_for_while_no_video_can_be_landed(batch: Callable[.
         broken = broken or len(one.api.jobs) >= 40
         return None
 
-    one.hands, one.api.refuse = Hands(land), refuse
+    one.workers, one.api.refuse = Workers(land), refuse
     ending = one.run()
     assert ending is not None and ending.stop is not None and ending.stop.kind is StopKind.STORAGE
     assert len(one.api.jobs) < 80
-    one.hands = Hands()
+    one.workers = Workers()
     one.run()
     check_paid_once(one, 300)
 
@@ -408,7 +408,7 @@ def test_an_outage_of_the_storage_is_waited_for(batch: Callable[..., Batch]) -> 
         if 20 <= attempts < 40:
             raise errors.LandingError("not now")
 
-    one.hands = Hands(land)
+    one.workers = Workers(land)
     ending = one.run()
     assert ending is not None and ending.stop is None
     check_paid_once(one, 100)

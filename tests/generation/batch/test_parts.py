@@ -1,4 +1,4 @@
-"""The pieces of the engine: what lines say together, the gate, the pace, progress, the plan and the journal."""
+"""The pieces of the engine: what lines say together, the rate limiter, the pace, progress, the plan and the journal."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from airflow_provider_apimart.generation.batch import draft
 from airflow_provider_apimart.generation.batch import journal as journal_module
 from airflow_provider_apimart.generation.batch.bill import Bill, money
 from airflow_provider_apimart.generation.batch.draft import write_plan
+from airflow_provider_apimart.generation.batch.error_verdicts import after_submission
 from airflow_provider_apimart.generation.batch.journal import JournalWriter, journal_files, read_journal
 from airflow_provider_apimart.generation.batch.plan import Rules, read_plan, slot_of
 from airflow_provider_apimart.generation.batch.progress import Progress, spoken
 from airflow_provider_apimart.generation.batch.states import Ledger, Outcome
-from airflow_provider_apimart.generation.batch.steps import after_submission
-from airflow_provider_apimart.generation.pricing import PriceList
-from airflow_provider_apimart.generation.record import UnreadableRecordError
-from airflow_provider_apimart.generation.storage import Target
+from airflow_provider_apimart.generation.pricing.prices import PriceList
+from airflow_provider_apimart.generation.purchase.record import UnreadableRecordError
+from airflow_provider_apimart.storage.files import Target
 from tests.generation.batch.simulated import IDENTITY, local, planned
 
 LIFE: list[dict[str, Any]] = [

@@ -1,0 +1,170 @@
+"""What a generation is at a given moment, computed from its stored times, and how APIMart would say it.
+
+Nothing here ticks or remembers: a restart, or a look a day later, gives the answer that an uninterrupted run gives.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import secrets
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from airflow_provider_apimart.emulator.state.store import Generation
+
+#: The first part of a job is spent waiting for a machine.
+PENDING_SHARE = 0.1
+_CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+
+#: ``error.message`` of a task that fails or is rejected, by ``?language=``.
+MESSAGES: dict[str, tuple[str, str]] = {
+    "en": ("Video generation failed, please try again", "blocked by safety review"),
+    "zh": ("视频生成失败, 请重试", "内容未通过安全审核"),
+    "ja": ("動画の生成に失敗しました。もう一度お試しください", "安全性審査によりブロックされました"),
+    "ko": ("비디오 생성에 실패했습니다. 다시 시도해 주세요", "안전 검토에 의해 차단되었습니다"),
+    "ru": ("Не удалось создать видео, попробуйте ещё раз", "заблокировано проверкой безопасности"),  # noqa: RUF001
+    "fr": ("La génération de la vidéo a échoué, veuillez réessayer", "bloqué par le contrôle de sécurité"),
+    "de": ("Die Videoerzeugung ist fehlgeschlagen, bitte erneut versuchen", "durch die Sicherheitsprüfung blockiert"),
+    "id": ("Pembuatan video gagal, silakan coba lagi", "diblokir oleh tinjauan keamanan"),
+    "pt": ("A geração do vídeo falhou, tente novamente", "bloqueado pela revisão de segurança"),
+    "es": ("La generación del vídeo falló, inténtelo de nuevo", "bloqueado por la revisión de seguridad"),
+}
+EMPTY_TEXT = "No videos found in the response. The prompt may violate the Prohibited Use Policy"
+#: Words in a prompt that decide how its generation ends, for trying things by hand.
+PROMPT_OUTCOMES = {"[[fail]]": "failed", "[[reject]]": "rejected", "[[empty]]": "empty", "[[cancel]]": "cancelled"}
+
+
+def new_id(now: float) -> str:
+    """Return a task id as the service makes them: ``task_`` and a ULID."""
+    value = (int(now * 1000) << 80) | secrets.randbits(80)
+    return "task_" + "".join(_CROCKFORD[(value >> shift) & 31] for shift in range(125, -1, -5))
+
+
+def job_seconds(generation_id: str, base: float, *, vary: bool) -> float:
+    """Return how long this job takes: the base, or up to 30 % more, always the same for one id."""
+    if not vary:
+        return base
+    digest = hashlib.sha256(generation_id.encode()).digest()
+    return base * (1 + 0.3 * digest[0] / 255)
+
+
+def prompt_outcome(prompt: str) -> str:
+    """Return the outcome that a mark in the prompt asks for, ``completed`` without one."""
+    return next((outcome for mark, outcome in PROMPT_OUTCOMES.items() if mark in prompt.lower()), "completed")
+
+
+def status_of(generation: Generation, now: float) -> tuple[str, int]:
+    """Return (status, progress)."""
+    if now >= generation.finish_at:
+        names = {"empty": "completed", "rejected": "failed"}
+        return names.get(generation.outcome, generation.outcome), 100
+    # A clock that was set back must not break a job that takes no time.
+    share = (now - generation.created) / max(generation.finish_at - generation.created, 1e-9)
+    if share < PENDING_SHARE:
+        return "pending", 0
+    return "processing", max(1, min(99, int(share * 100)))
+
+
+def usd(micros: int) -> float:
+    """Return micro-dollars as the number that the API shows."""
+    return micros / 1_000_000
+
+
+@dataclass(frozen=True)
+class UrlSigner:
+    """Makes and checks the names under which videos are served.
+
+    A name says which generation, sample and issue of the URL it belongs to, and is signed, so that nothing about URLs
+    has to be stored but their end.
+    """
+
+    secret: str
+
+    def _signature(self, generation_id: str, serial: int, sample: int) -> str:
+        text = f"{generation_id}-{serial}-{sample}".encode()
+        return hmac.new(self.secret.encode(), text, hashlib.sha256).hexdigest()[:24]
+
+    def name(self, generation: Generation, sample: int) -> str:
+        """Return the file name of one sample of a generation."""
+        parts = (generation.id, str(generation.url_serial), str(sample))
+        return "-".join((*parts, self._signature(generation.id, generation.url_serial, sample))) + ".mp4"
+
+    def read(self, name: str) -> tuple[str, int, int] | None:
+        """Return (generation id, serial, sample), or ``None`` for a name that was not signed here."""
+        parts = name.removesuffix(".mp4").split("-")
+        if len(parts) != 4 or not (parts[1].isdigit() and parts[2].isdigit()) or not name.endswith(".mp4"):
+            return None
+        generation_id, serial, sample = parts[0], int(parts[1]), int(parts[2])
+        good = hmac.compare_digest(self._signature(generation_id, serial, sample), parts[3])
+        return (generation_id, serial, sample) if good else None
+
+
+def video_urls(generation: Generation, signer: UrlSigner, base_url: str) -> list[str]:
+    """Return the URLs of a generation's samples."""
+    return [f"{base_url}/media/{signer.name(generation, n)}" for n in range(generation.spec["samples"])]
+
+
+def _error(generation: Generation, language: str) -> dict[str, Any]:
+    failed, rejected = MESSAGES.get(language, MESSAGES["en"])
+    if generation.outcome == "rejected":
+        message = (
+            rejected if language in MESSAGES and language != "en" else f"PUBLIC_ERROR_UNSAFE_GENERATION: {rejected}"
+        )
+        known: dict[str, Any] = {"code": "content_rejected", "message": message, "type": "content_policy"}
+    else:
+        known = {"code": "task_failed", "message": failed, "param": "", "type": "task_failed"}
+    return {**known, **(generation.error or {})}
+
+
+def task_view(
+    generation: Generation,
+    now: float,
+    urls: list[str],
+    *,
+    language: str = "en",
+    split_samples: bool = False,
+) -> dict[str, Any]:
+    """Return ``data`` of ``GET /v1/tasks/{id}``, field for field as recorded.
+
+    :param urls: the URLs of the samples; used only once the generation is completed.
+    :param language: what ``?language=`` asked for; decides nothing but ``error.message``.
+    :param split_samples: one entry of ``videos`` for each sample.
+    """
+    status, progress = status_of(generation, now)
+    data: dict[str, Any] = {
+        "id": generation.id,
+        "status": status,
+        "progress": progress,
+        "created": int(generation.created),
+        "estimated_time": max(1, round(generation.finish_at - generation.created)),
+    }
+    if progress < 100:
+        return data
+    completed = int(generation.finish_at)
+    paid = generation.cost_micros if status == "completed" else 0
+    data |= {
+        "completed": completed,
+        "actual_time": completed - data["created"],
+        "cost": usd(paid),
+        "credits_cost": usd(paid * 10),
+    }
+    if status != "completed":
+        data["error"] = _error(generation, language)
+    elif generation.outcome == "empty":
+        data["error_message"] = (generation.error or {}).get("message", EMPTY_TEXT)
+        data["result"] = {"videos": []}
+    else:
+        groups = [[url] for url in urls] if split_samples else [urls]
+        # Recorded answers have expires_at exactly a day after the (whole) second of completion.
+        expires_at = (
+            int(generation.url_expires_at) if generation.url_expires_at is not None else completed + int(generation.ttl)
+        )
+        data["result"] = {"videos": [{"url": group, "expires_at": expires_at} for group in groups]}
+    return data
+
+
+def wall_clock() -> float:
+    """Return the time that everything here is measured in: unix seconds, which survive a restart."""
+    return time.time()

@@ -1,0 +1,79 @@
+"""Talks to ``/_emulator/`` of a running emulator: scripts faults, moves generations on, reads what happened."""
+
+from __future__ import annotations
+
+import ssl
+from functools import cache
+from typing import Any
+
+import httpx
+
+from airflow_provider_apimart.emulator.state.settings import DEFAULT_KEY
+
+
+@cache
+def _tls() -> ssl.SSLContext:
+    # httpx loads the certificates of the system for every client, which takes longer than a call to loopback.
+    return ssl.create_default_context()
+
+
+class EmulatorControl:
+    """Remote control of an emulator, whoever started it.
+
+    :param base_url: where it listens.
+    :param api_key: a key that it lets in, for those who ask this object for one.
+    """
+
+    def __init__(self, base_url: str, api_key: str = DEFAULT_KEY) -> None:
+        self.base_url = base_url
+        self.api_key = api_key
+
+    def _call(self, method: str, path: str, payload: Any = None) -> Any:
+        # The environment's proxies are not for loopback.
+        with httpx.Client(base_url=self.base_url, trust_env=False, timeout=30, verify=_tls()) as client:
+            response = client.request(method, f"/_emulator/{path}", json=payload if payload is not None else {})
+        if response.is_error:
+            raise ValueError(response.json()["error"]["message"])
+        return response.json()
+
+    def state(self) -> dict[str, Any]:
+        """Return everything that happened: generations, bill, requests (without keys), faults, CMS documents."""
+        told: dict[str, Any] = self._call("GET", "state")
+        return told
+
+    def fault(self, route: str, kind: str, **options: Any) -> int:
+        """Script one fault and return its id; :class:`~.faults.Fault` lists the options.
+
+        :raises ValueError: for a route, kind or option that does not exist.
+        """
+        return int(self.faults({"route": route, "kind": kind, **options})[0])
+
+    def faults(self, *script: dict[str, Any]) -> list[int]:
+        """Script several faults at once, in order."""
+        ids: list[int] = self._call("POST", "faults", list(script))["ids"]
+        return ids
+
+    def clear_faults(self) -> None:
+        """Remove every scripted fault."""
+        self._call("DELETE", "faults")
+
+    def expire(self, generation_id: str = "all") -> list[str]:
+        """Let the URLs of one generation, or of all, expire now."""
+        expired: list[str] = self._call("POST", "expire", {"generation_id": generation_id})["expired"]
+        return expired
+
+    def finish(self, generation_id: str = "all", outcome: str | None = None) -> list[str]:
+        """End one unfinished generation, or all, now, and return the ids of those that ended.
+
+        :param outcome: ``completed``, ``failed``, ``rejected``, ``empty`` or ``cancelled``; ``None``: as planned.
+        """
+        done: list[str] = self._call("POST", "finish", {"generation_id": generation_id, "outcome": outcome})["finished"]
+        return done
+
+    def reset(self) -> None:
+        """Forget all generations, keys, faults, requests and documents."""
+        self._call("POST", "reset")
+
+    def requests(self, route: str | None = None) -> list[dict[str, Any]]:
+        """Return the log of requests, of one route or of all, oldest first."""
+        return [one for one in self.state()["requests"] if route in (None, one["route"])]

@@ -1,0 +1,49 @@
+"""Puts the routes together into one application, with the layer of :mod:`.middleware` around it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.responses import Response
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp
+
+from airflow_provider_apimart.emulator.apimart import answers, catalogue, side_routes, submit, task_routes
+from airflow_provider_apimart.emulator.apimart.context import Context
+from airflow_provider_apimart.emulator.control import control_routes, page
+from airflow_provider_apimart.emulator.serving.middleware import FaultMiddleware
+from airflow_provider_apimart.emulator.state.settings import EmulatorSettings
+
+
+async def _api_error(request: Request, error: Any) -> Response:
+    response: Response = error.response()
+    return response
+
+
+async def _http_error(request: Request, error: Any) -> Response:
+    text = f"Invalid URL ({request.method} {request.url.path})"
+    return answers.documented(error.status_code, text).response()
+
+
+def create_app(settings: EmulatorSettings) -> ASGIApp:
+    """Return the emulator as an ASGI application; its lifespan closes the state.
+
+    :param settings: how it is to behave.
+    """
+    context = Context.create(settings)
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        yield
+        context.close()
+
+    app = FastAPI(title="APIMart emulator", openapi_url=None, lifespan=lifespan)
+    app.add_exception_handler(answers.ApiError, _api_error)
+    app.add_exception_handler(HTTPException, _http_error)
+
+    for module in (submit, task_routes, side_routes, catalogue, control_routes, page):
+        app.include_router(module.routes(context))
+    return FaultMiddleware(app, context.store, context.faults, settings, context.signer)

@@ -1,0 +1,72 @@
+"""Rows in progress, and rows that wait for their time."""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from airflow_provider_apimart.client.models import Generation
+from airflow_provider_apimart.generation.batch.plan import PlannedRow
+from airflow_provider_apimart.generation.purchase.record import Record
+from airflow_provider_apimart.generation.purchase.settling import Settling
+
+
+@dataclass(slots=True, eq=False)
+class Active:
+    """A row in progress. Times are unix seconds.
+
+    :param doubtful: a submission under its key may have been carried out.
+    :param first_sent: when its submission was first tried here.
+    :param failing_since: when polls of it began to fail, if the last one failed (on the account's clock).
+    :param settling: what was seen of a "completed" without a video.
+    :param last_word: what was unusual about APIMart's last answer.
+    :param at_work: seconds after the submission at which it was last seen running.
+    """
+
+    row: PlannedRow
+    slot: str
+    record: Record
+    doubtful: bool = False
+    failures: int = 0
+    first_sent: float | None = None
+    failing_since: float | None = None
+    at_work: float = 0.0
+    asked: bool = False
+    view: Generation | None = None
+    settling: Settling | None = None
+    last_word: str = ""
+
+    @property
+    def submitted(self) -> float:
+        """When it was submitted."""
+        return (self.record.submitted_at or self.record.intent_at).timestamp()
+
+
+@dataclass(frozen=True, slots=True)
+class Todo:
+    """A row whose next generation is to be paid for."""
+
+    position: int
+    epoch: int
+    number: int
+
+
+@dataclass
+class Due:
+    """Rows ordered by due time."""
+
+    heap: list[tuple[float, int, Active]] = field(default_factory=list)
+    _order: Iterator[int] = field(default_factory=itertools.count, repr=False)
+
+    def push(self, when: float, active: Active) -> None:
+        """Add a row."""
+        heapq.heappush(self.heap, (when, next(self._order), active))
+
+    def pop(self, now: float) -> Active | None:
+        """Take the first row if it is due."""
+        return heapq.heappop(self.heap)[2] if self.heap and self.heap[0][0] <= now else None
+
+    def __len__(self) -> int:
+        return len(self.heap)

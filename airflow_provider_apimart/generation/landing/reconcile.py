@@ -1,0 +1,317 @@
+"""Paid generations that no task brings home any more: what became of them, what they cost, and landing what is still
+there.
+
+A record says "submitted" as long as its videos are not in storage: its task was parked and has no tries left, was
+marked or deleted, or its DAG is gone. Nothing here submits anything, so nothing here can pay.
+
+What has come to its end is written down, so that it is not told for ever: a failure that cost nothing as the failure it
+is, and what is paid for and lost as told (``closed_at``), which changes nothing for its task. What is not known, or
+could still be landed, is left as it is. Every write is made on the record as it is then, and only if nobody else has
+written meanwhile.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from typing import Any
+
+from airflow_provider_apimart.client import errors
+from airflow_provider_apimart.client.client import ApimartClient
+from airflow_provider_apimart.client.errors import ApimartError, LandingError
+from airflow_provider_apimart.client.models import Generation, GenerationStatus
+from airflow_provider_apimart.generation.landing.delivery import deliver
+from airflow_provider_apimart.generation.purchase import report
+from airflow_provider_apimart.generation.purchase.record import (
+    LandedVideo,
+    Previous,
+    Record,
+    RecordState,
+    SharedRecordStore,
+    note_of,
+)
+from airflow_provider_apimart.generation.waiting.polling import last_word
+from airflow_provider_apimart.storage.files import Target, numbered, safe_name
+
+Ask = Callable[[str], Generation]
+
+#: A result may be written later than the status: for so long "completed" without a video is not the end.
+EMPTY_PATIENCE = timedelta(hours=24)
+#: So many questions in a row that the host or the key did not let through: the rest of them would fail too.
+MOST_IN_VAIN = 3
+IN_VAIN = (errors.ApimartConnectionError, errors.ApimartTimeoutError, errors.PermissionDeniedError)
+#: Somebody else has written just now, as often as this.
+MAX_REWRITES = 5
+UNSETTLED = (RecordState.SUBMITTED, RecordState.INTENT)
+
+
+class Fate(StrEnum):
+    """What can be done for a generation."""
+
+    #: It has videos, whose URLs live.
+    LANDABLE = "landable"
+    #: It has videos, whose URLs have expired: landing them is tried all the same.
+    EXPIRED = "expired"
+    #: It is not finished.
+    PENDING = "pending"
+    #: It failed or was rejected, and nothing was charged.
+    UNCHARGED = "uncharged"
+    #: It was or may have been charged, and there will be no video.
+    LOST = "lost"
+    #: Nobody can say now: its outcome is not known, or it cannot be asked about.
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A record and the store that keeps it.
+
+    :param busy: Airflow's own word that the task is still on its way (its state), else empty.
+    :param problem: why the record could not be read, else empty.
+    """
+
+    store: SharedRecordStore
+    record: Record | None
+    busy: str = ""
+    problem: str = ""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One generation that is paid for, or may be, and is not in storage.
+
+    :param entry: what the record says of it; ``None`` where the record could not be read.
+    :param view: APIMart's word, where it was asked and answered.
+    :param note: what a person should know of it.
+    """
+
+    kept: Kept
+    entry: Record | Previous | None
+    view: Generation | None
+    fate: Fate
+    note: str
+
+    @property
+    def generation_id(self) -> str | None:
+        """``None`` where the submission's outcome is not known."""
+        return self.entry.generation_id if self.entry else None
+
+    @property
+    def superseded(self) -> bool:
+        """Whether its task has moved on to another generation."""
+        return isinstance(self.entry, Previous)
+
+    @property
+    def landable(self) -> bool:
+        """Whether landing its videos is worth a try."""
+        return self.fate in (Fate.LANDABLE, Fate.EXPIRED)
+
+    @property
+    def cost_usd(self) -> float | None:
+        """What it cost, as far as APIMart or the record say."""
+        if self.view is not None and self.view.cost_usd is not None:
+            return self.view.cost_usd
+        return self.entry.cost_usd if isinstance(self.entry, Record) else None
+
+    def names(self, wanted: str) -> bool:
+        """Whether ``wanted`` is its id, or the idempotency key of its submission."""
+        return self.entry is not None and wanted in (self.entry.generation_id, self.entry.idempotency_key)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it as plain JSON. Holds no secret and no URL."""
+        record = self.kept.record
+        return {
+            "generation_id": self.generation_id,
+            "model": self.entry.model if self.entry else "",
+            "asked_by": record.asked_by if record else {},
+            "output_path": record.output_path if record else None,
+            "at_apimart": str(self.view.status) if self.view else None,
+            "cost_usd": self.cost_usd,
+            "superseded": self.superseded,
+            "fate": str(self.fate),
+            "note": self.note,
+            "record": self.kept.store.description,
+        }
+
+
+class Asker:
+    """Asks APIMart about generations, and stops asking where the key or the host lets no question through."""
+
+    def __init__(self, client: ApimartClient) -> None:
+        self._client = client
+        self._in_vain = 0
+        self._given_up: ApimartError | None = None
+
+    def __call__(self, generation_id: str) -> Generation:
+        """Return APIMart's word.
+
+        :raises ApimartError: where it gives none.
+        """
+        if self._given_up is not None:
+            raise self._given_up.with_traceback(None)
+        try:
+            view = self._client.generation(generation_id)
+        except ApimartError as error:
+            self._in_vain = self._in_vain + 1 if isinstance(error, IN_VAIN) else 0
+            if self._in_vain >= MOST_IN_VAIN or isinstance(error, errors.AuthenticationError):
+                self._given_up = error
+            raise
+        self._in_vain = 0
+        return view
+
+
+def findings(kept: Iterable[Kept], ask: Ask, *, closed: bool = False) -> Iterator[Finding]:
+    """Yield every generation that is paid for, or may be, and is not in storage.
+
+    :param ask: returns APIMart's word about a generation, or raises :class:`.ApimartError`.
+    :param closed: also those that were told for the last time before.
+    """
+    for each in kept:
+        record = each.record
+        if record is None:
+            yield Finding(each, None, None, Fate.UNKNOWN, each.problem)
+            continue
+        entries: tuple[Record | Previous, ...] = (record, *record.previous)
+        for entry in entries:
+            if entry.closed_at is not None and not closed:
+                continue
+            if entry.state is RecordState.SUBMITTED and entry.generation_id:
+                yield _asked(each, entry, entry.generation_id, ask)
+            elif entry.state is RecordState.INTENT:
+                key = entry.idempotency_key
+                note = (
+                    "the outcome of its submission is not known: look in APIMart's console (idempotency key "
+                    f"{key}), then --forget {key}"
+                )
+                yield Finding(each, entry, None, Fate.UNKNOWN, note)
+
+
+def bring_home(finding: Finding, client: ApimartClient, output: Target) -> tuple[LandedVideo, ...]:
+    """Land the videos of a finding.
+
+    :raises LandingError: and its subclasses; :class:`.VideoExpiredError` where they are lost.
+    """
+    record, entry, view = finding.kept.record, finding.entry, finding.view
+    if record is None or entry is None or view is None or finding.generation_id is None:
+        raise LandingError("there is nothing to land")
+    mine = record.but(
+        generation_id=entry.generation_id,
+        idempotency_key=entry.idempotency_key,
+        model=entry.model,
+        submitted_at=entry.submitted_at,
+    )
+    if finding.superseded and not output.is_folder:
+        # The name belongs to the generation that took its place.
+        output = numbered(output, safe_name(finding.generation_id))
+    return deliver(client=client, record=mine, videos=view.videos, output=output, provenance=_provenance(mine, view))
+
+
+# --- writing down what has become of one ------------------------------------------------------------------------
+
+
+def note_landed(finding: Finding, landed: tuple[LandedVideo, ...]) -> None:
+    """Write down that the videos are in storage."""
+    _write_down(finding, {"state": RecordState.LANDED}, {"landed": landed})
+
+
+def note_uncharged(finding: Finding) -> None:
+    """Write down a failure that cost nothing, as the task itself would have."""
+    rejected = finding.view is not None and finding.view.rejected
+    message = note_of(finding.view.error_message) if finding.view else None
+    _write_down(finding, {"state": RecordState.REJECTED if rejected else RecordState.FAILED}, {"note": message})
+
+
+def close(finding: Finding) -> None:
+    """Write down that this was told for the last time."""
+    _write_down(finding, {"closed_at": datetime.now(UTC)}, {"note": note_of(finding.note)})
+
+
+def _write_down(finding: Finding, known: Mapping[str, Any], more: Mapping[str, Any]) -> None:
+    """Change what the record says of a generation, on the record as it is now: its task may be at work.
+
+    :param known: what is kept of every generation, and
+    :param more: only of the one that the task is at.
+    """
+    view, store = finding.view, finding.kept.store
+    if view is not None:
+        more = {**more, "cost_usd": view.cost_usd, "completed_at": view.completed_at}
+    for _ in range(MAX_REWRITES):
+        # One that was deleted meanwhile was meant to be.
+        current = store.load()
+        changed = current and _changed(current, finding, known, more)
+        if current is None or changed is None or store.replace(current, changed):
+            return
+    raise LandingError(f"{store.description} is being written to by others; the next run writes it down")
+
+
+def _changed(current: Record, finding: Finding, known: Mapping[str, Any], more: Mapping[str, Any]) -> Record | None:
+    """Return the record with what has become of the finding; ``None`` where somebody has written that down already."""
+    if _is_it(current, finding):
+        return current.but(**known, **more)
+    previous = [old.model_copy(update=dict(known)) if _is_it(old, finding) else old for old in current.previous]
+    return None if tuple(previous) == current.previous else current.but(previous=tuple(previous))
+
+
+def _is_it(entry: Record | Previous, finding: Finding) -> bool:
+    mine = finding.entry
+    return (
+        mine is not None
+        and entry.state is mine.state
+        and entry.state in UNSETTLED
+        and (entry.idempotency_key, entry.generation_id) == (mine.idempotency_key, mine.generation_id)
+    )
+
+
+# --- asking -----------------------------------------------------------------------------------------------------
+
+
+def _asked(kept: Kept, entry: Record | Previous, generation_id: str, ask: Ask) -> Finding:
+    try:
+        view = ask(generation_id)
+    except Exception as error:
+        # One that cannot be asked about must not keep the others from being landed.
+        return Finding(kept, entry, None, Fate.UNKNOWN, f"cannot be asked: {_told(error, generation_id)}")
+    return Finding(kept, entry, view, *_fate(view, entry, datetime.now(UTC)))
+
+
+def _told(error: Exception, generation_id: str) -> str:
+    if isinstance(error, (errors.ConfigurationError, errors.AuthenticationError)):
+        return f"{error} (--conn-id asks with another connection)"
+    if isinstance(error, errors.NotFoundError):
+        return f"{error} (made with another key? --conn-id; if APIMart has forgotten it: --forget {generation_id})"
+    return str(error) if isinstance(error, ApimartError) else type(error).__name__
+
+
+def _fate(view: Generation, entry: Record | Previous, now: datetime) -> tuple[Fate, str]:
+    reason = view.error_message or "no reason given"
+    if view.status is GenerationStatus.FAILED or (view.rejected and not view.videos):
+        if view.cost_usd:
+            return Fate.LOST, f"failed, but APIMart names a cost: ask its support ({reason})"
+        return Fate.UNCHARGED, f"{'content rejected' if view.rejected else 'failed'}, not charged: {reason}"
+    if view.status is not GenerationStatus.COMPLETED:
+        strange = last_word(view)
+        return Fate.PENDING, f"still going on ({view.progress or 0} %){f'; {strange}' if strange else ''}"
+    if not view.videos:
+        since = view.completed_at or entry.submitted_at
+        if since is not None and now - since < EMPTY_PATIENCE:
+            return Fate.PENDING, "completed without a video so far; it may still come"
+        return Fate.LOST, "completed without a video: ask APIMart's support about the charge"
+    until = [video.expires_at for video in view.videos]
+    if any(at is not None and at <= now for at in until):
+        return Fate.EXPIRED, f"its URL has expired ({report.iso(until[0])})"
+    return Fate.LANDABLE, f"its URL lives until {report.iso(until[0]) or 'an unknown time'}"
+
+
+def _provenance(record: Record, view: Generation) -> Mapping[str, Any]:
+    return {
+        "generation_id": record.generation_id,
+        "idempotency_key": record.idempotency_key,
+        "model": record.model,
+        "cost_usd": view.cost_usd,
+        "submitted_at": report.iso(record.submitted_at),
+        "completed_at": report.iso(view.completed_at),
+        "airflow": dict(record.asked_by),
+        "landed_by": "airflow-provider-apimart reconcile",
+    }

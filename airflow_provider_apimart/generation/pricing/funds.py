@@ -1,0 +1,64 @@
+"""Whether an account holds enough for what is coming. Shared by the sensor (worker) and its trigger.
+
+Two things limit what can be spent: the account's balance and the quota of the key; both have to cover the amount. An
+account without money answers reads with a 402, too: that is a balance of nothing, not an error. Errors that pass do not
+end the wait; a wrong key or host does, because no top-up mends it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+from airflow_provider_apimart.client import errors
+from airflow_provider_apimart.client.errors import ApimartError
+from airflow_provider_apimart.client.models import Balance
+from airflow_provider_apimart.generation.pricing.balance import left
+
+EMPTY = Balance(remaining_usd=0.0, used_usd=None)
+_HOPELESS = (
+    errors.AuthenticationError,
+    errors.PermissionDeniedError,
+    errors.ConfigurationError,
+    errors.NotFoundError,
+    errors.RedirectError,
+)
+
+
+@dataclass(frozen=True)
+class Funds:
+    """What account and key hold."""
+
+    account: Balance
+    key: Balance
+
+    def cover(self, usd: Decimal) -> bool:
+        """Say whether both cover an amount. What APIMart does not say covers nothing."""
+        return all(
+            balance.unlimited or (balance.remaining_usd is not None and Decimal(str(balance.remaining_usd)) >= usd)
+            for balance in (self.account, self.key)
+        )
+
+    def told(self, usd: Decimal) -> str:
+        """Return one line for the log."""
+        return f"{usd} USD are needed; the account holds {left(self.account)}, the key may spend {left(self.key)}."
+
+    def result(self) -> dict[str, Any]:
+        """Return both as plain JSON, ``None`` where there is no limit."""
+        return {"account_usd": self.account.remaining_usd, "key_usd": self.key.remaining_usd}
+
+
+def is_hopeless(error: Exception) -> bool:
+    """Say whether waiting longer cannot help."""
+    return isinstance(error, _HOPELESS)
+
+
+def is_empty(error: Exception) -> bool:
+    """Say whether an error tells that the account is empty."""
+    return isinstance(error, errors.InsufficientBalanceError)
+
+
+def hopeless_text(error: ApimartError) -> str:
+    """Return what to say when waiting cannot help."""
+    return f"The balance cannot be asked for: {error}. Correct the connection, then clear the task. Nothing was charged"

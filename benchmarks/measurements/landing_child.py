@@ -1,0 +1,72 @@
+"""Lands one video and tells how long that took and what memory it held at its peak beyond the process as it was.
+
+Told by JSON on stdin: ``url``, ``tiny`` (the URL of a video of some kilobytes), ``output`` (a folder's URI) and, for
+S3, ``endpoint``. The tiny one is landed first and timed for itself: what a process pays once, above all for reading
+the certificates, which curl is spared on plain HTTP, is not a matter of throughput.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import psutil
+
+from airflow_provider_apimart.generation.landing.download import Downloader
+from airflow_provider_apimart.generation.landing.landing import land
+from airflow_provider_apimart.storage.files import Target
+
+PROVENANCE = {"generation_id": "bench", "airflow": {"dag_id": "d", "run_id": "r", "task_id": "t", "map_index": -1}}
+
+
+def peak_bytes() -> int:
+    """Return the most memory that this process has held since the last :func:`reset_peak`."""
+    status = Path("/proc/self/status").read_text()
+    return int(status.partition("VmHWM:")[2].split()[0]) * 1024
+
+
+def reset_peak() -> None:
+    """Let the peak start from here (Linux)."""
+    Path("/proc/self/clear_refs").write_text("5")
+
+
+def file_system(order: dict[str, Any]) -> Any:
+    """Return the storage, as Airflow's ObjectStoragePath would open it."""
+    if "endpoint" not in order:
+        return fsspec.filesystem("file")
+    return fsspec.filesystem("s3", key="test", secret="test", endpoint_url=order["endpoint"])  # noqa: S106 - any will do
+
+
+def main() -> None:
+    """Land and tell."""
+    order = json.loads(sys.stdin.readline())
+    fs = file_system(order)
+    folder = order["output"].partition("://")[2] if "endpoint" in order else order["output"]
+
+    def place(name: str) -> Target:
+        return Target(fs, f"{folder}/{name}", f"{order['output']}/{name}")
+
+    with Downloader(allow_private=True) as downloader:
+
+        def landed(url: str, name: str) -> float:
+            began = time.perf_counter()
+            target, limit = place(name), 2**40
+            land(url, target, refresh=lambda: None, downloader=downloader, max_bytes=limit, provenance=PROVENANCE)
+            return time.perf_counter() - began
+
+        first = landed(order["tiny"], "tiny.mp4")
+        gc.collect()
+        reset_peak()
+        base = psutil.Process().memory_info().rss
+        seconds = landed(order["url"], "video.mp4")
+    found = {"seconds": seconds, "first_seconds": first, "base_mb": base / 2**20}
+    print(json.dumps(found | {"peak_mb": (peak_bytes() - base) / 2**20}), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,68 @@
+"""(a), the other half: ours with more triggers than it may ask at their best pace. Who is asked when, and who waits?
+
+A window of some seconds cannot tell whether everybody has a turn, so these runs are long enough for that; they mostly
+wait, and run beside each other, each with an account of its own on the one server.
+"""
+
+from __future__ import annotations
+
+import argparse
+from functools import partial
+from typing import Any
+
+from benchmarks.measurements.figures import turns
+from benchmarks.measurements.loops import Server, beside, run_child, status_server
+
+#: All triggers start within this.
+RAMP_SECONDS = 10.0
+#: A job that nobody sees the end of. (Not so long that the best pace for it were a slow one.)
+JOB_SECONDS = 240.0
+
+
+def order_of(size: int, seconds: float) -> dict[str, Any]:
+    """Return what a child is told."""
+    jobs = [(number, number / size * RAMP_SECONDS, max(JOB_SECONDS, 2 * seconds), None) for number in range(size)]
+    return {"contestant": "ours", "jobs": jobs, "warm": 0.0, "seconds": seconds, "until_done": False}
+
+
+def line_of(size: int, answer: float, order: dict[str, Any], found: dict[str, Any]) -> dict[str, Any]:
+    """Return one line of the table."""
+    line = {"triggers": size, "answer_seconds": answer}
+    if "window" not in found:
+        return line | {"error": found["error"]}
+    starts = [found["origin"] + start for _, start, _, _ in order["jobs"]]
+    return line | {
+        **vars(turns(starts, found["asked"], found["end"])),
+        **{"seconds": found["window"], "polls_per_second": found["polls"] / found["window"], "lag": found["lag"]},
+        **{"cpu_share": found["cpu_seconds"] / found["window"], "lost": found["lost"], "error": found["error"]},
+        "kb_per_trigger": found["rss_growth"] / 1024 / size,
+    }
+
+
+def measure(server: Server, size: int, answer: float, seconds: float) -> dict[str, Any]:
+    """Run one child and return its line."""
+    order = order_of(size, seconds)
+    found = run_child(server, order, f"turns{size}at{answer * 1000:g}", answer_seconds=answer)
+    line = line_of(size, answer, order, found)
+    print(f"  {size} triggers, answers after {answer * 1000:g} ms: {summary(line)}", flush=True)
+    return line
+
+
+def run(options: argparse.Namespace) -> dict[str, Any]:
+    """Run all of them beside each other."""
+    with status_server(options.answer_seconds) as server:
+        pairs = [each.split("@") for each in options.turns]
+        jobs = [partial(measure, server, int(size), float(answer), options.turn_seconds) for size, answer in pairs]
+        return {"lines": beside(jobs), "seconds": options.turn_seconds}
+
+
+def summary(line: dict[str, Any]) -> str:
+    """Return one line for the terminal."""
+    if "asked" not in line:
+        return str(line["error"])
+    return (
+        f"{line['asked'] * 100:.0f} % asked, the first time after {line['first'][1]:.0f} s at most, then every "
+        f"{line['between'][0]:.0f} s (p99 {line['between'][1]:.0f}, longest {line['between'][2]:.0f} s); nobody waited "
+        f"for longer than {line['longest']:.0f} s; {line['polls_per_second']:.0f} polls a second, "
+        f"{line['cpu_share']:.2f} CPUs"
+    )

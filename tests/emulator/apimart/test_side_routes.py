@@ -1,0 +1,150 @@
+"""Uploads, the catalogue, prices, the page, and the CMS of the example."""
+
+from __future__ import annotations
+
+import httpx
+import pytest
+
+from airflow_provider_apimart.emulator import Emulator
+from airflow_provider_apimart.emulator.apimart.side_routes import MAX_UPLOAD_BYTES
+from tests.emulator.conftest import EXT, OFFICIAL, task_id
+
+PNG = b"\x89PNG\r\n\x1a\n" + b"0" * 40
+
+
+@pytest.mark.parametrize(
+    ("data", "kind", "ending"),
+    [
+        (PNG, "image/png", "png"),
+        (b"\xff\xd8\xff\xe0" + b"0" * 9, "image/jpeg", "jpg"),
+        (b"GIF89a" + b"0" * 9, "image/gif", "gif"),
+        (b"RIFF\x00\x00\x00\x00WEBPVP8 ", "image/webp", "webp"),
+    ],
+)
+def test_upload(api, plain, data, kind, ending):
+    response = api.post("/v1/uploads/images", files={"file": ("my.bin", data, "text/plain")})
+    assert response.status_code == 200
+    answer = response.json()
+    assert set(answer) == {"url", "filename", "content_type", "bytes", "created_at"}
+    assert (answer["filename"], answer["content_type"], answer["bytes"]) == ("my.bin", kind, len(data))
+    assert answer["url"].endswith(f".{ending}")
+    served = plain.get(answer["url"])
+    assert (served.content, served.headers["content-type"]) == (data, kind)
+    assert plain.get(answer["url"].replace("/f/image/", "/f/image/x")).status_code == 403
+
+
+def test_upload_refusals(api, emulator):
+    missing = {"message": "missing or invalid file field: http: no such file", "type": "invalid_request_error"}
+    for response in (
+        api.post("/v1/uploads/images", files={"image": ("a.png", PNG)}),
+        api.post("/v1/uploads/images", json={}),
+        api.post("/v1/uploads/images", data={"file": "text"}),
+    ):
+        assert (response.status_code, response.json()) == (400, {"error": missing})
+    wrong = api.post("/v1/uploads/images", files={"file": ("a.pdf", b"%PDF-1.4")})
+    text = "unsupported image type: application/pdf, allowed: jpeg, png, gif, webp"
+    assert (wrong.status_code, wrong.json()["error"]["message"]) == (400, text)
+    large = api.post("/v1/uploads/images", files={"file": ("a.png", PNG + b"0" * MAX_UPLOAD_BYTES)})
+    text = f"file size {MAX_UPLOAD_BYTES + len(PNG)} exceeds maximum 20971520 bytes"
+    assert (large.status_code, large.json()["error"]["message"]) == (413, text)
+    assert "code" not in large.json()["error"]
+    emulator.fault("upload", "status", status=429)
+    assert api.post("/v1/uploads/images", files={"file": ("a.png", PNG)}).json()["error"]["code"] == 429
+
+
+def test_balances_have_the_recorded_fields(api):
+    fields = {"success", "remain_balance", "remain_credits", "used_balance", "used_credits", "unlimited_quota"}
+    for path in ("/v1/balance", "/balance", "/v1/user/balance", "/user/balance"):
+        shown = api.get(path).json()
+        assert set(shown) == fields
+        assert (shown["remain_balance"], shown["remain_credits"]) == (100, 1000)
+
+
+def test_catalogue(api):
+    listed = api.get("/v1/models").json()["data"]
+    names = {model["id"] for model in listed}
+    assert {"veo3.1-fast-official", "veo3.1-quality-official", "veo3.1-lite", "veo3.1-fast-ext"} <= names
+    assert api.get("/v1/models/veo3.1-lite").json()["id"] == "veo3.1-lite"
+    one = api.get("/v1/models/veo3.1-fast-official/schema").json()
+    assert (
+        one
+        == api.get("/v1/model-schema", params={"model": "veo3.1-fast-official", "operation": "video_generation"}).json()
+    )
+    assert one["idempotency"]["retention_seconds"] == 86400
+    properties = one["input_schema"]["properties"]
+    documented = "model prompt negative_prompt duration aspect_ratio resolution first_frame_image last_frame_image seed"
+    documented += " sample_count generate_audio person_generation resize_mode enhance_prompt"
+    assert set(properties) == set(documented.split())
+    docs = api.get("/v1/model-docs", params={"model": "veo3.1-fast-official"}).json()
+    assert docs["cache_ttl_seconds"] == 604800
+    assert "`generate_audio`" in docs["markdown"]
+    assert api.get("/v1/models/none/schema").status_code == 404
+    assert api.get("/v1/model-schema", params={"model": "veo3.1-lite", "operation": "x"}).status_code == 400
+
+
+def test_prices_are_public(emulator: Emulator, plain):
+    listed = plain.get(f"{emulator.base_url}/api/pricing/models/all").json()["data"]["models"]["video"]
+    entries = {entry["id"]: entry["fixed_prices"] for entry in listed}
+    assert entries["veo3.1-fast-official"]["unit"] == "usd_per_second"
+    fast = {item["key"]: item["after_discount"] for item in entries["veo3.1-fast-official"]["items"]}
+    assert (fast["720p"], fast["720p-audio"]) == (0.064, 0.08)
+    assert entries["veo3.1-lite"]["unit"] == "usd_per_call"
+    one = plain.get(f"{emulator.base_url}/api/pricing/model", params={"model": "veo3.1-lite"}).json()
+    assert (one["success"], one["data"]["resolution_prices"]["4k"]) == (True, 0.57)
+    market = plain.get(f"{emulator.base_url}/api/marketplace/models", params={"page": 2, "page_size": 5}).json()["data"]
+    assert (market["total"], [model["id"] for model in market["models"]]) == (8, [6, 7, 8])
+    assert plain.get(f"{emulator.base_url}/api/pricing/model", params={"model": "x"}).json()["success"] is False
+
+
+def test_unknown_routes(api, plain, emulator):
+    response = api.get("/v1/images/generations/x")
+    assert (response.status_code, response.json()["error"]["code"]) == (404, 404)
+    assert plain.get(f"{emulator.base_url}/nothing").status_code == 404
+    for path in ("/v1/tasks/task_X", "/v1/models", "/v1/user/balance", "/v1/model-docs", "/v1/model-schema"):
+        assert plain.get(f"{emulator.base_url}{path}").status_code == 401
+
+
+def test_cms_takes_each_sample_once(emulator, plain):
+    url = f"{emulator.base_url}/cms/videos"
+    first = plain.post(url, json={"generation_id": "g", "sample": 0, "title": "t"})
+    again = plain.post(url, json={"generation_id": "g", "sample": 0, "title": "t2"})
+    other = plain.post(url, json={"generation_id": "g", "sample": 1})
+    loose = [plain.post(url, json={"title": "no id"}) for _ in range(2)]
+    assert [r.status_code for r in (first, again, other, *loose)] == [201, 200, 201, 201, 201]
+    assert again.json() == first.json()
+    assert len(plain.get(url).json()) == 4
+    assert emulator.state()["cms"][0]["title"] == "t"
+    assert plain.post(url, content=b"[").status_code == 400
+
+
+def test_page(submit, api, plain, emulator):
+    empty = plain.get(emulator.base_url).text
+    assert "No generation yet" in empty
+    one = task_id(submit({**EXT, "prompt": '<script>alert("1")</script>'}))
+    submit({**EXT, "prompt": "[[reject]]"})
+    page = plain.get(emulator.base_url).text
+    assert one in page
+    assert "<script>" not in page
+    assert "&lt;script&gt;" in page
+    assert "<video controls" in page
+    assert "blocked by safety review" in page
+    assert "0.1400 USD" in page
+    emulator.expire()
+    assert "<video controls" not in plain.get(emulator.base_url).text
+
+
+def test_control_refusals(emulator):
+    with pytest.raises(ValueError, match="no such generation"):
+        emulator.expire("task_nope")
+    with pytest.raises(ValueError, match="unknown outcome"):
+        emulator.finish(outcome="exploded")
+    assert httpx.post(f"{emulator.base_url}/_emulator/finish", content=b"{", trust_env=False).status_code == 400
+
+
+def test_reset_forgets(submit, emulator, api):
+    submit(OFFICIAL, key="k")
+    emulator.fault("task", "drop_before")
+    emulator.reset()
+    told = emulator.state()
+    assert (told["generations"], told["faults"], told["requests"], told["bill_usd"]) == ([], [], [], 0)
+    assert "idempotency-replayed" not in submit(OFFICIAL, key="k").headers
