@@ -1,6 +1,6 @@
-"""Is every asked video paid for once and whole? Counted at the emulator, on the disk and in Airflow.
+"""Checks that every requested video is paid for once and whole: at the emulator, on disk and in Airflow.
 
-Nothing of what the provider says of itself is believed: the bill is the emulator's, the bytes of a video are fetched
+What the provider says about itself is not trusted: the bill comes from the emulator, the bytes of a video are fetched
 from it again, and the folder may hold nothing that no task has returned.
 """
 

@@ -1,4 +1,4 @@
-"""Which components of an Airflow have to be started again: what whoever supervises it in production decides.
+"""Which components of an Airflow must be restarted: what a supervisor decides in production.
 
 Airflow's scheduler ends on a database that is locked for 5 s, which a busy disk is enough for, and on a
 ``StaleDataError`` when a backfill's queued runs are taken back under it. It may also hang while it ends (it waits for

@@ -23,7 +23,7 @@ def apimart_emulator_options() -> dict[str, Any]:
 
 @pytest.fixture(scope="session")
 def apimart_emulator_server(apimart_emulator_options: dict[str, Any]) -> Iterator[Emulator]:
-    """The session's emulator. Tests want :func:`apimart_emulator`."""
+    """The session's emulator. Tests should use :func:`apimart_emulator`."""
     with Emulator(**apimart_emulator_options) as emulator:
         yield emulator
 

@@ -1,4 +1,4 @@
-"""(e) What a DAG file pays: the import of each provider's operator, and the parse of files with many operators."""
+"""(e) The cost of a DAG file: the import of each provider's operator, and the parse of files with many operators."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Lands one video and tells how long that took and what memory it held at its peak beyond the process as it was.
+"""Lands one video and reports how long that took and how far memory rose above the process's initial size.
 
 Told by JSON on stdin: ``url``, ``tiny`` (the URL of a video of some kilobytes), ``output`` (a folder's URI) and, for
 S3, ``endpoint``. The tiny one is landed first and timed for itself: what a process pays once, above all for reading

@@ -1,8 +1,7 @@
-"""Who is measured: ours and the peers, each through its own trigger class, and what is replaced for each.
+"""The contestants: ours and the peers, each through its own trigger class, and what is replaced for each.
 
-Connections are looked up by each one's own hook, in its own way; ``AIRFLOW_CONN_...`` in the environment answers. In a
-triggerer the lookup would be a question to the supervisor, which costs everybody more, and most of all those who ask
-synchronously.
+Each provider's own hook looks up its connection, answered by ``AIRFLOW_CONN_...`` in the environment. In a triggerer
+the lookup would be a request to the supervisor, which costs all more, and most of all those who ask synchronously.
 """
 
 from __future__ import annotations

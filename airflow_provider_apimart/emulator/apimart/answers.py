@@ -1,4 +1,4 @@
-"""Error bodies as section 7 of the contract records them. Each route picks its shape here, so that none invents one."""
+"""Error bodies as recorded in section 7 of the contract. Each route picks its shape here, so that none invents one."""
 
 from __future__ import annotations
 

@@ -133,7 +133,7 @@ def routes(context: Context) -> APIRouter:
 
     def allow(request: Request) -> None:
         context.key_id(request)
-        # Recorded: an account without money gets a 402 even here.
+        # Recorded behaviour: an account without money gets a 402 even here.
         if context.balance_micros(tasks.wall_clock())[0] <= 0:
             raise answers.documented(402)
 

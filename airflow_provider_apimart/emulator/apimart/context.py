@@ -1,4 +1,4 @@
-"""What all routes share: the settings, the store, and the small questions that every one of them asks."""
+"""What all routes share: the settings, the store, and the checks that each of them makes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a generation is at a given moment, computed from its stored times, and how APIMart would say it.
+"""The state of a generation at a given moment, computed from its stored times, and APIMart's representation of it.
 
 Nothing here ticks or remembers: a restart, or a look a day later, gives the answer that an uninterrupted run gives.
 """

@@ -1,4 +1,4 @@
-"""What the server refuses, written from the contract and not from our client: the client's own checks are tested by it.
+"""What the server refuses, written from the contract and not from our client, whose own checks are tested against it.
 
 Unknown fields are let through, as the service's schemas say ``additionalProperties: true``. Where the contract leaves a
 value open (a duration other than 4, 6 or 8), the strict reading is taken, so that a user's mistake is seen here first.

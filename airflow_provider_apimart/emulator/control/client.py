@@ -1,4 +1,4 @@
-"""Talks to ``/_emulator/`` of a running emulator: scripts faults, moves generations on, reads what happened."""
+"""Client of ``/_emulator/`` on a running emulator: scripts faults, ends generations, reads what happened."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class EmulatorControl:
     """Remote control of an emulator, whoever started it.
 
     :param base_url: where it listens.
-    :param api_key: a key that it lets in, for those who ask this object for one.
+    :param api_key: a key that it accepts, for callers that ask this object for one.
     """
 
     def __init__(self, base_url: str, api_key: str = DEFAULT_KEY) -> None:

@@ -46,7 +46,7 @@ def render(told: dict[str, Any]) -> str:
     """Return the page for a summary of what happened."""
     rows = "".join(_row(one, told["now"]) for one in reversed(told["generations"]))
     busy = any(one["progress"] < 100 for one in told["generations"])
-    # A page with nothing going on stays still, so that a video can be watched to its end.
+    # The page does not reload while nothing runs, so that a video can be watched to its end.
     refresh = f'<meta http-equiv="refresh" content="{REFRESH_SECONDS}">' if busy or not rows else ""
     bill = [("bill", told["bill_usd"]), ("reserved", told["reserved_usd"]), ("left", told["balance_usd"])]
     sums = "".join(f"<div>{name}<b>{value:.4f} USD</b></div>" for name, value in bill)

@@ -1,7 +1,7 @@
 """Makes the videos: real MP4s of the asked duration, size and sound, with the prompt written into the picture.
 
-A video is made when it is first asked for, once, off the event loop, and kept under a name that says everything that
-went into it. A file appears under that name only when it is whole.
+A video is made once, when it is first requested, off the event loop, and stored under a name derived from all its
+inputs. A file appears under that name only when it is whole.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What happens around a route: the log of requests, and the faults that a route cannot play by itself.
+"""The layer around a route: the log of requests, and the faults that a route cannot produce by itself.
 
 An ASGI layer outside FastAPI, because a connection that closes without an answer, a body shorter than announced and an
 answer that is lost after the work was done are below what a web framework offers. Every request to the API, the media

@@ -1,4 +1,4 @@
-"""Scripted faults: what may go wrong, on which route, how often. The script is in the store, so it survives a kill.
+"""Scripted faults: what goes wrong, on which route, how often. The script is in the store, so it survives a kill.
 
 One request meets at most one fault: the first scripted one that fits and has not run out.
 """

@@ -17,20 +17,20 @@ class EmulatorSettings:
 
     :param job_seconds: how long a generation takes from submission to its end; 0 ends it at once.
     :param vary_jobs: stretch each job by up to 30 %, computed from its id, so that jobs do not end together.
-    :param api_keys: the keys that are let in.
-    :param any_key: let every non-empty key in that does not start with ``bad``.
+    :param api_keys: the keys that are accepted.
+    :param any_key: accept every non-empty key that does not start with ``bad``.
     :param balance_usd: what the account holds at the start.
     :param key_quota_usd: what each key may spend; ``None`` gives it the account's balance.
     :param unlimited_key: the keys have no quota of their own, and their balance says -1.
     :param url_ttl_seconds: how long a video's URL works after completion.
     :param renew_urls: asking for a task whose URL expired gives a new URL.
-    :param ignore_idempotency: behave as if ``Idempotency-Key`` meant nothing.
+    :param ignore_idempotency: ignore ``Idempotency-Key``.
     :param idempotency_ttl_seconds: how long a key is remembered.
     :param split_samples: with ``sample_count`` > 1, one entry of ``videos`` each, not several URLs in one entry.
     :param latency_ms: wait this long before answering any API or media request.
     :param state: the SQLite file; ``None`` keeps the state in memory.
     :param media_cache: keep the videos beside the state file; otherwise they go when the emulator stops.
-    :param public_url: the base of the URLs that are handed out; ``None`` takes the request's ``Host``.
+    :param public_url: the base of URLs in answers; ``None`` uses the request's ``Host``.
     """
 
     job_seconds: float = 20.0

@@ -71,7 +71,7 @@ class Generation:
 
 @dataclass(frozen=True)
 class Remembered:
-    """What is known of one idempotency key: ``state`` is ``done`` or ``indeterminate``."""
+    """The state of one idempotency key: ``state`` is ``done`` or ``indeterminate``."""
 
     fingerprint: str
     state: str
