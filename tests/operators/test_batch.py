@@ -195,6 +195,8 @@ def test_batches_and_single_generations_share_one_client_and_one_limit(
     single = VeoGenerationTrigger(
         generation_id=answer.generation_id, submitted_at=now - 60, deadline=now + 60, median_seconds=0.5
     )
+    # Nobody ends before all have joined: who opens a client closes it when the last one has gone.
+    emulator.fault("task", "task_status", value="processing", times=7)
     opened = []
     open_client = ApimartHook.aget_conn
 

@@ -17,7 +17,7 @@ from airflow.sdk.definitions.xcom_arg import PlainXComArg
 from airflow_provider_apimart.decorators.veo import veo_task
 from airflow_provider_apimart.generation.tables.rows import read_rows
 from airflow_provider_apimart.hooks.tables import read_table, rows_as_kwargs
-from airflow_provider_apimart.operators import batch_start
+from airflow_provider_apimart.operators import batch_arguments
 from airflow_provider_apimart.operators.veo import VeoGenerateBatchOperator, VeoGenerateOperator
 
 #: What rendering would give away or change.
@@ -284,7 +284,7 @@ def test_blank_is_not_set_and_the_default_holds() -> None:
     made, batch = rendered(dag), rendered(dag, "batch")
     assert made._checked_request().seed is None
     assert (made.on_clear, made.on_unknown_submit, made.on_mismatch) == ("reuse", "resend", "warn")
-    assert batch_start.late_problems(batch) == []
+    assert batch_arguments.late_problems(batch) == []
     assert (batch.max_in_flight, batch.reuse, batch.manifest_format) == (20, "run", "jsonl")
     with pytest.raises(ValueError, match="output_path"):
         rendered(dag, "lost")._checked_request()
@@ -386,7 +386,7 @@ def test_one_of_several_sources_may_render_to_nothing() -> None:
             output_path="/videos/",
         )
         VeoGenerateBatchOperator(task_id="both", table="/a.csv", sql="{{ ds }}", sql_conn_id="db", output_path="/v/")
-    assert batch_start.late_problems(rendered(dag)) == []
+    assert batch_arguments.late_problems(rendered(dag)) == []
     with pytest.raises(ValueError, match="exactly one of"):
         rendered(dag, "both").execute({})
 
