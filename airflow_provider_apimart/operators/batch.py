@@ -1,7 +1,7 @@
 """``VeoGenerateBatchOperator``: a table of prompts becomes landed videos and a manifest, each row paid for once.
 
-Thin on purpose. The rows come from ``hooks/tables.py``; they are worked off by ``generation/batch/engine.py``, in the
-triggerer or in the worker; what became of them is in a journal beside the output, from which the manifest is written.
+Thin on purpose. The rows come from ``hooks/tables.py``. ``generation/batch/engine/`` works them off, in the triggerer or
+in the worker. What became of them is in a journal beside the output, from which the manifest is written.
 """
 
 from __future__ import annotations
@@ -22,14 +22,15 @@ from airflow_provider_apimart._compat import (
     TaskDeferralTimeout,
 )
 from airflow_provider_apimart.client.client import AsyncApimartClient
-from airflow_provider_apimart.generation.batch import closing, manifest, reuse
+from airflow_provider_apimart.generation.batch import manifest, reuse
 from airflow_provider_apimart.generation.batch.bill import Bill
 from airflow_provider_apimart.generation.batch.draft import PlanDraft
-from airflow_provider_apimart.generation.batch.error_verdicts import Stop, StopKind
+from airflow_provider_apimart.generation.batch.engine import closing
+from airflow_provider_apimart.generation.batch.engine.error_verdicts import Stop, StopKind
+from airflow_provider_apimart.generation.batch.engine.resume import read_ledger
+from airflow_provider_apimart.generation.batch.engine.run import work_off
 from airflow_provider_apimart.generation.batch.journal import JournalWriter
 from airflow_provider_apimart.generation.batch.plan import STATE_FOLDER, Plan, Rules, read_plan, state_folder
-from airflow_provider_apimart.generation.batch.resume import read_ledger
-from airflow_provider_apimart.generation.batch.run import work_off
 from airflow_provider_apimart.generation.batch.states import Ledger
 from airflow_provider_apimart.generation.pricing.balance import price_list
 from airflow_provider_apimart.generation.purchase.decide import OnClear, OnUnknownSubmit

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from airflow_provider_apimart._compat import AirflowException, AirflowFailException
 from airflow_provider_apimart.client.client import ApimartClient
 from airflow_provider_apimart.client.errors import ApimartError
-from airflow_provider_apimart.generation.batch.error_verdicts import Stop, StopKind
+from airflow_provider_apimart.generation.batch.engine.error_verdicts import Stop, StopKind
 from airflow_provider_apimart.generation.batch.manifest import Totals
 from airflow_provider_apimart.generation.batch.plan import Plan
 from airflow_provider_apimart.generation.batch.states import Ledger, Outcome, record_of

@@ -13,8 +13,8 @@ from typing import Any
 from airflow_provider_apimart.client.errors import ConfigurationError, FieldProblem, InvalidParameterError
 from airflow_provider_apimart.generation.batch.bill import Bill, money
 from airflow_provider_apimart.generation.batch.draft import PlanDraft
+from airflow_provider_apimart.generation.batch.engine.resume import decision_on
 from airflow_provider_apimart.generation.batch.plan import Plan, PlannedRow, Twin, row_fingerprint
-from airflow_provider_apimart.generation.batch.resume import decision_on
 from airflow_provider_apimart.generation.batch.states import Ledger
 from airflow_provider_apimart.generation.pricing.prices import PriceList
 from airflow_provider_apimart.generation.purchase.decide import Action

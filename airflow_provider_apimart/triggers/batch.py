@@ -89,7 +89,7 @@ class VeoBatchTrigger(BaseTrigger):
         yield TriggerEvent(event)  # type: ignore[no-untyped-call]
 
     async def _work(self) -> dict[str, Any]:
-        from airflow_provider_apimart.generation.batch.run import work_off
+        from airflow_provider_apimart.generation.batch.engine.run import work_off
         from airflow_provider_apimart.generation.waiting.poller import here
 
         plan, output = await self._begin()

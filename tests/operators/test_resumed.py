@@ -18,7 +18,7 @@ from airflow.sdk.execution_time.timeout import timeout
 from airflow_provider_apimart._compat import AirflowFailException, TaskDeferralTimeout
 from airflow_provider_apimart.client.errors import GenerationParkedError
 from airflow_provider_apimart.emulator.server import Emulator
-from airflow_provider_apimart.generation.batch.engine import Engine
+from airflow_provider_apimart.generation.batch.engine.engine import Engine
 from airflow_provider_apimart.operators.arguments import UnusableArgument
 from airflow_provider_apimart.operators.batch_end import BatchIncompleteError
 from airflow_provider_apimart.triggers.veo import VeoBatchTrigger

@@ -18,15 +18,15 @@ from airflow_provider_apimart.generation.batch import draft
 from airflow_provider_apimart.generation.batch import journal as journal_module
 from airflow_provider_apimart.generation.batch.bill import Bill, money
 from airflow_provider_apimart.generation.batch.draft import write_plan
-from airflow_provider_apimart.generation.batch.error_verdicts import after_submission
+from airflow_provider_apimart.generation.batch.engine.error_verdicts import after_submission
+from airflow_provider_apimart.generation.batch.engine.progress import Progress, spoken
 from airflow_provider_apimart.generation.batch.journal import JournalWriter, journal_files, read_journal
 from airflow_provider_apimart.generation.batch.plan import Rules, read_plan, slot_of
-from airflow_provider_apimart.generation.batch.progress import Progress, spoken
 from airflow_provider_apimart.generation.batch.states import Ledger, Outcome
 from airflow_provider_apimart.generation.pricing.prices import PriceList
 from airflow_provider_apimart.generation.purchase.record import UnreadableRecordError
 from airflow_provider_apimart.storage.files import Target
-from tests.generation.batch.simulated import IDENTITY, local, planned
+from tests.generation.batch.engine.simulated import IDENTITY, local, planned
 
 LIFE: list[dict[str, Any]] = [
     {"row": "a", "state": "intent", "number": 1, "at": 1.0, "intent_at": 1.0, "account": "me"},

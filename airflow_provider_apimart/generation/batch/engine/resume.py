@@ -8,12 +8,12 @@ from datetime import UTC, datetime
 from typing import Any
 
 from airflow_provider_apimart.client.errors import ApimartError, ContentRejectedError
-from airflow_provider_apimart.generation.batch.active_rows import Active, Todo
+from airflow_provider_apimart.generation.batch.engine.active_rows import Active, Todo
+from airflow_provider_apimart.generation.batch.engine.run_state import RunState
+from airflow_provider_apimart.generation.batch.engine.waiting import wait_for
 from airflow_provider_apimart.generation.batch.journal import read_journal
 from airflow_provider_apimart.generation.batch.plan import Plan
-from airflow_provider_apimart.generation.batch.run_state import RunState
 from airflow_provider_apimart.generation.batch.states import Ledger, Outcome, RowState, record_of
-from airflow_provider_apimart.generation.batch.waiting import wait_for
 from airflow_provider_apimart.generation.purchase.decide import Action, Decision, Policy, decide
 from airflow_provider_apimart.generation.purchase.identity import account_mark
 from airflow_provider_apimart.generation.purchase.mismatch import mismatches

@@ -10,11 +10,11 @@ from __future__ import annotations
 import math
 from datetime import timedelta
 
-from airflow_provider_apimart.generation.batch.error_verdicts import Stop, StopKind
+from airflow_provider_apimart.generation.batch.engine.error_verdicts import Stop, StopKind
+from airflow_provider_apimart.generation.batch.engine.run_state import RunState
+from airflow_provider_apimart.generation.batch.engine.waiting import park
 from airflow_provider_apimart.generation.batch.plan import Rules
-from airflow_provider_apimart.generation.batch.run_state import RunState
 from airflow_provider_apimart.generation.batch.states import Outcome
-from airflow_provider_apimart.generation.batch.waiting import park
 
 #: After the deadline: how long last questions may wait for their turn,
 LAST_QUESTIONS_SECONDS = 60.0

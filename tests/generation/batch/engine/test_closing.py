@@ -17,16 +17,20 @@ import pytest
 
 from airflow_provider_apimart.client import errors
 from airflow_provider_apimart.client.request import VeoRequest
-from airflow_provider_apimart.generation.batch.closing import LAST_LANDINGS_SECONDS, LAST_QUESTIONS_SECONDS, longest
 from airflow_provider_apimart.generation.batch.draft import write_plan
-from airflow_provider_apimart.generation.batch.engine import Ending, Engine
-from airflow_provider_apimart.generation.batch.error_verdicts import StopKind
+from airflow_provider_apimart.generation.batch.engine.closing import (
+    LAST_LANDINGS_SECONDS,
+    LAST_QUESTIONS_SECONDS,
+    longest,
+)
+from airflow_provider_apimart.generation.batch.engine.engine import Ending, Engine
+from airflow_provider_apimart.generation.batch.engine.error_verdicts import StopKind
 from airflow_provider_apimart.generation.batch.journal import JournalWriter
 from airflow_provider_apimart.generation.batch.plan import Plan, Rules
 from airflow_provider_apimart.generation.batch.states import Outcome
 from airflow_provider_apimart.generation.purchase.images import LocalImage
 from airflow_provider_apimart.generation.waiting.account import RequestLane
-from tests.generation.batch.simulated import EPOCH, Api, Batch, Workers, local, planned
+from tests.generation.batch.engine.simulated import EPOCH, Api, Batch, Workers, local, planned
 from tests.virtual import virtually
 
 #: Requests that are under way at the deadline still end.

@@ -23,10 +23,10 @@ from airflow_provider_apimart.client.models import Generation, GenerationStatus,
 from airflow_provider_apimart.client.request import VeoRequest
 from airflow_provider_apimart.client.settings import Settings
 from airflow_provider_apimart.generation.batch.draft import write_plan
-from airflow_provider_apimart.generation.batch.engine import Ending, Engine
+from airflow_provider_apimart.generation.batch.engine.engine import Ending, Engine
+from airflow_provider_apimart.generation.batch.engine.resume import read_ledger
 from airflow_provider_apimart.generation.batch.journal import JournalWriter
 from airflow_provider_apimart.generation.batch.plan import Plan, PlannedRow, Rules, row_fingerprint
-from airflow_provider_apimart.generation.batch.resume import read_ledger
 from airflow_provider_apimart.generation.batch.states import Outcome
 from airflow_provider_apimart.generation.purchase.identity import Identity
 from airflow_provider_apimart.generation.purchase.record import LandedVideo

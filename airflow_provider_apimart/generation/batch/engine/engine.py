@@ -24,15 +24,15 @@ from datetime import timedelta
 from typing import Any
 
 from airflow_provider_apimart.client.errors import ApimartError
-from airflow_provider_apimart.generation.batch import closing
-from airflow_provider_apimart.generation.batch.error_verdicts import Stop
+from airflow_provider_apimart.generation.batch.engine import closing
+from airflow_provider_apimart.generation.batch.engine.error_verdicts import Stop
+from airflow_provider_apimart.generation.batch.engine.resume import begin
+from airflow_provider_apimart.generation.batch.engine.run_state import RunState, Workers
+from airflow_provider_apimart.generation.batch.engine.submission import prepare, submit
+from airflow_provider_apimart.generation.batch.engine.waiting import ask, bring_home
 from airflow_provider_apimart.generation.batch.group_commit import GroupCommit
 from airflow_provider_apimart.generation.batch.journal import JournalWriter
 from airflow_provider_apimart.generation.batch.plan import Plan
-from airflow_provider_apimart.generation.batch.resume import begin
-from airflow_provider_apimart.generation.batch.run_state import RunState, Workers
-from airflow_provider_apimart.generation.batch.submission import prepare, submit
-from airflow_provider_apimart.generation.batch.waiting import ask, bring_home
 from airflow_provider_apimart.generation.purchase.decide import KEY_LIFE
 from airflow_provider_apimart.generation.waiting.account import RequestLane
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from airflow_provider_apimart.client import errors, protocol
 from airflow_provider_apimart.client.errors import ApimartError
 from airflow_provider_apimart.client.models import Generation, GenerationStatus
-from airflow_provider_apimart.generation.batch import error_verdicts
-from airflow_provider_apimart.generation.batch.active_rows import Active, Todo
-from airflow_provider_apimart.generation.batch.error_verdicts import Stop, StopKind
-from airflow_provider_apimart.generation.batch.run_state import RunState
+from airflow_provider_apimart.generation.batch.engine import error_verdicts
+from airflow_provider_apimart.generation.batch.engine.active_rows import Active, Todo
+from airflow_provider_apimart.generation.batch.engine.error_verdicts import Stop, StopKind
+from airflow_provider_apimart.generation.batch.engine.run_state import RunState
 from airflow_provider_apimart.generation.batch.states import Outcome
 from airflow_provider_apimart.generation.purchase import transitions
 from airflow_provider_apimart.generation.purchase.decide import Action

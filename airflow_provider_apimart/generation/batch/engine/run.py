@@ -7,10 +7,10 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from airflow_provider_apimart.generation.batch.engine import Ending, Engine
+from airflow_provider_apimart.generation.batch.engine.engine import Ending, Engine
+from airflow_provider_apimart.generation.batch.engine.worker_threads import WorkerThreads
 from airflow_provider_apimart.generation.batch.journal import JournalWriter
 from airflow_provider_apimart.generation.batch.plan import Plan
-from airflow_provider_apimart.generation.batch.worker_threads import WorkerThreads
 from airflow_provider_apimart.generation.waiting.account import Account, OpenClient, RequestLane
 from airflow_provider_apimart.generation.waiting.rate_limiter import RateLimiter
 from airflow_provider_apimart.storage.files import Target

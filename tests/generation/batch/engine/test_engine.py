@@ -14,13 +14,13 @@ import pytest
 
 from airflow_provider_apimart.client import errors
 from airflow_provider_apimart.client.settings import Settings
-from airflow_provider_apimart.generation.batch.engine import Engine
-from airflow_provider_apimart.generation.batch.error_verdicts import StopKind
+from airflow_provider_apimart.generation.batch.engine.engine import Engine
+from airflow_provider_apimart.generation.batch.engine.error_verdicts import StopKind
+from airflow_provider_apimart.generation.batch.engine.resume import read_ledger
 from airflow_provider_apimart.generation.batch.plan import Rules
-from airflow_provider_apimart.generation.batch.resume import read_ledger
 from airflow_provider_apimart.generation.batch.states import Outcome
 from airflow_provider_apimart.generation.purchase.record import LandedVideo
-from tests.generation.batch.simulated import PRICE, Api, Batch, Workers
+from tests.generation.batch.engine.simulated import PRICE, Api, Batch, Workers
 
 
 @pytest.fixture(autouse=True)

@@ -18,11 +18,11 @@ from typing import Any, Protocol
 from airflow_provider_apimart.client.models import Video
 from airflow_provider_apimart.client.request import ModelRules
 from airflow_provider_apimart.client.settings import Settings
-from airflow_provider_apimart.generation.batch.active_rows import Active, Due, Todo
-from airflow_provider_apimart.generation.batch.error_verdicts import LANDINGS_LOST, Stop, StopKind
+from airflow_provider_apimart.generation.batch.engine.active_rows import Active, Due, Todo
+from airflow_provider_apimart.generation.batch.engine.error_verdicts import LANDINGS_LOST, Stop, StopKind
+from airflow_provider_apimart.generation.batch.engine.progress import Progress
 from airflow_provider_apimart.generation.batch.group_commit import GroupCommit
 from airflow_provider_apimart.generation.batch.plan import Plan, PlannedRow
-from airflow_provider_apimart.generation.batch.progress import Progress
 from airflow_provider_apimart.generation.batch.states import Outcome, line_of
 from airflow_provider_apimart.generation.purchase.images import LocalImage
 from airflow_provider_apimart.generation.purchase.record import LandedVideo, Record, RecordState

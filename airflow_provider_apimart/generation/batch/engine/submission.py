@@ -10,13 +10,13 @@ from airflow_provider_apimart.client.errors import ApimartError
 from airflow_provider_apimart.client.models import Submission
 from airflow_provider_apimart.client.protocol import Call
 from airflow_provider_apimart.client.settings import Settings
-from airflow_provider_apimart.generation.batch import error_verdicts
-from airflow_provider_apimart.generation.batch.active_rows import Active, Todo
-from airflow_provider_apimart.generation.batch.error_verdicts import Stop, StopKind
+from airflow_provider_apimart.generation.batch.engine import error_verdicts
+from airflow_provider_apimart.generation.batch.engine.active_rows import Active, Todo
+from airflow_provider_apimart.generation.batch.engine.error_verdicts import Stop, StopKind
+from airflow_provider_apimart.generation.batch.engine.run_state import RunState
+from airflow_provider_apimart.generation.batch.engine.waiting import wait_for
 from airflow_provider_apimart.generation.batch.plan import PlannedRow
-from airflow_provider_apimart.generation.batch.run_state import RunState
 from airflow_provider_apimart.generation.batch.states import Outcome, line_of
-from airflow_provider_apimart.generation.batch.waiting import wait_for
 from airflow_provider_apimart.generation.purchase import transitions
 from airflow_provider_apimart.generation.purchase.decide import KEY_LIFE
 from airflow_provider_apimart.generation.purchase.identity import account_mark
