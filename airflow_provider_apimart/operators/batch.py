@@ -1,7 +1,7 @@
 """``VeoGenerateBatchOperator``: a table of prompts becomes landed videos and a manifest, each row paid for once.
 
-Thin on purpose. The rows come from ``hooks/tables.py``. ``generation/batch/engine/`` works them off, in the triggerer or
-in the worker. What became of them is in a journal beside the output, from which the manifest is written.
+Thin on purpose. The rows come from ``hooks/tables.py``. ``generation/batch/engine/`` works them off, in the triggerer
+or in the worker. What became of them is in a journal beside the output, from which the manifest is written.
 """
 
 from __future__ import annotations
