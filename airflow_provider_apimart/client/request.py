@@ -14,7 +14,6 @@ import json
 import os
 import re
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
@@ -22,44 +21,12 @@ from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, fie
 from pydantic_core import PydanticCustomError
 
 from airflow_provider_apimart.client.errors import FieldProblem, InvalidParameterError
+from airflow_provider_apimart.client.model_rules import DEFAULT_MODEL, FRAME_FIELDS, MODELS, ModelRules
 from airflow_provider_apimart.client.null_words import is_null_word
 
-DEFAULT_MODEL = "veo3.1-fast-official"
 SEED_MAX = 4_294_967_295
-MIB = 1024 * 1024
-FRAME_FIELDS = ("first_frame_image", "last_frame_image")
 #: Addresses that APIMart fetches by itself; anything else is a path, which has to be uploaded first.
 REMOTE_IMAGE_SCHEMES = ("http", "https", "asset")
-
-
-@dataclass(frozen=True)
-class ModelRules:
-    """What one family of models takes."""
-
-    durations: tuple[int, ...]
-    resolutions: tuple[str, ...]
-    #: Request fields that the family's page does not list. APIMart would ignore them in silence.
-    unsupported: frozenset[str]
-    #: How frames are sent: under their own names, as ``image_urls`` in frame mode, or not at all.
-    frames: str
-    image_bytes_max: int = 20 * MIB
-    image_types: tuple[str, ...] = ("image/jpeg", "image/png", "image/webp", "image/gif")
-
-
-_OFFICIAL = ModelRules((4, 6, 8), ("720p", "1080p", "4K"), frozenset(), "fields")
-_EXT_UNSUPPORTED = frozenset(
-    "negative_prompt seed sample_count generate_audio person_generation resize_mode enhance_prompt".split()
-)
-_EXT_IMAGES = ("image/jpeg", "image/png", "image/webp")
-_EXT = ModelRules((8,), ("720p", "1080p", "4k"), _EXT_UNSUPPORTED, "image_urls", 10 * MIB, _EXT_IMAGES)
-_LITE = ModelRules((8,), ("720p", "1080p", "4k"), _EXT_UNSUPPORTED | set(FRAME_FIELDS), "none")
-
-MODELS: dict[str, ModelRules] = {
-    "veo3.1-fast-official": _OFFICIAL,
-    "veo3.1-quality-official": _OFFICIAL,
-    **dict.fromkeys(("veo3.1-fast", "veo3.1-fast-ext", "veo3.1-quality", "veo3.1-quality-ext"), _EXT),
-    **dict.fromkeys(("veo3.1-lite", "veo3.1-lite-ext"), _LITE),
-}
 
 
 def is_remote_image(value: str) -> bool:

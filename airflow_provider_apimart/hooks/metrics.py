@@ -20,7 +20,7 @@ from typing import Literal
 from airflow.providers.common.compat.sdk import Stats
 
 from airflow_provider_apimart.client.errors import ApimartError, ContentRejectedError, EmptyResultError
-from airflow_provider_apimart.client.request import MODELS
+from airflow_provider_apimart.client.model_rules import MODELS
 from airflow_provider_apimart.generation.purchase.record import Record
 
 log = logging.getLogger(__name__)

@@ -16,10 +16,9 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from itertools import chain
 from typing import Any, BinaryIO, Literal, get_args
 
-from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHook, ObjectStoragePath
+from airflow.providers.common.compat.sdk import ObjectStoragePath
 
 from airflow_provider_apimart._compat import AirflowFailException, conf
 from airflow_provider_apimart.client.errors import ApimartError, ConfigurationError
@@ -27,19 +26,18 @@ from airflow_provider_apimart.generation.tables.parquet import StorageFault, par
 from airflow_provider_apimart.generation.tables.rows import (
     Columns,
     EmptyTableError,
-    Header,
     Record,
     Row,
     TableError,
     stream_rows,
 )
 from airflow_provider_apimart.generation.tables.text_files import (
-    check_header,
     csv_records,
     is_delimiter,
     jsonl_records,
     what_else,
 )
+from airflow_provider_apimart.hooks.sql_rows import rows_of_query
 from airflow_provider_apimart.hooks.storage import StorageReadError, shown_path, storage_path
 from airflow_provider_apimart.hooks.verbatim import verbatim
 
@@ -54,8 +52,6 @@ _SUFFIXES: dict[str, TableFormat] = {
     "parquet": "parquet",
     "pq": "parquet",
 }
-#: Rows that are fetched from a database at once.
-FETCH_ROWS = 500
 #: What is looked at to tell what a file is.
 HEAD_BYTES = 4096
 #: No line of a table is longer; a file without line ends is none.
@@ -157,7 +153,7 @@ def stream_table(
         def collect(records: Iterator[Record]) -> None:
             take(tally.of(stream_rows(records, **options, name=name)))
 
-        _from_database(collect, sql_conn_id, sql, sql_parameters, name)
+        rows_of_query(collect, sql_conn_id, sql, sql_parameters, name)
     else:
         raise ConfigurationError("a prompt table needs either path, or sql and sql_conn_id")
     _tell(name, tally, known, share_identical=share_identical)
@@ -399,51 +395,3 @@ def _format_of(
             f"{shown}: what kind of table is this? Allowed are {allowed}, or {prefix}format= {formats}"
         )
     return kind, zipped
-
-
-# --- databases -------------------------------------------------------------------------------------------------------
-
-
-def _from_database(
-    take: Callable[[Iterator[Record]], None],
-    conn_id: str,
-    sql: str,
-    parameters: Sequence[Any] | Mapping[str, Any] | None,
-    name: str,
-) -> None:
-    def collect(cursor: Any) -> list[Any]:
-        """Read inside the hook's own connection, so that no more than a few rows are held as cells."""
-        if cursor.description is None:
-            raise ConfigurationError(f"{name} returns no rows: a SELECT is needed")
-        header = [str(column[0]) for column in cursor.description]
-        check_header(header, name)
-        take(chain([Header(tuple(header))], _fetched(cursor, header)))
-        # What a handler returns is of no use to anybody here.
-        return []
-
-    run: Callable[..., Any] = _sql_hook(conn_id).run
-    run(sql, parameters=parameters, handler=collect)
-
-
-def _sql_hook(conn_id: str) -> Any:
-    try:
-        from airflow.providers.common.sql.hooks.sql import DbApiHook
-    except ImportError as error:
-        raise ConfigurationError(
-            "a table from SQL needs the common-sql provider: pip install 'airflow-provider-apimart[sql]'"
-        ) from error
-    try:
-        hook = BaseHook.get_hook(conn_id)
-    except AirflowNotFoundException:
-        raise ConfigurationError(
-            f"sql_conn_id={conn_id!r}: there is no such Airflow connection; make it, or name one that there is"
-        ) from None
-    if not isinstance(hook, DbApiHook):
-        raise ConfigurationError(f"sql_conn_id={conn_id!r}: {type(hook).__name__} is no database hook of common-sql")
-    return hook
-
-
-def _fetched(cursor: Any, header: Sequence[str]) -> Iterator[Mapping[str, Any]]:
-    while found := cursor.fetchmany(FETCH_ROWS):
-        for cells in found:
-            yield dict(zip(header, cells, strict=True))

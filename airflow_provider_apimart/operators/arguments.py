@@ -12,7 +12,8 @@ from typing import Any
 
 from airflow_provider_apimart._compat import AirflowException, AirflowFailException, ObjectStoragePath
 from airflow_provider_apimart.client.errors import FieldProblem
-from airflow_provider_apimart.client.request import MIB, VeoRequest
+from airflow_provider_apimart.client.model_rules import MIB
+from airflow_provider_apimart.client.request import VeoRequest
 from airflow_provider_apimart.generation.tables.cells import label
 from airflow_provider_apimart.storage.places import is_absolute
 

@@ -24,8 +24,8 @@ from airflow_provider_apimart._compat import (
 from airflow_provider_apimart.client import protocol
 from airflow_provider_apimart.client.client import ApimartClient
 from airflow_provider_apimart.client.errors import ApimartError, GenerationParkedError, VideoExpiredError
+from airflow_provider_apimart.client.model_rules import DEFAULT_MODEL
 from airflow_provider_apimart.client.models import Generation, VeoRequest
-from airflow_provider_apimart.client.request import DEFAULT_MODEL
 from airflow_provider_apimart.generation.landing.delivery import deliver, files_whole
 from airflow_provider_apimart.generation.purchase import report
 from airflow_provider_apimart.generation.purchase.decide import Action, OnClear, OnUnknownSubmit, Policy

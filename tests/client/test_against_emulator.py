@@ -9,8 +9,9 @@ import pytest
 
 from airflow_provider_apimart.client import errors
 from airflow_provider_apimart.client.errors import ApimartError, Charge
+from airflow_provider_apimart.client.model_rules import MODELS
 from airflow_provider_apimart.client.models import GenerationStatus as Status
-from airflow_provider_apimart.client.request import MODELS, VeoRequest
+from airflow_provider_apimart.client.request import VeoRequest
 from airflow_provider_apimart.client.settings import Settings
 from airflow_provider_apimart.emulator.server import Emulator
 from tests.client.harness import Both

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_apimart.client.request import MODELS, VeoRequest, is_remote_image
+from airflow_provider_apimart.client.model_rules import MODELS
+from airflow_provider_apimart.client.request import VeoRequest, is_remote_image
 from tests.client.test_request import URL, body, refusal
 
 EXT = ("veo3.1-fast", "veo3.1-fast-ext", "veo3.1-quality", "veo3.1-quality-ext")

@@ -14,7 +14,7 @@ from functools import cached_property
 from pathlib import PurePosixPath
 
 from airflow_provider_apimart.client.errors import FieldProblem, InvalidParameterError
-from airflow_provider_apimart.client.request import MIB, ModelRules
+from airflow_provider_apimart.client.model_rules import MIB, ModelRules
 from airflow_provider_apimart.generation.purchase.image_ends import lacks_trailer, missing_end
 
 log = logging.getLogger(__name__)

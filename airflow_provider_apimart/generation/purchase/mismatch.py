@@ -17,7 +17,8 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any, Literal, TypeGuard
 
-from airflow_provider_apimart.client.request import FRAME_FIELDS, VeoRequest
+from airflow_provider_apimart.client.model_rules import FRAME_FIELDS
+from airflow_provider_apimart.client.request import VeoRequest
 from airflow_provider_apimart.generation.pricing.prices import ALIASES, OWN_LIST, PER_SECOND, list_price
 from airflow_provider_apimart.generation.purchase.record import LandedVideo
 

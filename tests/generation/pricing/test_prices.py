@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from airflow_provider_apimart.client.client import ApimartClient
+from airflow_provider_apimart.client.model_rules import MODELS
 from airflow_provider_apimart.client.models import Price
-from airflow_provider_apimart.client.request import MODELS, VeoRequest
+from airflow_provider_apimart.client.request import VeoRequest
 from airflow_provider_apimart.client.settings import Settings
 from airflow_provider_apimart.emulator.server import Emulator
 from airflow_provider_apimart.generation.pricing.balance import price_list

@@ -12,7 +12,7 @@ import av
 import pytest
 
 from airflow_provider_apimart.client.errors import InvalidParameterError
-from airflow_provider_apimart.client.request import MIB, MODELS
+from airflow_provider_apimart.client.model_rules import MIB, MODELS
 from airflow_provider_apimart.generation.purchase.images import MAX_UPLOAD_BYTES, LocalImage, check_image, sniff
 
 

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_apimart.client.request import MODELS, VeoRequest
+from airflow_provider_apimart.client.model_rules import MODELS
+from airflow_provider_apimart.client.request import VeoRequest
 from airflow_provider_apimart.emulator.apimart import validation
 from airflow_provider_apimart.generation.pricing.prices import estimate
 from airflow_provider_apimart.generation.purchase.mismatch import mismatches, text_of

@@ -15,8 +15,8 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
+from airflow_provider_apimart.client.model_rules import ModelRules
 from airflow_provider_apimart.client.models import Video
-from airflow_provider_apimart.client.request import ModelRules
 from airflow_provider_apimart.client.settings import Settings
 from airflow_provider_apimart.generation.batch.engine.active_rows import Active, Due, Todo
 from airflow_provider_apimart.generation.batch.engine.error_verdicts import LANDINGS_LOST, Stop, StopKind

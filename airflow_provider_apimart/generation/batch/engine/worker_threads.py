@@ -14,8 +14,8 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from airflow_provider_apimart.client.client import ApimartClient
+from airflow_provider_apimart.client.model_rules import ModelRules
 from airflow_provider_apimart.client.models import Video
-from airflow_provider_apimart.client.request import ModelRules
 from airflow_provider_apimart.client.settings import Settings
 from airflow_provider_apimart.generation.batch.plan import Plan, PlannedRow
 from airflow_provider_apimart.generation.landing.delivery import deliver, provenance_of
