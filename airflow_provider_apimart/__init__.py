@@ -11,7 +11,7 @@ __version__ = "0.1.0"
 
 
 def get_provider_info() -> dict[str, Any]:
-    """Return what Airflow wants to know of this provider."""
+    """Return the provider's metadata, as Airflow expects it."""
     from airflow_provider_apimart.connection_form import CONN_FIELDS, UI_FIELD_BEHAVIOUR
 
     hook, name = "airflow_provider_apimart.hooks.apimart.ApimartHook", "APIMart Veo"

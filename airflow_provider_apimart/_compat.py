@@ -1,4 +1,4 @@
-"""What moved between Airflow 3.1 and 3.3, in one place."""
+"""Airflow's names that moved between 3.1 and 3.3, imported in one place."""
 
 from __future__ import annotations
 

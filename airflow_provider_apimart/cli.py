@@ -70,10 +70,11 @@ def main(argv: list[str] | None = None) -> int:
 
         if not is_absolute(options.output):
             parser().error(f"--output {options.output!r} must be absolute: sidecars and records name what lands there")
-    # Connections come from Airflow's own database, as for the airflow command itself; said before airflow is imported.
+    # With this, connections come from Airflow's own database, as they do for the airflow command itself. It must be set
+    # before airflow is imported.
     os.environ.setdefault("_AIRFLOW_PROCESS_CONTEXT", "server")
     out = sys.stdout
-    # What Airflow logs goes to stdout by default, where --json has its lines.
+    # Airflow logs to stdout by default, and would mix its lines with those of --json.
     with redirect_stdout(sys.stderr):
         return _Reconcile(options, out).run()
 
@@ -86,7 +87,7 @@ class _Reconcile:
         self.out = out
         self.found = self.landed = self.left = 0
         self.cost_usd = 0.0
-        #: Something could not be looked at.
+        #: Whether a folder or the database could not be read, or a generation to forget was not found.
         self.blind = False
         self.unforgotten = set(options.forget)
 
@@ -137,7 +138,7 @@ class _Reconcile:
         print(text, file=self.out, flush=True)
 
     def _outcome(self, finding: Finding, client: ApimartClient | None) -> str:
-        """Do what can be done for a generation, and say what it was."""
+        """Do what can be done for a generation, and return what was done."""
         from airflow_provider_apimart.generation.landing import reconcile
         from airflow_provider_apimart.generation.landing.reconcile import Fate
 
@@ -175,12 +176,12 @@ class _Reconcile:
         try:
             reconcile.note_landed(finding, landed)
         except Exception as error:
-            # The videos are there; the next run finds them, and fetches nothing.
+            # The videos are in storage. The next run finds them there, and downloads nothing.
             outcome += f" (not written down: {_text(error)})"
         return outcome
 
     def _kept(self) -> Iterator[Kept]:
-        """Yield the records of all places that can be looked at."""
+        """Yield the records of all places that can be read."""
         from airflow_provider_apimart.hooks import record_stores
         from airflow_provider_apimart.hooks.storage import target_of
 
@@ -212,7 +213,10 @@ class _Reconcile:
 
 @contextmanager
 def _asking(conn_id: str) -> Iterator[tuple[ApimartClient | None, Ask]]:
-    """Return a client of a connection and the way to ask with it, or no client and a way that says why."""
+    """Yield a connection's client and the function that polls with it.
+
+    If the connection cannot be used, yield no client and a function that raises the reason.
+    """
     from airflow_provider_apimart.client.errors import ApimartError, ConfigurationError
     from airflow_provider_apimart.client.models import Generation
     from airflow_provider_apimart.generation.landing.reconcile import Asker
@@ -224,7 +228,7 @@ def _asking(conn_id: str) -> Iterator[tuple[ApimartClient | None, Ask]]:
     except ConfigurationError as error:
         failure = error
     except Exception as error:
-        # Airflow's own, whose text may hold the connection.
+        # The text of an error of Airflow's own may hold the connection.
         text = str(error) if isinstance(error, ApimartError) else type(error).__name__
         failure = ConfigurationError(f"the connection {conn_id!r} cannot be used: {text}")
 
@@ -239,7 +243,7 @@ def _asking(conn_id: str) -> Iterator[tuple[ApimartClient | None, Ask]]:
 
 
 def _closed(finding: Finding, outcome: str) -> str:
-    """Write down that this was told for the last time, and say so."""
+    """Record that this generation is now reported for the last time, and return the outcome with a note of that."""
     from airflow_provider_apimart.generation.landing.reconcile import close
 
     try:

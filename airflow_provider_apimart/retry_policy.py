@@ -1,9 +1,9 @@
-"""A ready ``retry_policy`` for Airflow 3.3: how soon a failed try is worth another.
+"""A ready-made ``retry_policy`` for Airflow 3.3: it sets the delay before the next try.
 
-The operator itself fails for good where a retry cannot help (``AirflowFailException``), on every Airflow version and
-without this policy. What is left here is the pace: APIMart's ``Retry-After`` instead of the task's fixed delay, soon
-where the outcome of a submission is not known (its idempotency key lives for 24 hours), late where a generation was
-parked.
+The operator itself fails for good if a retry cannot help (``AirflowFailException``), on every Airflow version and
+without this policy. This policy sets only the delay. It follows APIMart's ``Retry-After`` instead of the task's fixed
+delay. It retries soon if the outcome of a submission is not known (its idempotency key lives for 24 hours), and late if
+a generation was parked.
 
 .. code-block:: python
 
@@ -25,13 +25,13 @@ if TYPE_CHECKING:
 
 
 class ApimartRetryPolicy(RetryPolicy):
-    """Sets the delay of a retry by what went wrong; what it does not know keeps the task's own delay.
+    """Sets the delay of a retry by the kind of error. Other errors keep the task's own delay.
 
-    :param rate_limited: after a 429 without ``Retry-After``.
-    :param unknown_outcome: after a submission, or another call, whose outcome is not known.
-    :param failed_generation: after a generation that APIMart reports as failed.
-    :param parked: after a generation that was not finished by its deadline.
-    :param longest: the most that a ``Retry-After`` is followed.
+    :param rate_limited: the delay after a 429 without ``Retry-After``.
+    :param unknown_outcome: the delay after a submission, or another call, whose outcome is not known.
+    :param failed_generation: the delay after a generation that APIMart reports as failed.
+    :param parked: the delay after a generation that was not finished by its deadline.
+    :param longest: the longest ``Retry-After`` that is followed. A longer one is cut to this.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class ApimartRetryPolicy(RetryPolicy):
     def evaluate(
         self, exception: BaseException, try_number: int, max_tries: int, context: Context | None = None
     ) -> RetryDecision:
-        """Return the delay for ``exception``, or Airflow's default where it is not one of ours."""
+        """Return the delay for ``exception``, or Airflow's default if no rule covers it."""
         if not isinstance(exception, errors.ApimartError):
             return RetryDecision.default()
         if exception.terminal:

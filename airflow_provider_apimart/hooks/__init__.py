@@ -1,4 +1,4 @@
-"""Airflow's connections, record stores, files and databases, made plain for the rooms below.
+"""Gives the packages below access to Airflow's connections, record stores, files and databases.
 
-The rooms below know nothing of Airflow. The API key is read here, and handed to the client alone.
+The packages below know nothing of Airflow. The API key is read here, and handed only to the client.
 """

@@ -1,7 +1,6 @@
-"""The APIMart connection: from Airflow's record of it to a client, sync and async.
+"""The APIMart hook: turns an Airflow connection into a client, sync or async.
 
-The key lives in the connection and nowhere else. It is masked in every log as soon as it is read, and no error shows
-it.
+The key is kept only in the connection. It is masked in every log as soon as it is read, and no error shows it.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ class ApimartHook(BaseHook):
 
     :param apimart_conn_id: the connection, of the type ``apimart``: ``password`` is the API key, ``host`` the base URL
         (empty for APIMart's own); extra may hold ``allow_http``, ``response_version``, ``read_timeout_seconds``,
-        ``max_video_megabytes`` and ``requests_per_minute``. What else it holds is refused by name.
+        ``max_video_megabytes`` and ``requests_per_minute``. Any other field in it is refused by name.
     """
 
     conn_name_attr = "apimart_conn_id"
@@ -55,13 +54,14 @@ class ApimartHook(BaseHook):
                 connection = self.get_connection(self.apimart_conn_id)
             settings = settings_of(connection)
             if settings.api_key != connection.password:
-                # Airflow masks the password as it stands; the key without what was pasted around it is masked here.
+                # Airflow masks the password exactly as it was entered. The key without the characters pasted around it
+                # needs a mask of its own.
                 _mask(settings.api_key)
             self._settings = settings
         return self._settings
 
     async def asettings(self) -> Settings:
-        """The same without blocking the event loop: safe in a trigger."""
+        """Return the same as :meth:`settings`, without blocking the event loop: safe in a trigger."""
         from airflow.providers.common.compat.connection import get_async_connection
         from asgiref.sync import sync_to_async
 
@@ -76,7 +76,7 @@ class ApimartHook(BaseHook):
 
     @contextmanager
     def _named_absence(self) -> Iterator[None]:
-        """Say what is wrong with a connection that Airflow does not give. Its own texts can hold the whole URI."""
+        """Raise an error of our own if Airflow cannot provide the connection: Airflow's text can hold the whole URI."""
         variable = f"AIRFLOW_CONN_{self.apimart_conn_id.upper()}"
         place = f"the environment's {variable}" if os.environ.get(variable) else "it"
         unreadable = (
@@ -107,16 +107,16 @@ class ApimartHook(BaseHook):
     async def aget_conn(self, retry: RetryPolicy | None = None) -> AsyncApimartClient:
         """Return an async client for the running event loop; ``await aclose()`` it, or use it as a context manager."""
         settings = await self.asettings()
-        # The first in a process reads the system's certificates, for tens of milliseconds.
+        # The first call in a process reads the system's certificates, which takes tens of milliseconds.
         await asyncio.to_thread(load_tls)
         return AsyncApimartClient(settings, retry)
 
     def test_connection(self) -> tuple[bool, str]:
-        """Tell a wrong key from a wrong host from an empty balance. Costs nothing, and never raises."""
+        """Find out whether the key is wrong, the host is wrong or the balance is empty. Costs nothing, never raises."""
         try:
             return self._tested()
         except Exception as error:
-            # Airflow's form shows what is returned, and breaks on what is raised. The text may hold the key.
+            # Airflow's form shows the returned text, and breaks on an exception. The error's own text may hold the key.
             return False, f"The connection could not be tested ({type(error).__name__})"
 
     def _tested(self) -> tuple[bool, str]:

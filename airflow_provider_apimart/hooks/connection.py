@@ -1,7 +1,7 @@
-"""From Airflow's record of a connection to the client's settings.
+"""Turns an Airflow connection into the client's settings.
 
-Owns the rule that no part of a connection is lost in silence: each is used, joined to the base URL, or refused by its
-name, before anything is sent. A connection of another type is refused as a whole: its secret is not APIMart's. No error
+Owns the rule that no part of a connection is silently ignored. Each part is used, joined to the base URL, or refused by
+name before anything is sent. A connection of another type is refused as a whole: its secret is not APIMart's. No error
 of this file shows the password, a login, or what looks like a secret in another field.
 """
 
@@ -31,18 +31,18 @@ if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Connection
 
 CONN_TYPE = "apimart"
-#: How forms of older versions of Airflow name the fields of extra.
+#: The prefix that the forms of older Airflow versions put before the names of extra's fields.
 LEGACY_PREFIX = f"extra__{CONN_TYPE}__"
-#: Shorter passwords are no keys; taking them out of a text would only garble it.
+#: A shorter password is not a key. Removing it from a text would only garble the text.
 SHORTEST_SECRET = 6
-#: What is shown of a wrong value of extra. None that was meant for one of its fields is longer.
+#: How much of a wrong value in extra is shown, in characters. No value that is meant for one of its fields is longer.
 LONGEST_EXTRA = 14
 
 _BASE_URL = "the base URL is the connection's host"
 _PASSWORD = "the API key is the connection's password"  # noqa: S105  # a text that holds none
 _TRUST = "certificates are named by SSL_CERT_FILE or REQUESTS_CA_BUNDLE in the environment"
 _PROXY = "proxies are named by HTTPS_PROXY and NO_PROXY in the environment"
-#: What people write for what has another place; without case, hyphens and underscores.
+#: Names that people put into extra for settings that belong elsewhere; without case, hyphens and underscores.
 _MEANT = {
     **dict.fromkeys(("baseurl", "url", "uri", "endpoint", "endpointurl", "apibase", "apiurl", "host"), _BASE_URL),
     **dict.fromkeys(("apikey", "key", "token", "apitoken", "secret", "password", "accesstoken"), _PASSWORD),
@@ -59,7 +59,7 @@ _NOTES = "a note for people has its place in the connection's description"
 def settings_of(connection: Connection) -> Settings:
     """Return the settings that a connection holds.
 
-    :raises ConfigurationError: naming the field, the value and what is allowed; never the key.
+    :raises ConfigurationError: names the field, the value and what is allowed, but never shows the key.
     """
     try:
         return _settings_of(connection)
@@ -90,7 +90,7 @@ def _settings_of(connection: Connection) -> Settings:
 
 
 def _check_type(kind: str | None) -> None:
-    # Airflow lets a connection in JSON go without a type; one with another type was made for another service.
+    # Airflow accepts a JSON connection without a type. A connection with another type was made for another service.
     if (kind or "").strip().lower() not in ("", CONN_TYPE):
         raise ConfigurationError(
             f"conn_type={shown(kind)}: its secret is for another service, so nothing was sent to APIMart; allowed: "
@@ -164,7 +164,7 @@ def _with_port(netloc: str, port: int | None) -> str:
     try:
         own = urlsplit(f"//{netloc}").port
     except ValueError:
-        return netloc  # No host, which is said when the whole URL is looked at.
+        return netloc  # This is not a valid host. The check of the whole URL reports that.
     if own not in (None, port):
         raise ConfigurationError(f"port={port}: the host already says {own}; leave one of the two away")
     return netloc if own else f"{netloc.removesuffix(':')}:{port}"
@@ -181,9 +181,9 @@ def _is_ipv6(text: str) -> bool:
 
 
 def _extra(text: str | None) -> Mapping[str, Any]:
-    """Return the fields of extra that are set, by their names.
+    """Return the fields of extra that are set, by name.
 
-    Not ``Connection.extra_dejson``: that masks with a synchronous call, which a trigger must not make.
+    This does not use ``Connection.extra_dejson``, which masks with a synchronous call. A trigger must not make one.
     """
     try:
         extra = json.loads(text) if text else {}

@@ -1,4 +1,4 @@
-"""Reading the manifest of a batch: for the tasks that come after it."""
+"""Reads the manifest of a batch, for the tasks that come after it."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from airflow_provider_apimart.hooks.verbatim import verbatim
 
 
 def read_manifest(path: str) -> Iterator[dict[str, Any]]:
-    """Yield the lines of a manifest, one a row of the table, in its order.
+    """Yield the lines of a manifest, one per row of the table, in the table's order.
 
     :param path: as the batch operator's XCom names it (``result["manifest"]``); JSONL or Parquet.
     """
     with storage_path(path).open("rb") as file:  # type: ignore[no-untyped-call]
-        # Its texts came from a table, and stay data where the manifest is read in a DAG file.
+        # The manifest's texts came from a table. They stay data even if a DAG file reads the manifest.
         yield from map(verbatim, read_lines(file, "parquet" if path.endswith(".parquet") else "jsonl"))
 
 
@@ -26,9 +26,9 @@ def landed_rows(path: str) -> Iterator[dict[str, Any]]:
 
 
 def parcels(path: str, *, size: int = 100) -> list[list[dict[str, Any]]]:
-    """Return the rows whose videos are in storage in lists of ``size``, to map a task over.
+    """Return the rows whose videos are in storage, in lists of ``size``, to map a task over.
 
-    Airflow maps over 1,024 at most, and keeps what it maps over in its database: each row is cut down to its number,
+    Airflow maps over at most 1,024 items, and keeps them in its database. So each row is cut down to its number,
     labels, generation id, cost and videos.
     """
     names = ("row", "labels", "generation_id", "cost_usd", "videos")

@@ -1,6 +1,6 @@
-"""Costs and counts as Airflow metrics: whatever Airflow sends its own metrics to (StatsD, OpenTelemetry) gets these.
+"""Costs and counts as Airflow metrics. They go where Airflow sends its own metrics (StatsD, OpenTelemetry).
 
-A generation is counted when its end is known here, once; a try that finds its video landed already counts nothing.
+A generation is counted once, when a try learns how it ended. A try that finds the video already landed counts nothing.
 
 =================================  ==================================================================
 ``apimart.generations.<outcome>``  counter; ``completed``, ``failed``, ``rejected``, ``empty``, ``parked``
@@ -9,7 +9,7 @@ A generation is counted when its end is known here, once; a try that finds its v
 ``apimart.generation_duration``    timer; from submission to completion, at APIMart
 =================================  ==================================================================
 
-All carry the tag ``model``.
+All have the tag ``model``.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ Outcome = Literal["completed", "failed", "rejected", "empty", "parked"]
 
 
 def count(outcome: Outcome, record: Record, *, videos: int = 0) -> None:
-    """Count a generation whose end is known now. Never raises: a metric is worth no task."""
-    # A tag's values must be few: any other name comes from the user.
+    """Count a generation that has just ended or was parked. Never raises: a metric must not fail a task."""
+    # A tag must have few values, and users may give any model name.
     tags = {"model": record.model if record.model in MODELS else "other"}
     try:
         Stats.incr(f"apimart.generations.{outcome}", 1, tags=tags)

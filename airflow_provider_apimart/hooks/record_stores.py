@@ -1,5 +1,6 @@
-"""Where records are kept: Airflow 3.3's task state store, else an object beside ``output_path``, else nowhere, and
-said so.
+"""Where records are kept: Airflow 3.3's task state store, else an object beside ``output_path``, else nowhere.
+
+If records are kept nowhere, the log says so.
 """
 
 from __future__ import annotations
@@ -24,20 +25,20 @@ from airflow_provider_apimart.storage.files import Target, commit_bytes, exclusi
 
 log = logging.getLogger(__name__)
 
-#: Airflow is on its way with these tasks: their generations are not left behind.
+#: Airflow still works on tasks in these states, so ``reconcile`` leaves their generations to them.
 BUSY_STATES = frozenset(
     {"scheduled", "queued", "running", "restarting", "up_for_retry", "up_for_reschedule", "deferred"}
 )
 STATE_KEY = "apimart_veo_generation"
 RECORD_FOLDER = ".apimart-records"
-#: Far above what a record can hold: one that is not read at all would look like "nothing was paid".
+#: Far above the size of any record, because a record that is too large to read would look like "nothing was paid".
 MAX_RECORD_BYTES = 64 * 1024 * 1024
 
 
 class TaskStateRecordStore:
     """The record in Airflow's task state store, which outlives retries, crashes and clears (Airflow 3.3 and later).
 
-    It lives as long as the DAG run: a record that expired earlier would let a late clear pay again.
+    The record is kept as long as the DAG run. If it expired earlier, a late clear would pay again.
     """
 
     durable = True
@@ -70,7 +71,7 @@ class ObjectRecordStore:
 
     @classmethod
     def at(cls, target: Target) -> ObjectRecordStore:
-        """Return the store of a record that was found, for ``reconcile``."""
+        """Return the store of a record that ``reconcile`` has found."""
         store = cls.__new__(cls)
         store.target, store.description = target, target.uri
         return store
@@ -86,7 +87,10 @@ class ObjectRecordStore:
             self._write(record)
 
     def replace(self, old: Record, new: Record) -> bool:
-        """Keep ``new`` if ``old`` is still there: for certain on a local disk, elsewhere but for the moment between."""
+        """Replace ``old`` by ``new`` if ``old`` is still there.
+
+        On a local disk this is certain. Elsewhere a write between the check and the replacement can be lost.
+        """
         with exclusive(self.target):
             if self.load() != old:
                 return False
@@ -98,7 +102,7 @@ class ObjectRecordStore:
 
 
 class RowRecordStore:
-    """The record in a row of Airflow's task state store, from outside a task: for ``reconcile`` on Airflow 3.3."""
+    """The record in a row of Airflow's task state store, used outside a task by ``reconcile`` on Airflow 3.3."""
 
     durable = True
 
@@ -116,7 +120,7 @@ class RowRecordStore:
             return None if row is None else read_record(json.loads(row.value), self.description)
 
     def save(self, record: Record) -> None:
-        """Keep the record in this row; where the row is gone with its run, nothing is kept."""
+        """Keep the record in this row. If the row was deleted with its DAG run, nothing is kept."""
         from airflow.models.task_state_store import TaskStateStoreModel
         from airflow.utils.session import create_session
 
@@ -127,7 +131,10 @@ class RowRecordStore:
                 row.updated_at = datetime.now(UTC)
 
     def replace(self, old: Record, new: Record) -> bool:
-        """Keep ``new`` if ``old`` is still in the row: one conditional statement, so no write between is lost."""
+        """Replace ``old`` by ``new`` if ``old`` is still in the row.
+
+        One conditional statement does both, so no write between them is lost.
+        """
         from airflow.models.task_state_store import TaskStateStoreModel as Row
         from airflow.utils.session import create_session
         from sqlalchemy import select, update
@@ -147,7 +154,7 @@ class RowRecordStore:
 
 
 def records_of_airflow(dag_id: str | None = None) -> Iterator[Kept]:
-    """Yield the records in Airflow's metadata database (3.3 and later), with what Airflow says of their tasks."""
+    """Yield the records in Airflow's metadata database (3.3 and later), with the states of their task instances."""
     from airflow.models.task_state_store import TaskStateStoreModel as Row
     from airflow.models.taskinstance import TaskInstance as TI
     from airflow.utils.session import create_session
@@ -171,15 +178,15 @@ def records_of_airflow(dag_id: str | None = None) -> Iterator[Kept]:
 def records_in_folder(folder: Target) -> Iterator[Kept]:
     """Yield the records beside an ``output_path`` (Airflow 3.1 and 3.2).
 
-    :raises ConfigurationError: where there is no such folder.
-    :raises LandingError: where its storage does not answer.
+    :raises ConfigurationError: if the folder does not exist.
+    :raises LandingError: if its storage does not answer.
     """
     home = folder if folder.name == RECORD_FOLDER else folder.child(RECORD_FOLDER)
     with storage_errors(folder, "read"):
         if not folder.fs.isdir(folder.path.rstrip("/") or "/"):
             raise ConfigurationError(f"{folder.uri} does not exist, or is no folder")
         try:
-            # Not a glob: the folder's own name may hold what a pattern would take for its own.
+            # Not a glob, because the folder's own name may hold a pattern's special characters.
             paths = folder.fs.ls(home.path.rstrip("/"), detail=False)
         except FileNotFoundError:
             paths = []
@@ -206,7 +213,7 @@ def _kept(store: SharedRecordStore, data: Any, busy: str = "") -> Kept:
 
 
 def record_store(context: Mapping[str, Any], output: Target | None, identity: Identity) -> RecordStore:
-    """Return the best store that there is, and say once what is not protected where there is none."""
+    """Return the best available store. If there is none, log what is not protected."""
     accessor = context.get("task_state_store")
     if accessor is not None:
         return TaskStateRecordStore(accessor)

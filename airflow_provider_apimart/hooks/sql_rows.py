@@ -1,4 +1,4 @@
-"""The rows of a query, from any database that Airflow connects to; a few at a time."""
+"""Reads the rows of a query, a few at a time, from any database that Airflow connects to."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from airflow_provider_apimart.client.errors import ConfigurationError
 from airflow_provider_apimart.generation.tables.rows import Header, Record
 from airflow_provider_apimart.generation.tables.text_files import check_header
 
-#: Rows that are fetched from a database at once.
+#: How many rows are fetched from a database at once.
 FETCH_ROWS = 500
 
 
@@ -25,18 +25,18 @@ def rows_of_query(
 ) -> None:
     """Let ``take`` read the rows of a query, while the database's own cursor is open.
 
-    :param name: of the query, for messages.
-    :raises ConfigurationError: for a connection, a package or a query that gives no rows.
+    :param name: the query's name in messages.
+    :raises ConfigurationError: if a connection or a package cannot be used, or the query is not one that returns rows.
     """
 
     def collect(cursor: Any) -> list[Any]:
-        """Read inside the hook's own connection, so that no more than a few rows are held as cells."""
+        """Read while the hook's own connection is open, so that only a few rows are in memory as cells."""
         if cursor.description is None:
             raise ConfigurationError(f"{name} returns no rows: a SELECT is needed")
         header = [str(column[0]) for column in cursor.description]
         check_header(header, name)
         take(chain([Header(tuple(header))], _fetched(cursor, header)))
-        # What a handler returns is of no use to anybody here.
+        # The hook wants a result from its handler, but nothing here uses it.
         return []
 
     run: Callable[..., Any] = _sql_hook(conn_id).run

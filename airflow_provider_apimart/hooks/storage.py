@@ -1,4 +1,4 @@
-"""Airflow's object storage paths as the targets and files that ``generation/`` works with."""
+"""Turns Airflow's object storage paths into the targets and files that ``generation/`` works with."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ from airflow_provider_apimart.client.request import VeoRequest
 from airflow_provider_apimart.generation.purchase.images import MAX_UPLOAD_BYTES, LocalImage, check_image
 from airflow_provider_apimart.storage.files import Target
 
-#: Amazon's own way to say "the credentials of this machine": there need be no such connection.
+#: Connection ids that mean "the credentials of this machine" to Amazon's provider. Such a connection need not exist.
 AMBIENT_CONNECTIONS = frozenset({"aws_default"})
-#: A path object that ends in one of these is a file. No other ending says so: ``v1.2`` and ``2026.01.15`` are folders.
+#: A path object that ends in one of these is a file. Any other is a folder, also ``v1.2`` and ``2026.01.15``.
 VIDEO_SUFFIXES = frozenset({".mp4", ".m4v", ".mov"})
 
 
 def target_of(output_path: str | os.PathLike[str] | ObjectStoragePath) -> Target:
     """Return the target that an ``output_path`` names.
 
-    Text that ends in ``/`` is a folder. A path object cannot end so: ``ObjectStoragePath("s3://b/videos/")`` has lost
-    its slash, and taken for a file it would be replaced by each run. So a path object is a folder, where each video has
-    a name of its own, unless it has the suffix of a video.
+    Text that ends in ``/`` is a folder. A path object cannot end in ``/``: ``ObjectStoragePath("s3://b/videos/")``
+    loses its slash. If it were taken for a file, each run would replace that file. So a path object is a folder, where
+    each video has a name of its own, unless it has the suffix of a video.
 
-    :raises ConfigurationError: for a storage that is not there: an unknown scheme, a missing connection or package.
+    :raises ConfigurationError: if the storage cannot be used: an unknown scheme, a missing connection or package.
     """
     uri = str(output_path)
     if not isinstance(output_path, str) and posixpath.splitext(uri)[1].lower() not in VIDEO_SUFFIXES:
@@ -45,7 +45,7 @@ def target_of(output_path: str | os.PathLike[str] | ObjectStoragePath) -> Target
     except ConfigurationError as error:
         raise ConfigurationError(f"output_path={shown_path(uri)!r}: {error.message}") from None
     except Exception as error:
-        # Storage back ends raise what they like here: a missing package, a missing connection, an unknown scheme.
+        # Each storage back end raises its own errors: a missing package, a missing connection, an unknown scheme.
         raise ConfigurationError(
             f"output_path={shown_path(uri)!r}: this storage cannot be used: {type(error).__name__}: {error}"
         ) from error
@@ -54,16 +54,16 @@ def target_of(output_path: str | os.PathLike[str] | ObjectStoragePath) -> Target
 
 
 def storage_path(path: str | os.PathLike[str] | ObjectStoragePath) -> ObjectStoragePath:
-    """Return a path in some storage, whose connection is there.
+    """Return a path in some storage, after checking that its connection exists.
 
-    :raises ConfigurationError: where it is not. Amazon's provider would go on with whatever credentials the machine
-        has, or with none.
+    :raises ConfigurationError: if it does not exist. Amazon's provider would otherwise use whatever credentials the
+        machine has, or none.
     """
     if isinstance(path, ObjectStoragePath):
         # Where the path keeps it depends on the version of Airflow.
         conn_id = getattr(path, "conn_id", None) or path.storage_options.get("conn_id")
     else:
-        # Looked at first: to make the path is to reach for the storage already.
+        # Taken from the text, because creating the path object would already access the storage.
         conn_id = urlsplit(str(path)).netloc.rpartition("@")[0]
     if conn_id and conn_id not in AMBIENT_CONNECTIONS:
         _check_connection(str(conn_id))
@@ -72,7 +72,7 @@ def storage_path(path: str | os.PathLike[str] | ObjectStoragePath) -> ObjectStor
 
 @functools.lru_cache(maxsize=64)
 def _check_connection(conn_id: str) -> None:
-    """Remembers those that are there; one that is missing is looked up anew each time."""
+    """Raise if a connection does not exist. Connections that exist are cached; a missing one is looked up each time."""
     try:
         BaseHook.get_connection(conn_id)
     except AirflowNotFoundException:
@@ -88,18 +88,18 @@ def _check_connection(conn_id: str) -> None:
 
 
 def shown_path(path: object) -> str:
-    """Return a path for a message, without a password that was written into it."""
+    """Return a path for a message, with any password in it hidden."""
     return re.sub(r"://[^/@]*:[^/@]*@", "://***@", str(path))
 
 
 class StorageReadError(ApimartError):
-    """A local image could not be read just now. Nothing was sent."""
+    """A file in storage could not be read this time. Nothing was sent."""
 
     charge = ConfigurationError.charge
 
 
 def read_images(request: VeoRequest) -> Mapping[str, LocalImage]:
-    """Read and check the request's frames that are files, before anything is paid.
+    """Read and check those of the request's frames that are files, before anything is paid for.
 
     :raises InvalidParameterError: for a file that is missing, too large or not an image.
     """
@@ -110,11 +110,11 @@ def read_image(name: str, path: str, request: VeoRequest) -> LocalImage:
     """Read and check one frame.
 
     :raises InvalidParameterError: for a file that is missing, too large or not an image.
-    :raises StorageReadError: where the storage cannot be reached just now.
+    :raises StorageReadError: if the storage cannot be reached this time.
     """
     try:
         with storage_path(path).open("rb") as file:  # type: ignore[no-untyped-call]
-            # One byte over the limit is enough to know that it is over.
+            # One byte over the limit is enough to see that the file is too large.
             content = file.read(MAX_UPLOAD_BYTES + 1)
     except ConfigurationError as error:
         raise InvalidParameterError((FieldProblem(name, shown_path(path), error.message),)) from None
@@ -124,6 +124,6 @@ def read_image(name: str, path: str, request: VeoRequest) -> LocalImage:
         )
         raise InvalidParameterError((FieldProblem(name, path, problem),)) from None
     except Exception as error:
-        # What object stores raise when they are out of reach is theirs; a retry may find them again.
+        # Each object store raises its own errors when it cannot be reached. A retry may reach it again.
         raise StorageReadError(f"{name}={path!r} could not be read: {type(error).__name__}: {error}") from error
     return check_image(name, path, content, request.rules)

@@ -1,9 +1,9 @@
-"""Prompt tables from where users keep them: files in any object storage, and any database that Airflow connects to.
+"""Reads prompt tables from files in any object storage, and from any database that Airflow connects to.
 
-Reading streams: a file is never held as a whole, only the rows that it becomes. What a row is, and what is wrong with
-it, is for :mod:`~airflow_provider_apimart.generation.tables.rows` to say.
+Files are streamed: memory never holds a whole file, only the rows read from it.
+:mod:`~airflow_provider_apimart.generation.tables.rows` defines what a row is, and finds what is wrong with it.
 
-Parquet needs pyarrow (``[parquet]``), SQL the common-sql provider, which comes with Airflow (``[sql]``), and the
+Parquet needs pyarrow (``[parquet]``). SQL needs the common-sql provider, which comes with Airflow (``[sql]``), and the
 database's own provider.
 """
 
@@ -52,11 +52,11 @@ _SUFFIXES: dict[str, TableFormat] = {
     "parquet": "parquet",
     "pq": "parquet",
 }
-#: What is looked at to tell what a file is.
+#: How many bytes of a file are read to find out what kind of file it is.
 HEAD_BYTES = 4096
-#: No line of a table is longer; a file without line ends is none.
+#: No line of a table is longer. A file without line ends is not a table.
 MAX_LINE = 64 * 1024 * 1024
-#: Airflow's own default, where its configuration cannot be asked.
+#: Airflow's own default, used if its configuration has no value.
 MAX_MAP_LENGTH = 1024
 
 
@@ -73,27 +73,29 @@ def read_table(
     defaults: Mapping[str, Any] | None = None,
     skip_if: Mapping[str, Any] | None = None,
 ) -> list[Row]:
-    """Read a prompt table and check every row of it. Pays nothing and asks APIMart nothing.
+    """Read a prompt table and check every row of it. Pays for nothing and sends APIMart nothing.
 
-    The operators never render the rows' texts as templates, also where the table was read in the DAG file.
+    The operators never render the rows' texts as templates, even if the table was read in the DAG file.
 
-    :param path: a CSV, JSONL or Parquet file, local or in any object storage (``s3://conn@bucket/prompts.csv``); also
-        compressed (``.gz``).
-    :param sql: instead of ``path``: a query, whose columns are the table's.
-    :param sql_conn_id: the database to ask, any connection of a common-sql hook.
-    :param sql_parameters: for the query's placeholders, in the database's own style.
-    :param format: of the file; told by its name otherwise.
-    :param delimiter: of a CSV file; what its first line ``sep=;`` says otherwise, or ``,``.
-    :param quoting: of a CSV file. ``False``: quotes are characters of the text, as in most TSV files. ``True``: they
-        enclose values. ``None``: they do, and a value that looks as if a stray quote had merged rows is refused.
-    :param columns: column to parameter (``{"text": "prompt"}``). Columns that are no parameters become labels; a name
-        that is no parameter renames a label.
+    :param path: a CSV, JSONL or Parquet file, local or in any object storage (``s3://conn@bucket/prompts.csv``). It may
+        be compressed (``.gz``).
+    :param sql: a query instead of ``path``. Its columns are the table's columns.
+    :param sql_conn_id: the connection of the database that runs the query; any connection with a common-sql hook.
+    :param sql_parameters: the values for the query's placeholders, in the database's own style.
+    :param format: the file's format. The default is taken from the file name.
+    :param delimiter: the delimiter of a CSV file. The default is the one that its first line names (``sep=;``), else
+        ``,``.
+    :param quoting: how to read quotes in a CSV file. ``False``: they are characters of the text, as in most TSV files.
+        ``True``: they enclose values. ``None``: they enclose values, and a value that looks as if a stray quote had
+        merged rows is refused.
+    :param columns: maps a column to a parameter (``{"text": "prompt"}``). Columns that are not parameters become
+        labels. Mapping a column to a name that is not a parameter renames the label.
     :param defaults: parameters for the rows that do not set them.
-    :param skip_if: the rows to leave out: column to the value, or the list of values, that leaves a row out; ``None``
-        is an empty cell (``{"Title": None, "Status": ["draft", "archived"]}``). One that holds is enough.
-    :raises TableError: with all that is wrong in all rows, or :class:`EmptyTableError` for a table without rows.
-    :raises ConfigurationError: where a package, a connection or an argument is missing.
-    :raises StorageReadError: where the storage cannot be reached just now.
+    :param skip_if: which rows to leave out. Maps a column to a value, or a list of values. A row is left out as soon as
+        one column matches. ``None`` matches an empty cell (``{"Title": None, "Status": ["draft", "archived"]}``).
+    :raises TableError: with every problem of every row, or :class:`EmptyTableError` for a table without rows.
+    :raises ConfigurationError: if a package, a connection or an argument is missing.
+    :raises StorageReadError: if the storage cannot be reached this time.
     """
     rows: list[Row] = []
     stream_table(
@@ -133,12 +135,12 @@ def stream_table(
     share_identical: bool = False,
     prefix: str = "",
 ) -> None:
-    """Read a prompt table without ever holding it; the other parameters are those of :func:`read_table`.
+    """Read a prompt table without holding all of it in memory. The other parameters are those of :func:`read_table`.
 
-    :param take: is given the rows, once, while the file or the query is open. Nothing may be done for a row before this
-        function has returned: a later one may be wrong.
-    :param share_identical: rows that ask for the same are not paid for one by one, and nobody needs to be told.
-    :param prefix: of ``format``, ``delimiter`` and ``quoting``, as the user knows them.
+    :param take: called once with the rows, while the file or the query is open. It must not act on a row before this
+        function has returned, because a later row may be wrong.
+    :param share_identical: identical rows are paid for only once, so do not warn about them.
+    :param prefix: what precedes ``format``, ``delimiter`` and ``quoting`` in the names that the user knows.
     """
     known = Columns(dict(columns or {}))
     options: dict[str, Any] = {"columns": known, "defaults": defaults, "skip_if": skip_if}
@@ -160,10 +162,11 @@ def stream_table(
 
 
 def rows_as_kwargs(rows: Iterable[Row]) -> list[dict[str, Any]]:
-    """Return rows as ``VeoGenerateOperator.partial(...).expand_kwargs(...)`` takes them: what each row sets, and its
-    labels. The operators never render their texts as templates, also where the table was read in the DAG file.
+    """Return rows for ``VeoGenerateOperator.partial(...).expand_kwargs(...)``: the parameters and labels of each row.
 
-    :raises TableError: for more rows than Airflow maps over.
+    The operators never render the rows' texts as templates, even if the table was read in the DAG file.
+
+    :raises TableError: if there are more rows than Airflow maps over.
     """
     kwargs = [
         verbatim(
@@ -197,11 +200,11 @@ def prompt_rows(
     skip_if: Mapping[str, Any] | None = None,
     allow_empty: bool = False,
 ) -> list[dict[str, Any]]:
-    """Read a table for ``expand_kwargs``; made to be a task: ``task(prompt_rows)("s3://conn@bucket/{{ ds }}.csv")``.
+    """Read a table for ``expand_kwargs``. Run it as a task: ``task(prompt_rows)("s3://conn@bucket/{{ ds }}.csv")``.
 
     The parameters are those of :func:`read_table`. A table that can never work fails the task without a retry.
 
-    :param allow_empty: a table without rows is no error: it gives no rows, and Airflow skips what is mapped over them.
+    :param allow_empty: accept a table without rows. It gives no rows, and Airflow skips the task mapped over them.
     """
     try:
         return rows_as_kwargs(
@@ -229,16 +232,16 @@ def prompt_rows(
 
 @dataclass
 class _Tally:
-    """What is told of a table's rows once they have all been seen.
+    """What is logged about a table's rows once all of them have been read.
 
-    :param repeats: the numbers of the rows that ask for what an earlier one asks for.
+    :param repeats: the numbers of the rows whose request is identical to that of an earlier row.
     """
 
     rows: int = 0
     repeats: list[int] = field(default_factory=list)
 
     def of(self, rows: Iterable[Row]) -> Iterator[Row]:
-        """Hand the rows on."""
+        """Yield the rows unchanged, and count them."""
         for row in rows:
             self.rows += 1
             if row.repeats:
@@ -271,10 +274,10 @@ def _tell(name: str, tally: _Tally, columns: Columns, *, share_identical: bool) 
 
 
 def _found(path: str | ObjectStoragePath, name: str) -> ObjectStoragePath:
-    """Return a table's path, whose storage and connection are there."""
+    """Return a table's path, after checking that its storage can be used and its connection exists."""
     try:
         found = storage_path(path)
-        # Made here, and not where the file is opened: what is missing is no trouble that passes.
+        # Created here, and not where the file is opened: a missing package is not a temporary error.
         found.fs  # noqa: B018
     except ConfigurationError as error:
         raise ConfigurationError(f"{name}: {error.message}") from None
@@ -328,13 +331,13 @@ def _file_records(
     except ImportError as error:
         raise ConfigurationError(f"{name}: this storage cannot be used: {error}") from error
     except Exception as error:
-        # What object stores raise when they are out of reach is theirs; a retry may find them again.
+        # Each object store raises its own errors when it cannot be reached. A retry may reach it again.
         cause = error.__cause__ if isinstance(error, StorageFault) else error
         raise StorageReadError(f"{name} could not be read: {type(cause).__name__}: {cause}") from cause
 
 
 class _Rejoined(io.RawIOBase):
-    """A file whose first bytes were looked at, from its start: not every storage can go back."""
+    """A file from its start, although its first bytes have already been read: not every storage can seek back."""
 
     def __init__(self, head: bytes, rest: BinaryIO) -> None:
         self._head, self._rest = head, rest
@@ -351,7 +354,10 @@ class _Rejoined(io.RawIOBase):
 
 
 def _opened(file: BinaryIO, name: str, zipped: bool, kind: TableFormat, prefix: str) -> Any:
-    """Return a table's file from its start, unpacked, if it is what it is said to be."""
+    """Return a table's file from its start, decompressed.
+
+    :raises TableError: if the content is not of the expected format.
+    """
     head = file.read(HEAD_BYTES)
     stream = _from_start(file, head, kind)
     if zipped or head.startswith(b"\x1f\x8b"):

@@ -1,4 +1,4 @@
-"""Text that is data even where a DAG file holds it: a table that was read while the DAG was parsed."""
+"""Text that stays data even in a DAG file, as in a table that was read while the DAG was parsed."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 
 class Verbatim(str):
-    """Text that the provider's operators never render as a template. To everything else it is plain text."""
+    """Text that the provider's operators never render as a template. All other code sees plain text."""
 
     __slots__ = ()
 

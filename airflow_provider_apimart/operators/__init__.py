@@ -1,4 +1,4 @@
-"""The operators: what a DAG's author writes, checked where it is written, and carried out by the rooms below.
+"""The operators: they check the arguments that a DAG's author writes, and leave the work to the packages below.
 
-Sync and deferrable differ only in who waits, and return the same result.
+The sync and the deferrable path differ only in which process waits. They return the same result.
 """

@@ -1,4 +1,4 @@
-"""Checking an operator's arguments where they are written: literals when the DAG is parsed, templates when rendered."""
+"""Checks an operator's arguments as early as possible: literals when the DAG is parsed, templates when rendered."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from airflow_provider_apimart.client.request import VeoRequest
 from airflow_provider_apimart.generation.tables.cells import label
 from airflow_provider_apimart.storage.places import is_absolute
 
-#: A sidecar is read back to tell whose a video is, and may not grow without bound.
+#: Labels are part of the sidecar, which is read back to find out whose video it is. So it must not grow without bound.
 MAX_LABEL_BYTES = 4 * MIB
 
 
@@ -25,23 +25,23 @@ class InvalidVeoArgument(AirflowFailException, ValueError):
     """An argument that can never work. Fails the DAG's import, or the task without a retry; nothing was submitted."""
 
 
-#: What a template's markup begins with, where the DAG does not say otherwise (``jinja_environment_kwargs``).
+#: The strings that start Jinja markup, unless the DAG sets others (``jinja_environment_kwargs``).
 MARKS = {"variable_start_string": "{{", "block_start_string": "{%", "comment_start_string": "{#"}
 
 
 def marks_of(task: Any) -> tuple[str, ...]:
-    """Return what a template's markup begins with in a task's DAG."""
+    """Return the strings that start Jinja markup in a task's DAG."""
     dag = task.get_dag()
     own = (dag and dag.jinja_environment_kwargs) or {}
     return tuple(own.get(name, mark) for name, mark in MARKS.items())
 
 
 def is_template(value: Any, marks: Collection[str] = tuple(MARKS.values())) -> bool:
-    """Say whether a value is not known before the task runs: Jinja text, or another task's output."""
+    """Return whether a value is unknown until the task runs: Jinja text, or another task's output."""
     if isinstance(value, str):
         return any(mark in value for mark in marks)
     if isinstance(value, (os.PathLike, ObjectStoragePath)):
-        # It has a method "resolve", too. Airflow renders the path of its own kind.
+        # Paths have a "resolve" method, too, as another task's output has. Airflow renders only its own path class.
         return isinstance(value, ObjectStoragePath) and is_template(str(value), marks)
     if isinstance(value, Mapping):
         return any(is_template(item, marks) for item in value.values())
@@ -50,7 +50,8 @@ def is_template(value: Any, marks: Collection[str] = tuple(MARKS.values())) -> b
     if type(value).__name__ == "SetDuringExecution":
         # A decorated function's result.
         return True
-    # XComArg, DagParam, a mapped task group's argument; and what Airflow calls since 3.3 to render an argument.
+    # XComArg, DagParam, a mapped task group's argument; and callables, which Airflow 3.3 and later calls to render an
+    # argument.
     return hasattr(value, "iter_references") or callable(value)
 
 
@@ -61,7 +62,7 @@ def refuse(owner: str, problems: list[FieldProblem]) -> None:
 
 
 class UnusableArgument(AirflowException, ValueError):
-    """An argument that was right when the task began and cannot be used now. What was paid for stays known."""
+    """An argument that was valid when the task began and cannot be used now. The paid generation stays known."""
 
 
 def refuse_for_now(owner: str, problems: list[FieldProblem]) -> None:
@@ -74,7 +75,7 @@ def refuse_for_now(owner: str, problems: list[FieldProblem]) -> None:
 
 
 def request_problems(task: Any, values: Mapping[str, Any]) -> list[FieldProblem]:
-    """Return what is wrong with the request's arguments as far as they are literals."""
+    """Return what is wrong with those of the request's arguments that are literals."""
     marks = marks_of(task)
     return VeoRequest.problems(values, unknown={name for name, value in values.items() if is_template(value, marks)})
 
@@ -85,7 +86,7 @@ Check = Callable[..., list[FieldProblem]]
 
 
 def unless_late(task: Any) -> Callable[..., list[FieldProblem]]:
-    """Return how to check a value where the DAG is parsed: what is not known before the task runs is left alone."""
+    """Return the check to use while the DAG is parsed: it skips values that are unknown until the task runs."""
     marks = marks_of(task)
 
     def check_literal(check: Check, name: str, value: Any, *more: Any) -> list[FieldProblem]:
@@ -95,22 +96,22 @@ def unless_late(task: Any) -> Callable[..., list[FieldProblem]]:
 
 
 def always(check: Check, name: str, value: Any, *more: Any) -> list[FieldProblem]:
-    """Check a value as it is rendered, before anything is paid for."""
+    """Check a rendered value, before anything is paid for."""
     return check(name, value, *more)
 
 
 def fixed_problems(name: str, value: Any, choices: tuple[Any, ...]) -> list[FieldProblem]:
-    """Return what is wrong with a value that has to be known while the DAG is parsed."""
+    """Return what is wrong with a value that must be known while the DAG is parsed."""
     if is_template(value):
         return [FieldProblem(name, value, f"is not templated; allowed: {_one_of(choices)}")]
     return choice_problems(name, value, choices)
 
 
-# --- values; text is what a template renders to, and blank text is "not set" ------------------------------------------
+# --- values; a template renders to text, and blank text means "not set" -----------------------------------------------
 
 
 def is_unset(value: Any) -> bool:
-    """Say whether an optional argument is not given: ``None``, or a template that rendered to blank text."""
+    """Return whether an optional argument is not given: ``None``, or a template that rendered to blank text."""
     return value is None or (isinstance(value, str) and not value.strip())
 
 
@@ -140,7 +141,7 @@ def seconds_problems(name: str, value: Any) -> list[FieldProblem]:
 
 
 def range_problems(name: str, value: Any, least: float, most: float, allowed: str) -> list[FieldProblem]:
-    """Return what is wrong with a number that has to lie between ``least`` and ``most``."""
+    """Return what is wrong with a number that must lie between ``least`` and ``most``."""
     number = number_of(value)
     if number is not None and least <= number <= most:
         return []
@@ -156,8 +157,8 @@ def count_problems(name: str, value: Any) -> list[FieldProblem]:
 
 
 def choice_problems(name: str, value: Any, choices: tuple[Any, ...]) -> list[FieldProblem]:
-    """Return what is wrong with a value that has to be one of ``choices``."""
-    # 1 == True in Python, but nobody means it here.
+    """Return what is wrong with a value that must be one of ``choices``."""
+    # 1 == True in Python. Here they are different values.
     if any(type(value) is type(choice) and value == choice for choice in choices):
         return []
     return [FieldProblem(name, value, f"allowed: {_one_of(choices)}")]
@@ -182,7 +183,7 @@ def money_problems(name: str, value: Any) -> list[FieldProblem]:
 def object_of(value: Any) -> Any:
     """Return an object, also from the JSON text that a template rendered to; ``None`` if not set.
 
-    :raises ValueError: for text that is no JSON.
+    :raises ValueError: for text that is not JSON.
     """
     if is_unset(value):
         return None
@@ -202,7 +203,7 @@ def mapping_problems(name: str, value: Any) -> list[FieldProblem]:
 
 
 def label_problems(name: str, value: Any) -> list[FieldProblem]:
-    """Return what is wrong with labels: they have to become plain JSON before anything is paid for."""
+    """Return what is wrong with labels: they must convert to plain JSON before anything is paid for."""
     if problems := mapping_problems(name, value):
         return problems
     try:
@@ -210,7 +211,7 @@ def label_problems(name: str, value: Any) -> list[FieldProblem]:
     except RecursionError:
         return [FieldProblem(name, "...", "allowed: a dict of plain values; this one is nested too deeply")]
     except Exception as error:
-        # An object's own __str__, or a number of more digits than Python writes.
+        # An object's own __str__ can raise anything, and Python refuses to write a number with too many digits.
         return [FieldProblem(name, "...", f"allowed: a dict of plain values; one cannot be written: {error}")]
     if size > MAX_LABEL_BYTES:
         return [FieldProblem(name, f"{size:,} bytes", f"allowed: up to {MAX_LABEL_BYTES // MIB} MiB of JSON")]
@@ -225,14 +226,14 @@ def truth_of(value: Any) -> bool | None:
 
 
 def truth_problems(name: str, value: Any, more: str = "") -> list[FieldProblem]:
-    """Return what is wrong with a truth value; ``more`` is what is allowed besides."""
+    """Return what is wrong with a truth value; ``more`` names further allowed values."""
     if is_unset(value) or truth_of(value) is not None:
         return []
     return [FieldProblem(name, value, f"allowed: True or False{more}")]
 
 
 def output_problems(name: str, value: Any) -> list[FieldProblem]:
-    """Return what can be said against an output path without looking at the storage."""
+    """Return what is wrong with an output path, without looking at the storage."""
     if value is None:
         return []
     text = str(value) if isinstance(value, (os.PathLike, ObjectStoragePath)) else value
@@ -244,13 +245,13 @@ def output_problems(name: str, value: Any) -> list[FieldProblem]:
             ]
         if is_absolute(text):
             return []
-        # It would mean another folder in every process, and nothing to whoever reads the XCom.
+        # A relative path means a different folder in each process, and nothing to a reader of the XCom.
         allowed += "; a local path has to be absolute"
     return [FieldProblem(name, text, allowed)]
 
 
 def connection_problems(name: str, value: Any) -> list[FieldProblem]:
-    """Return what is wrong with a connection's id, without looking for the connection."""
+    """Return what is wrong with a connection's id, without looking the connection up."""
     if isinstance(value, str) and value.strip():
         return []
     return [FieldProblem(name, value, "allowed: the id of an Airflow connection, as text")]

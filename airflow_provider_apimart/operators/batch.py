@@ -1,7 +1,7 @@
 """``VeoGenerateBatchOperator``: a table of prompts becomes landed videos and a manifest, each row paid for once.
 
-Thin on purpose. The rows come from ``hooks/tables.py``. ``generation/batch/engine/`` works them off, in the triggerer
-or in the worker. What became of them is in a journal beside the output, from which the manifest is written.
+Thin on purpose. The rows come from ``hooks/tables.py``. ``generation/batch/engine/`` works through them, in the
+triggerer or in the worker. A journal beside the output keeps each row's outcome. The manifest is written from it.
 """
 
 from __future__ import annotations
@@ -50,62 +50,63 @@ from airflow_provider_apimart.triggers.batch import VeoBatchTrigger
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
-#: A generation may fail so often at APIMart in one try before its row is given up.
+#: How many generations of one row may fail at APIMart per try before the row is given up.
 GENERATIONS_PER_TRY = 3
 
 
 class VeoGenerateBatchOperator(AuthorTemplates, BaseOperator):
     """Generate a video for each row of a table, in one task, and land them all.
 
-    Each row is paid for once, whatever crashes: a retry, or a clear, goes on with the rows that are missing. All rows
-    are checked before the first is paid for. The videos are called ``<generation id>.mp4``; which row has which is in
-    the manifest, one line a row: ``{"row", "outcome", "labels", "request", "generation_id", "path", "videos",
-    "mismatches", "cost_usd", "estimated_cost_usd", "submitted_at", "completed_at", "error", "idempotency_key"}``, where
-    the outcome
-    is ``landed``, ``reused``, ``failed``, ``rejected``, ``refused``, ``empty``, ``parked``, ``unlanded``, ``unknown``
-    or ``left``.
+    Each row is paid for once, whatever crashes: a retry, or a clear, continues with the rows that are missing. All
+    rows are checked before the first is paid for. The videos are named ``<generation id>.mp4``. The manifest maps rows
+    to videos, one line per row: ``{"row", "outcome", "labels", "request", "generation_id", "path", "videos",
+    "mismatches", "cost_usd", "estimated_cost_usd", "submitted_at", "completed_at", "error", "idempotency_key"}``. The
+    outcome is ``landed``, ``reused``, ``failed``, ``rejected``, ``refused``, ``empty``, ``parked``, ``unlanded``,
+    ``unknown`` or ``left``.
 
     Returns (XCom) ``{"manifest", "rows", "landed", "reused", "failed", "left", "mismatched", "outcomes", "cost_usd",
-    "estimated_cost_usd"}``; ``mismatched`` rows are landed or reused ones that are not what was asked for.
+    "estimated_cost_usd"}``. ``mismatched`` counts the landed or reused rows whose videos differ from their requests.
 
-    :param requests: the rows: dicts of request parameters under APIMart's names; further names are labels.
-    :param table: instead of it, a CSV, JSONL or Parquet file, local or in any object storage.
-    :param table_format: of the file, where its name does not tell.
-    :param table_delimiter: of a CSV file; what its first line ``sep=;`` says otherwise, or ``,``.
-    :param table_quoting: of a CSV file. ``False``: quotes are characters of the text, as in most TSV files. ``True``:
-        they enclose values. ``None``: they do, and a value that looks as if a stray quote had merged rows is refused.
-    :param sql: instead of both, a query whose columns are the table's,
-    :param sql_conn_id: the database to ask,
-    :param sql_parameters: and the query's parameters.
-    :param columns: column to parameter (``{"text": "prompt"}``), or to a label's name.
+    :param requests: the rows, as dicts of request parameters under APIMart's names. Other names become labels.
+    :param table: a CSV, JSONL or Parquet file instead of ``requests``, local or in any object storage.
+    :param table_format: the file's format. Needed only if the file name does not show it.
+    :param table_delimiter: the delimiter of a CSV file. The default is the one that its first line names (``sep=;``),
+        else ``,``.
+    :param table_quoting: how to read quotes in a CSV file. ``False``: they are characters of the text, as in most TSV
+        files. ``True``: they enclose values. ``None``: they enclose values, and a value that looks as if a stray quote
+        had merged rows is refused.
+    :param sql: a query instead of ``requests`` and ``table``. Its columns are the table's columns.
+    :param sql_conn_id: the connection of the database that runs the query.
+    :param sql_parameters: the query's parameters.
+    :param columns: maps a column to a parameter (``{"text": "prompt"}``), or to a label's name.
     :param defaults: parameters for the rows that do not set them.
-    :param skip_if: the rows to leave out: column to the value, or the list of values, that leaves a row out; ``None``
-        is an empty cell (``{"Title": None}``). One that holds is enough.
-    :param allow_empty: a table without rows is no error: it ends with an empty manifest.
-    :param output_path: the folder that videos and manifest go to, in any storage.
-    :param max_in_flight: how many generations run at APIMart at once, at most.
-    :param requests_per_minute: how many requests (of any kind) are sent in a minute, at most; ``None`` goes by
-        APIMart's own refusals (429).
-    :param on_row_failure: ``"continue"``, or ``"stop"``: submit no more rows when more than ``max_failed_share`` of all
-        have failed; what runs is landed.
+    :param skip_if: which rows to leave out. Maps a column to a value, or a list of values. A row is left out as soon as
+        one column matches. ``None`` matches an empty cell (``{"Title": None}``).
+    :param allow_empty: accept a table without rows. The task then succeeds with an empty manifest.
+    :param output_path: the folder for the videos and the manifest, in any storage.
+    :param max_in_flight: the most generations that run at APIMart at once.
+    :param requests_per_minute: the most requests (of any kind) sent per minute. ``None`` adapts to APIMart's own
+        refusals (429).
+    :param on_row_failure: ``"continue"``, or ``"stop"``: submit no more rows once more than ``max_failed_share`` of all
+        rows have failed. Running generations are still landed.
     :param max_failed_share: the share of rows (0 to 1) that may fail without the task failing.
-    :param reuse: ``"run"``: each row is paid for in this DAG run. ``"always"``: a row that asks for what was landed
-        before under the same root, by whatever task or run, is not paid for, and identical rows share one video.
-    :param state_path: that root, where the batch's own files are kept (in ``.apimart-batch``); ``output_path``, if not
-        given.
-    :param max_cost_usd: refuse, before anything is paid, a table that will cost more; real costs are held to it, too.
-    :param dry_run: tell what the table will cost, and pay nothing.
-    :param on_clear: ``"reuse"``: a cleared task goes on with its rows. ``"regenerate"``: it pays for all of them anew.
-    :param on_unknown_submit: what to do with a row of which nobody knows whether its submission was carried out.
-        ``"resend"``: the identical request under the same idempotency key. ``"fail"``: nothing, until a person has
-        looked.
-    :param on_mismatch: what to do with a row whose video is landed, but is not what was asked for (duration,
-        resolution, aspect ratio, sound, number of videos). ``"warn"``: the manifest and the log say so. ``"fail"``: the
-        row counts as failed, for ``max_failed_share`` and ``on_row_failure``; its video stays landed and listed, and is
-        not paid for again.
-    :param timeout: how long one generation may take from its submission: ``timedelta`` or seconds. After it the row is
-        parked, and the next try re-attaches to it.
-    :param poll_interval: seconds between two questions about one generation; ``None`` learns how long they take.
+    :param reuse: ``"run"``: each row is paid for in this DAG run. ``"always"``: a row is not paid for if any task or
+        run has landed the same request under the same ``state_path``, and identical rows share one video.
+    :param state_path: the root folder for the batch's own files (in ``.apimart-batch``). The default is
+        ``output_path``.
+    :param max_cost_usd: refuse a table that will cost more, before anything is paid for. It limits the real costs, too.
+    :param dry_run: log what the table will cost, and pay nothing.
+    :param on_clear: ``"reuse"``: a cleared task continues with its rows. ``"regenerate"``: it pays for all of them
+        again.
+    :param on_unknown_submit: what to do with a row whose submission may or may not have been carried out. ``"resend"``:
+        send the identical request under the same idempotency key. ``"fail"``: submit nothing until a person has looked.
+    :param on_mismatch: what to do with a landed row whose video differs from its request (duration, resolution, aspect
+        ratio, sound, number of videos). ``"warn"``: note it in the manifest and the log. ``"fail"``: count the row as
+        failed, for ``max_failed_share`` and ``on_row_failure``. Its video stays landed and listed, and is not paid for
+        again.
+    :param timeout: how long one generation may take from its submission: ``timedelta`` or seconds. After that the row
+        is parked, and the next try re-attaches to it.
+    :param poll_interval: seconds between two polls of one generation. ``None`` adapts to how long generations take.
     :param deferrable: work in the triggerer (``True``) or in the worker.
     :param manifest_format: ``"jsonl"`` or ``"parquet"`` (needs pyarrow).
     :param apimart_conn_id: the connection.
@@ -202,7 +203,7 @@ class VeoGenerateBatchOperator(AuthorTemplates, BaseOperator):
     # --- the two ends of the task --------------------------------------------------------------------------------
 
     def execute(self, context: Context) -> dict[str, Any]:
-        """Read and check the table, write the plan, and have it worked off here or in the triggerer."""
+        """Read and check the table, write the plan, and carry it out here or in the triggerer."""
         arguments.refuse(self._owner, batch_arguments.late_problems(self))
         check_name(self, context)
         began = time.time()
@@ -220,7 +221,7 @@ class VeoGenerateBatchOperator(AuthorTemplates, BaseOperator):
                 try:
                     planned = batch_start.plan_rows(self, draft, prices)
                 except TableError as error:
-                    # It says all that there is to say.
+                    # A table error needs no help page, and there is no record to report.
                     raise AirflowFailException(str(error)) from error
                 bill = planned.bill
                 if arguments.truth_of(self.dry_run_only):
@@ -254,28 +255,28 @@ class VeoGenerateBatchOperator(AuthorTemplates, BaseOperator):
         began: float = 0.0,
         manifest_format: manifest.ManifestFormat | None = None,
     ) -> dict[str, Any]:
-        """Write the manifest of what the trigger has worked off, beside the videos: where the plan says.
+        """Write the manifest of the rows that the trigger has worked through, in the output folder that the plan names.
 
-        :param event: the trigger's; see :class:`~airflow_provider_apimart.triggers.veo.VeoBatchTrigger`.
-        :param plan_uri: the folder of the plan; ``None`` where Airflow dropped it, as ``dags test`` does.
-        :param began: when the try began, in unix seconds; 0 where Airflow dropped it.
-        :param manifest_format: as it was when the try began; ``None`` as above.
+        :param event: the trigger's event; see :class:`~airflow_provider_apimart.triggers.veo.VeoBatchTrigger`.
+        :param plan_uri: the folder of the plan; ``None`` if Airflow dropped it, as ``dags test`` does.
+        :param began: when the try began, in unix seconds; 0 if Airflow dropped it.
+        :param manifest_format: the format when the try began; ``None`` if Airflow dropped it.
         """
         with batch_end.keeping_what_is_paid():
             plan = read_plan(target_of(batch_end.plan_uri_of(plan_uri, event)))
             stop = batch_end.stop_of(event)
-            # The arguments have been rendered anew since, and a template may say something else by now.
+            # Airflow has rendered the arguments again since then, and a template may give another value now.
             self.manifest_format = manifest_format or self.manifest_format
             for name, kept in (("output_path", plan.index.output_uri), ("apimart_conn_id", plan.index.apimart_conn_id)):
                 now = getattr(self, name)
-                # (A folder is one with and without its slash.)
+                # (A folder is the same with and without its slash.)
                 if str(now).rstrip("/") != kept.rstrip("/"):
                     self.log.warning(AS_IT_WAS, name, kept, now)
                     setattr(self, name, kept)
             return self._finish(plan, read_ledger(plan), target_of(plan.index.output_uri), stop, began)
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
-        """Resume; where Airflow itself ended the wait, say where the money is."""
+        """Resume. If Airflow itself ended the deferral, log what happens to the paid generations."""
         try:
             return super().resume_execution(next_method, next_kwargs, context)
         except (TaskDeferralTimeout, TaskDeferralError) as error:
@@ -290,7 +291,7 @@ class VeoGenerateBatchOperator(AuthorTemplates, BaseOperator):
             raise
 
     def on_kill(self) -> None:
-        """Say where the money is: APIMart has no cancel."""
+        """Log what happens to the paid generations: APIMart has no cancel."""
         self.log.warning(
             "Airflow stopped this batch. APIMart has no cancel: what is running there goes on and is billed when it "
             "completes. The next try, or a clear, goes on with it without paying again."
@@ -321,7 +322,7 @@ class VeoGenerateBatchOperator(AuthorTemplates, BaseOperator):
         )
 
     def _look(self, plan: Plan, root: Target) -> Ledger:
-        """Return what is known of the rows, with their files looked at again, and with what others have landed."""
+        """Return what is known about the rows, after checking their files again and adding what others have landed."""
         ledger = read_ledger(plan)
         writer = JournalWriter(plan.journal, "worker")
         try:
@@ -341,14 +342,14 @@ class VeoGenerateBatchOperator(AuthorTemplates, BaseOperator):
         return ledger
 
     def _work(self, plan: Plan, output: Target, began: float, missing: int) -> Stop | None:
-        # Airflow does not enforce execution_timeout while a task is deferred. It interrupts a worker; an interruption
-        # that a callback of the event loop swallows would be no end.
+        # Airflow does not enforce execution_timeout while a task is deferred. In a worker it interrupts the process,
+        # but a callback of the event loop may swallow that interruption. So the engine gets a deadline of its own.
         limit = self.execution_timeout
         deadline = None if limit is None else began + limit.total_seconds()
         if self.deferrable:
             longest = closing.longest(plan.index.rules, missing) if limit is None else limit + TRIGGERER_GRACE
             if is_local(output.fs):
-                # The triggerer looks for it, to find out whether it sees the same disk.
+                # The triggerer looks for this folder, to find out whether it sees the same disk.
                 os.makedirs(local_path(output), exist_ok=True)
             self.defer(
                 trigger=VeoBatchTrigger(
@@ -369,7 +370,7 @@ class VeoGenerateBatchOperator(AuthorTemplates, BaseOperator):
         async def open_client() -> AsyncApimartClient:
             return AsyncApimartClient(ApimartHook(self.apimart_conn_id).settings())
 
-        # This event loop is the batch's alone, so looking something up may block it.
+        # This event loop serves only the batch, so a lookup may block it.
         work = work_off(
             plan,
             writer="worker",
@@ -391,7 +392,7 @@ class VeoGenerateBatchOperator(AuthorTemplates, BaseOperator):
         }
 
     def _finish(self, plan: Plan, ledger: Ledger, output: Target, stop: Stop | None, began: float) -> dict[str, Any]:
-        """Write the manifest, count, and succeed or fail by the user's policy."""
+        """Write the manifest, send the metrics, and succeed or fail by the user's policy."""
         totals = manifest.Totals()
         target = manifest.manifest_target(output, plan, self.manifest_format)
         manifest.write_manifest(target, manifest.manifest_lines(plan, ledger, totals), self.manifest_format)

@@ -1,4 +1,4 @@
-"""The arguments of a batch, and what can be wrong with them, when the DAG is parsed and when they are rendered."""
+"""Checks the arguments of a batch, when the DAG is parsed and again when they are rendered."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from airflow_provider_apimart.operators import arguments
 
 
 class BatchArguments(Protocol):
-    """What the batch operator was given. Any of them may be late while the DAG is parsed, so none has a type here."""
+    """The batch operator's arguments. Any of them may be a template while the DAG is parsed, so none has a type."""
 
     allow_empty: Any
     apimart_conn_id: Any
@@ -46,19 +46,19 @@ class BatchArguments(Protocol):
 
 
 def literal_problems(task: BatchArguments) -> list[FieldProblem]:
-    """Return what is wrong with the arguments as far as they are known while the DAG is parsed."""
+    """Return what is wrong with those arguments that are known while the DAG is parsed."""
     problems = arguments.fixed_problems("deferrable", task.deferrable, (True, False))
     return problems + _source_problems(task, parsing=True) + _argument_problems(task, arguments.unless_late(task))
 
 
 def late_problems(task: BatchArguments) -> list[FieldProblem]:
-    """Return what is wrong with the arguments as they are rendered, before anything is paid for."""
+    """Return what is wrong with the rendered arguments, before anything is paid for."""
     return _source_problems(task, parsing=False) + _argument_problems(task, arguments.always)
 
 
 def _source_problems(task: BatchArguments, *, parsing: bool) -> list[FieldProblem]:
     given = [name for name in ("requests", "table", "sql") if not arguments.is_unset(getattr(task, name))]
-    # While the DAG is parsed, a template may yet render to nothing: {{ params.table or '' }}.
+    # While the DAG is parsed, a template may still turn out to render to nothing: {{ params.table or '' }}.
     late = [name for name in given if parsing and _may_be_blank(getattr(task, name))]
     if not given or len(given) - len(late) > 1:
         allowed = "exactly one of requests, table and sql (with sql_conn_id) says what the rows are"

@@ -1,4 +1,4 @@
-"""How a batch ends: counts, metrics, and whether the task has succeeded."""
+"""The end of a batch: counts, metrics, and whether the task succeeds."""
 
 from __future__ import annotations
 
@@ -35,18 +35,18 @@ _ADVICE = {
 }
 
 
-#: APIMart cannot even be asked for what is paid for.
+#: After these, no try can poll the generations that are paid for, until a person corrects the connection.
 _UNREACHABLE = (StopKind.CREDENTIALS, StopKind.CONNECTION)
 
 
 class BatchIncompleteError(AirflowException):
-    """Rows of a batch have not become videos, and another try can help."""
+    """Rows of a batch have no videos yet, and another try can help."""
 
 
 def stop_of(event: Any) -> Stop | None:
-    """Return why the trigger stopped submitting, if it did.
+    """Return why the trigger stopped submitting; ``None`` if it did not.
 
-    :raises BatchIncompleteError: where its engine broke off.
+    :raises BatchIncompleteError: if its engine broke off.
     """
     if not isinstance(event, Mapping) or event.get("reason") != "ended":
         error = event.get("error") if isinstance(event, Mapping) else None
@@ -61,9 +61,9 @@ def stop_of(event: Any) -> Stop | None:
 
 
 def plan_uri_of(kept: str | None, event: Any) -> str:
-    """Return where the plan is: from the deferral's kwargs, or from the event where Airflow dropped those.
+    """Return where the plan is: from the deferral's kwargs, or from the event if Airflow dropped the kwargs.
 
-    :raises BatchIncompleteError: where neither says so.
+    :raises BatchIncompleteError: if neither names it.
     """
     told = event.get("plan_uri") if isinstance(event, Mapping) else None
     if kept or (isinstance(told, str) and told):
@@ -76,7 +76,9 @@ def plan_uri_of(kept: str | None, event: Any) -> str:
 
 @contextmanager
 def keeping_what_is_paid() -> Iterator[None]:
-    """Let an error that comes after rows were begun say where their money is, and be retried.
+    """Turn an error into one that Airflow retries, and that says where the paid rows are kept.
+
+    For errors that come once rows may have been paid for.
 
     :raises BatchIncompleteError: instead of the error.
     """
@@ -91,7 +93,7 @@ def keeping_what_is_paid() -> Iterator[None]:
 
 
 def told(totals: Totals) -> str:
-    """Return one line about how a batch has ended."""
+    """Return one line that sums up how a batch has ended."""
     parts = [f"{count:,} {outcome}" for outcome, count in totals.outcomes.most_common()]
     return (
         f"{totals.good:,} of {totals.rows:,} rows have their videos ({', '.join(parts)}); "
@@ -106,7 +108,7 @@ def _unlike(totals: Totals) -> str:
 
 
 def result(totals: Totals, manifest_uri: str) -> dict[str, Any]:
-    """Return the operator's XCom: small, whatever the table's size."""
+    """Return the operator's XCom. It is small, whatever the table's size."""
     return {
         "manifest": manifest_uri,
         "rows": totals.rows,
@@ -129,16 +131,16 @@ def refuse(
     held: str | None,
     on_mismatch: OnMismatch = "warn",
 ) -> None:
-    """Fail the task where too many rows have no video.
+    """Fail the task if too many rows have no video.
 
-    :param held: what account and key hold, after a 402.
-    :param on_mismatch: with "fail" landed rows that are not what was asked for count as failed.
-    :raises AirflowFailException: where another try would end the same way.
-    :raises BatchIncompleteError: where it can help.
+    :param held: the balance of the account and the key, after a 402.
+    :param on_mismatch: with "fail", landed rows whose videos differ from their requests count as failed.
+    :raises AirflowFailException: if another try would end the same way.
+    :raises BatchIncompleteError: if another try can help.
     """
     unlike = totals.mismatched if on_mismatch == "fail" else 0
     missing = totals.failed + totals.left + unlike
-    # A share of rows is forgiven, but not a video that is paid for and waits to be brought home.
+    # max_failed_share allows for failed rows, but not for a paid video that still has to be landed.
     allowed = stop is None and totals.left == 0 and totals.owed == 0
     if missing == 0 or (allowed and missing <= max_failed_share * totals.rows + 1e-6):
         return
@@ -176,7 +178,7 @@ def refuse(
 
 
 def what_is_held(client: ApimartClient) -> str:
-    """Return what account and key hold, for people. Never raises."""
+    """Return the balance of the account and the key, as text for people. Never raises."""
     try:
         return f"The account holds {left(client.account_balance())}, the key may spend {left(client.key_balance())}"
     except ApimartError as error:
@@ -186,7 +188,7 @@ def what_is_held(client: ApimartClient) -> str:
 
 
 def count(plan: Plan, ledger: Ledger, *, since: float) -> None:
-    """Count the generations whose end this try has seen."""
+    """Send metrics for the generations that ended in this try."""
     for row in plan.rows():
         state = ledger.rows.get(plan.index.slots[row.position])
         if state is None or state.at < since or state.row_outcome not in _METRICS:

@@ -1,4 +1,4 @@
-"""How a batch begins: the table becomes planned rows, and the budget is asked."""
+"""The start of a batch: the table becomes planned rows, and their cost is checked against the budget."""
 
 from __future__ import annotations
 
@@ -40,9 +40,9 @@ log = logging.getLogger(__name__)
 
 
 def plan_rows(task: BatchArguments, draft: PlanDraft, prices: PriceList) -> Planned:
-    """Read the table into a draft, row by row, all of it checked, and tell what it costs.
+    """Read the table into a draft, row by row, check all of it, and add up what it costs.
 
-    :raises TableError: with all that is wrong in all rows, or with all frames that cannot be used.
+    :raises TableError: with every problem of every row, or with all frames that cannot be used.
     """
     planned = Planned(draft, Bill(prices), share_identical=task.reuse == "always")
     try:
@@ -106,12 +106,12 @@ def _records(requests: Any) -> Iterator[Mapping[str, Any]]:
 
 @dataclass
 class Planned:
-    """What is known of a table's rows once they are in a draft.
+    """What is known about a table's rows once they are in a draft.
 
-    :param share_identical: rows that ask for the same are paid for once.
+    :param share_identical: pay only once for rows with identical requests.
     :param problems: frames that cannot be used.
-    :param count: the table's rows.
-    :param notes: what is worth saying about requests of this kind.
+    :param count: the number of rows in the table.
+    :param notes: remarks about the requests, to be logged.
     """
 
     draft: PlanDraft
@@ -121,7 +121,7 @@ class Planned:
     count: int = 0
     notes: set[str] = field(default_factory=set)
     median_seconds: float = 0.0
-    #: The checksum of each frame, or what is wrong with it: each file is read once for each kind of model that uses it.
+    #: The checksum of each frame, or what is wrong with it. Each file is read only once per parameter and model.
     _frames: dict[tuple[str, str, str], str | tuple[FieldProblem, ...]] = field(default_factory=dict)
     #: The position of the first row of each fingerprint.
     _first: dict[str, int] = field(default_factory=dict)
@@ -171,10 +171,10 @@ class Planned:
 
 
 def approve(owner: str, plan: Plan, ledger: Ledger, bill: Bill, limit: Decimal | None) -> int:
-    """Tell what is still to be paid for, and refuse it where that is more than the user allows.
+    """Log what is still to be paid for, and refuse it if the batch would cost more than the user allows.
 
-    :return: how many rows are not at their end.
-    :raises InvalidVeoArgument: with the estimate spelt out; nothing was submitted.
+    :return: how many rows have not ended yet.
+    :raises InvalidVeoArgument: with the estimate in its text; nothing was submitted.
     """
     spent, coming = Decimal(0), Decimal(0)
     new, under_way = 0, 0

@@ -1,4 +1,4 @@
-"""``max_cost_usd``: asked before a new generation is paid for, and never of one that is paid for already."""
+"""``max_cost_usd``: checked before a new generation is paid for, never for one that is already paid for."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ log = logging.getLogger(__name__)
 
 
 def approve(owner: str, request: VeoRequest, limit: Decimal, client: ApimartClient) -> None:
-    """Refuse a request that costs more than ``limit``, or whose price nobody knows.
+    """Refuse a request that costs more than ``limit``, or whose price is not known.
 
-    :raises InvalidVeoArgument: with the estimate spelt out.
+    :raises InvalidVeoArgument: with the estimate in its text.
     """
     prices = price_list(client)
     price = prices.estimate(request)

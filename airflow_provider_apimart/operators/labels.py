@@ -1,4 +1,4 @@
-"""Labels: plain JSON before anything is paid for, and a name for the mapped task that does not fail after landing."""
+"""Labels, converted to plain JSON before anything is paid for; and an early check of the mapped task's name."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from airflow_provider_apimart.client.errors import FieldProblem
 from airflow_provider_apimart.generation.tables.cells import label
 from airflow_provider_apimart.operators import arguments
 
-#: What the column ``task_instance.rendered_map_index`` takes; PostgreSQL and MySQL refuse more.
+#: The length of the column ``task_instance.rendered_map_index``; PostgreSQL and MySQL refuse longer names.
 MAX_NAME_LENGTH = 250
 
 
 class Labels(dict[str, Any]):
-    """A task's labels. One that is not there is blank: rows of a table need not all have the same.
+    """A task's labels. A missing label is blank, because the rows of a table need not all have the same labels.
 
-    Airflow renders ``map_index_template`` again after the task has succeeded, and fails the task if it cannot.
+    Airflow renders ``map_index_template`` again after the task has succeeded, and fails the task if that fails.
     """
 
     def __missing__(self, name: str) -> str:
@@ -24,19 +24,19 @@ class Labels(dict[str, Any]):
 
 
 def labels_of(value: Any) -> Labels:
-    """Return labels, as rendered, as plain JSON."""
+    """Return rendered labels as plain JSON."""
     return Labels(label(arguments.object_of(value) or {}))
 
 
 def check_name(task: Any, context: Any) -> None:
-    """Refuse, before anything is paid for, a ``map_index_template`` that would fail the task once its video is landed.
+    """Refuse, before anything is paid for, a ``map_index_template`` that would fail the task after its video landed.
 
-    :raises InvalidVeoArgument: with Jinja's own words.
+    :raises InvalidVeoArgument: with Jinja's own message, or with the length of the name if it is too long.
     """
     template = context.get("map_index_template")
     if template is None:
         return
-    # What the task knows only at its end stands for itself.
+    # These two are known only at the end of the task, so empty text stands in for them.
     probe = copy.copy(task)
     probe.generation_id = probe.video_url = ""
     try:

@@ -1,4 +1,4 @@
-"""Where a video goes: where the try says that waits for it, and not where a template has pointed since."""
+"""Where a video goes: to the path that the waiting try rendered, even if the template renders differently later."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ AS_IT_WAS = "%s=%r is what it was when this was paid for. It goes on with that, 
 
 
 class Resumed(VeoArguments, Protocol):
-    """A task that goes on after a deferral."""
+    """A task that resumes after a deferral."""
 
     task_id: str
 
@@ -26,17 +26,17 @@ class Resumed(VeoArguments, Protocol):
 
 
 def recall(task: Resumed, record: Any, labels: Any) -> None:
-    """Put back the place, the connection and the labels that a generation was paid for with.
+    """Restore the output path, the connection and the labels that the deferral kept.
 
-    :param record: as the deferral kept it; ``None`` where Airflow dropped it.
-    :param labels: as the deferral kept them; ``None`` where it did not.
-    :raises UnusableArgument: where nothing was kept, and what is rendered now cannot be used.
+    :param record: the record from the deferral; ``None`` if Airflow dropped it.
+    :param labels: the labels from the deferral; ``None`` if Airflow dropped them.
+    :raises UnusableArgument: if nothing was kept, and the arguments as rendered now cannot be used.
     """
     if labels is not None:
         task.labels = labels
     kept = None if record is None else Record.model_validate(record)
     if kept is None or len(kept.output_path or "") >= MAX_PATH_LENGTH:
-        # Nothing was kept, or not all of it: what is rendered now has to do, if it can.
+        # Nothing was kept, or the path was cut off. The arguments as rendered now are used instead, if they are valid.
         owner = f"{type(task).__name__} {task.task_id!r}"
         arguments.refuse_for_now(owner, argument_problems(task, arguments.always))
         return
@@ -49,16 +49,16 @@ def recall(task: Resumed, record: Any, labels: Any) -> None:
 
 
 def wanted_here(task: Resumed, store: RecordStore, record: Record, output: Target | None) -> Record:
-    """Write down where this try wants the videos of a generation that an earlier one may have paid for.
+    """Record where this try wants the videos of a generation that an earlier try may have paid for.
 
-    A retry lands where it says itself, so that a path that was wrong can be put right. Whoever lands later, after a
-    deferral or by ``reconcile``, goes by the record.
+    A retry uses its own ``output_path``, so that a wrong path can be corrected. A later landing, after a deferral or by
+    ``reconcile``, uses the path in the record.
     """
     place = None if output is None else clipped(output.uri, MAX_PATH_LENGTH)
     if record.output_path == place:
         return record
     if place is None:
-        # A template that finds nothing can render to None, and a paid video would be lost with it.
+        # A template can render to None by mistake. Landing nothing would then lose a paid video.
         task.log.warning(AS_IT_WAS, "output_path", record.output_path, None)
         task.output_path = record.output_path
         return record

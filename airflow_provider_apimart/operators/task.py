@@ -1,4 +1,4 @@
-"""What operators share: who is asking, what a sidecar says of it, what an event says, and what becomes of an error."""
+"""What the operators share: the task's identity, the sidecar's content, reading a trigger's event, handling errors."""
 
 from __future__ import annotations
 
@@ -28,29 +28,30 @@ log = logging.getLogger(__name__)
 
 #: How long one generation may take from its submission.
 DEFAULT_TIMEOUT = timedelta(minutes=30)
-#: The triggerer's own word on the deadline comes first; this is for a triggerer that says nothing at all.
+#: How long Airflow's own timeout waits beyond the deadline. The trigger reports the deadline itself, so this is only
+#: for a triggerer that reports nothing at all.
 TRIGGERER_GRACE = timedelta(minutes=15)
 
 
 class Known:
-    """What is known of the money when something fails."""
+    """What is known about the paid generation when something fails."""
 
     store: RecordStore | None = None
 
     def record(self) -> Record | None:
-        """Return the record as it stands, or ``None`` where it cannot be had."""
+        """Return the current record, or ``None`` if it cannot be read."""
         try:
             return self.store.load() if self.store else None
         except Exception:
-            # The error that is being told matters more than the store's.
+            # This runs while another error is being reported, which matters more than the store's.
             return None
 
 
 def identity_of(context: Mapping[str, Any] | Context) -> Identity:
-    """Return who is asking, the same in every try."""
+    """Return the identity of a task instance, which is the same in every try."""
     ti = context["ti"]
-    # Airflow sets max_tries when the task instance is made, and to the tries so far + retries on a clear: it moves with
-    # a clear and with nothing else, an edit of ``retries`` included.
+    # Airflow sets max_tries when it creates the task instance. A clear sets it to the tries so far + retries. Nothing
+    # else changes it, not even an edit of ``retries``. So it tells clears apart.
     epoch = int(getattr(ti, "max_tries", 0) or 0)
     return Identity(ti.dag_id, ti.run_id, ti.task_id, _map_index(ti), max(0, epoch))
 
@@ -58,8 +59,8 @@ def identity_of(context: Mapping[str, Any] | Context) -> Identity:
 def waited_for_record(kept: Any, current: Record | None, event: Any, request: VeoRequest) -> Record:
     """Return the record of the generation that a trigger has waited for.
 
-    :param kept: what was kept in the deferral. ``airflow dags test`` drops it and leaves the trigger's event alone.
-    :param current: what the store holds now.
+    :param kept: the record from the deferral. ``airflow dags test`` drops it, and passes only the trigger's event.
+    :param current: the record that the store holds now.
     """
     if kept is not None:
         return Record.model_validate(kept)
@@ -95,7 +96,7 @@ def provenance_of(
     context: Mapping[str, Any] | Context,
     labels: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Return how a video was made, for its sidecar. Holds no secret and no URL of the video."""
+    """Return how a video was made, for its sidecar. The result holds no secret and no URL of the video."""
     airflow = {**identity_of(context).place, "try_number": getattr(context["ti"], "try_number", None)}
     return delivery.provenance_of(record, request, airflow, labels)
 
@@ -108,10 +109,10 @@ def result_of(
     on_mismatch: OnMismatch,
     log: Any,
 ) -> dict[str, Any]:
-    """Return the XCom of a generation, and say where it is not what was asked for.
+    """Return the XCom of a generation, and log where its videos differ from the request.
 
-    :param log: the task's.
-    :raises DeliveredMismatchError: instead, with ``on_mismatch="fail"``.
+    :param log: the task's log.
+    :raises DeliveredMismatchError: if they differ and ``on_mismatch`` is ``"fail"``.
     """
     count = max(len(videos), len(landed))
     found = mismatches(request, landed, count=count, cost_usd=record.cost_usd)
@@ -130,9 +131,9 @@ def result_of(
 
 @contextmanager
 def failures(task: Any) -> Iterator[Known]:
-    """Let errors that a retry cannot mend fail for good, and tell of every error where the money is.
+    """Fail the task for good on errors that a retry cannot fix, and add to every error what has been paid for.
 
-    :param task: gets the page that helps, as ``help_url``.
+    :param task: gets the URL of the help page as ``help_url``.
     """
     known = Known()
     try:
@@ -147,9 +148,11 @@ def failures(task: Any) -> Iterator[Known]:
 
 
 def final_word(client: ApimartClient, record: Record, event: Any) -> Generation | None:
-    """Return APIMart's final word from the trigger's event, or by asking where the event cannot be read.
+    """Return the generation's final state, from the trigger's event or, if that cannot be read, by polling APIMart.
 
-    :raises GenerationParkedError: where APIMart gives no answer then.
+    ``None`` if the generation has not ended.
+
+    :raises GenerationParkedError: if that poll fails.
     """
     told = event.get("generation") if isinstance(event, Mapping) else None
     if isinstance(event, Mapping) and event.get("reason") == "deadline" and told is None:
@@ -164,7 +167,7 @@ def final_word(client: ApimartClient, record: Record, event: Any) -> Generation 
     try:
         view = client.generation(record.generation_id or "")
     except ApimartError as error:
-        # A poll is no verdict, whatever it says of the key or the balance: the generation is paid for.
+        # A failed poll decides nothing, even if it blames the key or the balance: the generation is paid for.
         raise GenerationParkedError(
             f"APIMart does not say now how generation {record.generation_id} is: {str(error).rstrip('.')}. It is "
             "parked: nothing is paid again, and the next try, or a clear, re-attaches to it",

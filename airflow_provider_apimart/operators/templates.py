@@ -1,18 +1,18 @@
-"""Templates are what the DAG's author writes; data is never one.
+"""Renders as templates only what the DAG's author wrote, never data.
 
-Airflow renders every text that it finds in a template field. It keeps track of the values that ``expand()`` took from
-another task, and leaves those alone, but not of those that ``expand_kwargs()`` took: a cell of a table that reads
-``{{ conn.warehouse.password }}`` would become that password, be sent to APIMart and be kept in the sidecar. Braces that
-are meant as they stand, as in a JSON prompt, would be rendered too. Here all data arrives as it is:
+Airflow renders every text that it finds in a template field. It does not render values that ``expand()`` took from
+another task, but it does render those that ``expand_kwargs()`` took. A table's cell ``{{ conn.warehouse.password }}``
+would become that password, be sent to APIMart and be kept in the sidecar. Literal braces, as in a JSON prompt, would be
+rendered too. Here all data arrives unchanged:
 
 - what ``expand()`` and ``expand_kwargs()`` take from another task, in the operators and in ``@task.veo``;
 - what another task's output, a mapped task group's argument or a DAG param resolves to (Airflow does this by itself);
 - the rows of a table that was read while the DAG was parsed (:mod:`~airflow_provider_apimart.hooks.verbatim`);
 - an argument that is a table of its own (``requests=``).
 
-Three more rules hold. Text stays text in a DAG with ``render_template_as_native_obj``: only an argument that is an
-object (``extra_body``) may become one, and what is within such an argument keeps the type that it has. In the batch
-only the query (``sql=``) may name a template's file. And an argument that renders to nothing is one that was not given.
+Three more rules hold. In a DAG with ``render_template_as_native_obj`` text stays text: only an argument that takes an
+object (``extra_body``) may become one, and the values within it keep their types. In the batch only the query
+(``sql=``) may name a template file. And an argument that renders to nothing counts as not given.
 """
 
 from __future__ import annotations
@@ -31,15 +31,15 @@ from airflow_provider_apimart.operators import arguments
 
 
 class AuthorTemplates:
-    """A mixin for operators, to stand before Airflow's own class: renders what the author wrote and nothing else."""
+    """A mixin that renders only what the author wrote. An operator lists it before Airflow's own base class."""
 
-    #: Arguments that are objects, which a template may give as such where the DAG renders native objects.
+    #: Arguments that take objects. A template may give such an object if the DAG renders native objects.
     object_fields: ClassVar[Collection[str]] = ()
-    #: Arguments whose texts are data, also where the DAG file spells them out. Other tasks' outputs in them count.
+    #: Arguments whose texts are data, even if the DAG file holds them. Other tasks' outputs in them are resolved.
     data_fields: ClassVar[Collection[str]] = ()
-    #: Arguments that may be a template's file (``template_ext``); ``None`` for all, as elsewhere in Airflow.
+    #: Arguments that may name a template file (``template_ext``); ``None`` for all, as elsewhere in Airflow.
     file_fields: ClassVar[Collection[str] | None] = None
-    #: Arguments that have a default, and yet have to be something where they are given.
+    #: Arguments that must not be blank: these do not fall back to their default when they render to nothing.
     needed_fields: ClassVar[Collection[str]] = ("model", "output_path", "apimart_conn_id")
 
     def _do_render_template_fields(
@@ -47,7 +47,7 @@ class AuthorTemplates:
     ) -> None:
         base: Any = super()
         if parent is not self:
-            # An object with template fields of its own, among a function's arguments.
+            # A decorated function's argument may be an object that has template fields of its own.
             base._do_render_template_fields(parent, template_fields, context, jinja_env, seen_oids)
             return
         seen = seen_oids | _mapped_data(self, context)
@@ -64,10 +64,10 @@ class AuthorTemplates:
                 base._do_render_template_fields(self, (name,), context, env, seen)
                 found = getattr(self, name)
                 if found is value:
-                    # Airflow before 3.3 keeps the template where it renders to nothing (blank text, None, 0, False).
+                    # Airflow before 3.3 keeps the template if it renders to nothing (blank text, None, 0, False).
                     found = self.render_template(value, context, env, seen)
                 if isinstance(env, NativeEnvironment) and isinstance(value, str) and isinstance(found, str):
-                    # Text that is an object's: "{'a': {{ params.n }}}".
+                    # The text of an object: "{'a': {{ params.n }}}".
                     found = native_concat([found])
                 if name not in self.needed_fields and arguments.is_unset(found):
                     found = defaults.get(name, found)
@@ -76,7 +76,7 @@ class AuthorTemplates:
             self.template_ext = extensions
 
     def render_template(self, content: Any, context: Any, jinja_env: Any = None, seen_oids: Any = None) -> Any:
-        """Render ``content`` where it is a template. Text without markup is not evaluated as Python either."""
+        """Render ``content`` if it is a template. Text without markup is not evaluated as Python either."""
         if isinstance(content, Verbatim):
             return str(content)
         if (
@@ -86,7 +86,7 @@ class AuthorTemplates:
         ):
             return content
         if isinstance(content, os.PathLike) and not isinstance(content, ObjectStoragePath):
-            # Airflow 3.1 takes its resolve() for that of another task's output.
+            # Airflow 3.1 mistakes a path's resolve() for that of another task's output.
             return content
         base: Any = super()
         return base.render_template(content, context, jinja_env, seen_oids)
@@ -94,7 +94,7 @@ class AuthorTemplates:
     def _render(self, template: Any, context: Any, dag: Any = None) -> Any:
         if not isinstance(template.environment, NativeEnvironment):
             return template.render(context)
-        # Airflow would evaluate the text that comes of it as Python once more: "1_000" is a number there.
+        # Airflow would evaluate the rendered text as Python once more, and turn "1_000" into a number.
         found = list(template.root_render_func(template.new_context(dict(context))))
         return found[0] if len(found) == 1 else "".join(map(str, found))
 
@@ -112,7 +112,7 @@ def _mapped_data(task: Any, context: Any) -> set[int]:
     if isinstance(rows, Sequence) and isinstance(rows[context["ti"].map_index], Mapping):
         # Written in the DAG file, like partial()'s arguments.
         return set()
-    # An operator keeps its arguments as they are, so what is none of the DAG file's objects came with the row.
+    # An operator keeps the very objects that it is given. So an object that is not from the DAG file came with the row.
     group = mapped.task_group
     places = (mapped.partial_kwargs, group and group.default_args, dag.default_args, _defaults(task.__class__))
     written = {id(value) for arguments in places for value in _with_function_arguments(arguments or {})}
@@ -130,7 +130,7 @@ def _with_function_arguments(arguments: Mapping[str, Any]) -> Iterable[Any]:
 
 
 def _defaults(cls: type) -> dict[str, Any]:
-    """Return the defaults of an operator's arguments, a subclass's own before those of its base."""
+    """Return the defaults of an operator's arguments. A subclass's defaults override those of its base."""
     found: dict[str, Any] = {}
     for each in reversed(cls.__mro__):
         if "__init__" in vars(each):
@@ -153,7 +153,7 @@ def _has_markup(env: Environment, text: str) -> bool:
 
 
 def _resolved(value: Any, context: Any) -> Any:
-    """Put the values of other tasks' outputs in their places, and leave all else as it is."""
+    """Replace other tasks' outputs by their values, and leave everything else unchanged."""
     if isinstance(value, Mapping):
         return {key: _resolved(item, context) for key, item in value.items()}
     if isinstance(value, (list, tuple)):

@@ -1,8 +1,8 @@
 """``VeoGenerateOperator``: a prompt becomes a landed video, paid for once.
 
-Thin on purpose. What is paid for is decided and sent by ``generation/purchase/purchase.py``; when to ask by
-``generation/waiting/polling.py``; how a video comes into storage by ``generation/landing/delivery.py``. The deferrable
-and the sync path differ only in who waits.
+Thin on purpose. ``generation/purchase/purchase.py`` decides what to pay for and submits it.
+``generation/waiting/polling.py`` decides when to poll. ``generation/landing/delivery.py`` lands the video. The
+deferrable and the sync path differ only in which process waits.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ STAYS_KNOWN = (
 
 @dataclass(frozen=True)
 class Paid:
-    """A generation that is paid for, and what it takes to bring it home."""
+    """A generation that is paid for, with all that is needed to land it."""
 
     client: ApimartClient
     store: RecordStore
@@ -86,18 +86,18 @@ class VeoGenerateOperator(AuthorTemplates, BaseOperator):
     """Generate a video with Veo through APIMart, wait for it, and land it in storage.
 
     A generation is paid for once, whatever crashes: a retry re-attaches to the generation that an earlier try paid
-    for. The request's parameters have APIMart's names; what is not given, or renders to blank text, is not sent. All
-    arguments but ``deferrable`` are templated where the DAG file writes them; data (a table's rows, another task's
-    output) is never rendered.
+    for. The request's parameters have APIMart's names. A parameter that is not given, or renders to blank text, is not
+    sent. All arguments but ``deferrable`` are templated if they are written in the DAG file. Data (a table's rows,
+    another task's output) is never rendered.
 
     Returns (XCom) ``{"generation_id", "status", "model", "cost_usd", "submitted_at", "completed_at", "videos": [{"url",
     "expires_at", "path", "bytes", "sha256", "duration_seconds", "width", "height", "has_audio"}], "mismatches":
-    [{"field", "asked", "delivered", "sample", "usd"}]}``; ``path`` and what follows are null without ``output_path``.
-    ``mismatches`` is empty where the videos are what was asked for. Times are ISO 8601 in UTC.
+    [{"field", "asked", "delivered", "sample", "usd"}]}``. Without ``output_path``, ``path`` and the fields after it are
+    null. ``mismatches`` is empty if the videos match the request. Times are ISO 8601 in UTC.
 
     :param prompt: what to show. A dict or a list is sent as its JSON text.
     :param model: ``veo3.1-fast-official``, ``veo3.1-quality-official``, or ``veo3.1-fast``, ``-quality``, ``-lite``.
-        Another id is sent as it is, with a warning.
+        Any other id is sent unchanged, with a warning.
     :param negative_prompt: what to keep out of the video.
     :param duration: seconds: 4, 6 or 8 (APIMart's default).
     :param aspect_ratio: ``16:9`` (APIMart's default) or ``9:16``.
@@ -110,29 +110,28 @@ class VeoGenerateOperator(AuthorTemplates, BaseOperator):
     :param person_generation: ``allow_adult`` (APIMart's default) or ``disallow``.
     :param resize_mode: ``pad`` (APIMart's default) or ``crop``; only with a frame.
     :param enhance_prompt: only ``True`` is allowed; leave it out otherwise.
-    :param extra_body: further fields of the request, sent as they are: a dict, or its JSON text.
+    :param extra_body: further fields of the request, sent unchanged: a dict, or its JSON text.
     :param output_path: where the video goes: a local path or any ``ObjectStoragePath`` such as
-        ``s3://conn@bucket/clip.mp4``. One that ends in ``/`` is a folder, and the file is named after the generation. A
-        path object cannot end so: it is a folder unless it ends in ``.mp4``, ``.m4v`` or ``.mov``. ``None`` lands
-        nothing.
+        ``s3://conn@bucket/clip.mp4``. A path that ends in ``/`` is a folder, and the file is named after the
+        generation. A path object cannot end in ``/``: it is a folder unless it ends in ``.mp4``, ``.m4v`` or ``.mov``.
+        ``None`` lands nothing.
     :param apimart_conn_id: the connection.
     :param deferrable: wait in the triggerer (``True``) or in the worker.
-    :param timeout: how long a generation may take from its submission: ``timedelta`` or seconds. After it the try
+    :param timeout: how long a generation may take from its submission: ``timedelta`` or seconds. After that the try
         fails and the generation is parked: the next try, or a clear, re-attaches. ``execution_timeout`` limits each
-        try from its own start: Airflow enforces it in the worker only, so while deferred the wait ends, and parks, at
-        whichever of the two comes first (though no sooner than 12 s after the deferral).
-    :param poll_interval: seconds between two questions; ``None`` adapts to how long such jobs take.
-    :param on_clear: ``"reuse"``: a cleared task goes on with its generation. ``"regenerate"``: it pays for a new one.
-    :param on_unknown_submit: what to do when nobody knows whether a submission was carried out. ``"resend"``: the
-        identical request under the same idempotency key. ``"fail"``: nothing, until a person has looked.
-    :param on_mismatch: what to do when a video is landed that is not what was asked for (duration, resolution, aspect
-        ratio, sound, number of videos). ``"warn"``: say so. ``"fail"``: fail the task, for good; the video stays where
-        it was landed, and no try pays for another one.
-    :param max_cost_usd: refuse, before it is paid for, a generation that costs more by APIMart's price list (by the
-        provider's own where that cannot be had). What is paid for already is not refused.
-    :param labels: a dict (or its JSON text) that travels along: it is kept in the video's sidecar, and
-        ``map_index_template`` can name a mapped task after it: ``"{{ task.labels.sku }}"`` (nothing for a label that is
-        not there).
+        try from its own start. Airflow enforces it in the worker only, so a deferral ends, and parks, at whichever of
+        the two comes first (though no sooner than 12 s after it began).
+    :param poll_interval: seconds between two polls; ``None`` adapts to how long such generations take.
+    :param on_clear: ``"reuse"``: a cleared task continues with its generation. ``"regenerate"``: it pays for a new one.
+    :param on_unknown_submit: what to do if a submission may or may not have been carried out. ``"resend"``: send the
+        identical request under the same idempotency key. ``"fail"``: submit nothing until a person has looked.
+    :param on_mismatch: what to do if a landed video differs from the request (duration, resolution, aspect ratio,
+        sound, number of videos). ``"warn"``: log it. ``"fail"``: fail the task for good; the video stays where it
+        landed, and no try pays for another one.
+    :param max_cost_usd: refuse a generation that costs more, before it is paid for. The price is from APIMart's price
+        list, or from the provider's own if that is not available. A generation that is already paid for is not refused.
+    :param labels: a dict (or its JSON text) that is kept in the video's sidecar. ``map_index_template`` can name a
+        mapped task after a label: ``"{{ task.labels.sku }}"``. A missing label is blank.
     """
 
     template_fields: Sequence[str] = (
@@ -201,7 +200,7 @@ class VeoGenerateOperator(AuthorTemplates, BaseOperator):
         self.on_mismatch = on_mismatch
         self.max_cost_usd = max_cost_usd
         self.labels = labels
-        # What this try has come to know, for on_kill and the links.
+        # What this try learns, for on_kill and the links.
         self.generation_id: str | None = None
         self.video_url: str | None = None
         self.help_url: str | None = None
@@ -225,12 +224,12 @@ class VeoGenerateOperator(AuthorTemplates, BaseOperator):
         return {name: getattr(self, name) for name in VeoRequest.FIELDS}
 
     def _checked_request(self) -> VeoRequest:
-        """Return the request as it is rendered now, with all other arguments checked."""
+        """Check all arguments, and return the request as it is rendered now."""
         arguments.refuse(self._owner, veo_arguments.late_problems(self))
         return VeoRequest.checked(self._request_values())
 
     def _approval(self, request: VeoRequest, client: ApimartClient) -> Callable[[], None] | None:
-        """Return what is asked before a new generation of ``request`` is paid for."""
+        """Return the check to run before a new generation of ``request`` is paid for; ``None`` without a limit."""
         limit = arguments.money_of(self.max_cost_usd)
         return None if limit is None else partial(budget.approve, self._owner, request, limit, client)
 
@@ -275,7 +274,7 @@ class VeoGenerateOperator(AuthorTemplates, BaseOperator):
                     self.log.info("Nothing to do: %s.", obtained.decision.reason)
                     return self._result(record, view, record.landed, request)
                 if obtained.decision.action is Action.WAIT:
-                    # Said now: whoever ends the wait (a hand, kill -9) may leave nobody to say it then.
+                    # Logged now: if a person or kill -9 ends the wait, nothing may be left to log it.
                     self.log.info("Waiting: %s. %s.", obtained.decision.reason, STAYS_KNOWN)
                     if self.deferrable and time.time() < self._deadline(record):
                         self._defer(record, request, began)
@@ -289,14 +288,13 @@ class VeoGenerateOperator(AuthorTemplates, BaseOperator):
     ) -> dict[str, Any]:
         """Land the generation that the trigger has waited for.
 
-        Airflow has rendered all arguments anew by now, and a template may say something else than when the generation
-        was paid for. So what counts is what was kept then.
+        Airflow has rendered all arguments again by now, and a template may give another value than when the generation
+        was paid for. So the values from the deferral are used.
 
-        :param event: the trigger's; see :class:`~airflow_provider_apimart.triggers.veo.VeoGenerationTrigger`.
-        :param record: the record as it was when the wait began; ``None`` where Airflow dropped it, as ``dags test``
-            does.
-        :param request: what was asked for, as it was then; ``None`` as above.
-        :param labels: as they were then; ``None`` as above.
+        :param event: the trigger's event; see :class:`~airflow_provider_apimart.triggers.veo.VeoGenerationTrigger`.
+        :param record: the record when the deferral began; ``None`` if Airflow dropped it, as ``dags test`` does.
+        :param request: the request when the deferral began; ``None`` if Airflow dropped it.
+        :param labels: the labels when the deferral began; ``None`` if Airflow dropped them.
         """
         with failures(self) as known:
             recall(self, record, labels)
@@ -309,7 +307,8 @@ class VeoGenerateOperator(AuthorTemplates, BaseOperator):
             if current is None:
                 store.save(waited_for)
             if current is None or current.generation_id != waited_for.generation_id:
-                # Another try may have gone on meanwhile: its record stays, this part answers for what it waited for.
+                # Another try may have run meanwhile. The store keeps that try's record. This one finishes the
+                # generation that it waited for.
                 current = waited_for
             self.generation_id = current.generation_id
             self._last_word = report.last_word_of(event)
@@ -318,12 +317,12 @@ class VeoGenerateOperator(AuthorTemplates, BaseOperator):
                 return self._finish(Paid(client, store, current, paid), view, context)
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
-        """Resume; where Airflow itself ended the wait, say where the money is."""
+        """Resume. If Airflow itself ended the deferral, log what happens to the paid generation."""
         try:
             return super().resume_execution(next_method, next_kwargs, context)
         except (TaskDeferralTimeout, TaskDeferralError) as error:
-            # Airflow has replaced the kwargs, so only the store still knows the generation. It is not lost: the next
-            # try re-attaches.
+            # Airflow has replaced the kwargs, so only the store still holds the generation's id. It is not lost: the
+            # next try re-attaches.
             self.log.error(
                 "Airflow ended the wait (%s). The generation goes on at APIMart and is billed when it completes (there "
                 "is no cancel); the next try, or a clear, re-attaches to it without paying again.",
@@ -332,10 +331,13 @@ class VeoGenerateOperator(AuthorTemplates, BaseOperator):
             raise
 
     def on_kill(self) -> None:
-        """Say where the money is: APIMart has no cancel. Airflow kills the process next, and no ``finally`` runs."""
+        """Log what happens to the paid generation: APIMart has no cancel.
+
+        Airflow kills the process next, and no ``finally`` runs.
+        """
         if self.generation_id:
             self.log.warning("%s", report.abandoned_text(self.generation_id))
-        # Another try may have landed the video already, and then nobody would come by to sweep.
+        # If another try has already landed the video, no later landing would delete these partial files.
         drop_parts()
 
     # --- steps ---------------------------------------------------------------------------------------------------
@@ -370,7 +372,7 @@ class VeoGenerateOperator(AuthorTemplates, BaseOperator):
             trigger=VeoGenerationTrigger(**polling, apimart_conn_id=self.apimart_conn_id, kind=self._kind(record)),
             method_name="execute_complete",
             kwargs={
-                # With the connection that this try asks with, which may have been renamed since the payment.
+                # The connection may have been renamed since the payment. The deferral keeps the one that this try uses.
                 "record": record.but(apimart_conn_id=self.apimart_conn_id).model_dump(mode="json"),
                 "request": request.model_dump(mode="json", exclude_none=True),
                 "labels": labels_of(self.labels),
@@ -379,10 +381,10 @@ class VeoGenerateOperator(AuthorTemplates, BaseOperator):
         )
 
     def _wait(self, client: ApimartClient, record: Record) -> Generation | None:
-        """Wait in the worker, as the trigger does. ``None`` when the deadline has passed."""
+        """Wait in the worker, as the trigger does. Return ``None`` if the deadline has passed."""
         values = self._polling_arguments(record, self._deadline(record))
         polling = PollingWait(**values, jitter=spread_of(values["generation_id"]))
-        # (A worker waits for one generation: the connection's ceiling only counts where it is very low.)
+        # (A worker waits for one generation only, so the connection's limit matters only if it is very low.)
         least = 60 / (client.settings.requests_per_minute or math.inf)
         time.sleep(polling.first_wait(time.time()))
         step = self._poll(client, polling)
@@ -404,7 +406,7 @@ class VeoGenerateOperator(AuthorTemplates, BaseOperator):
         return step
 
     def _finish(self, paid: Paid, view: Generation | None, context: Context) -> dict[str, Any]:
-        """Turn APIMart's final word into landed videos, or into the error that it is."""
+        """Land the videos of a generation that has ended, or raise the error that it ended with."""
         record = paid.record
         if view is None or not view.is_final:
             text = report.parked_text(record, polls_failed=False, last_word=self._last_word)
@@ -450,7 +452,7 @@ class VeoGenerateOperator(AuthorTemplates, BaseOperator):
 
 
 def __getattr__(name: str) -> Any:
-    # The batch lives in files of its own; this is where users look for it, and who does not use it does not load it.
+    # Users look for the batch operator here, although it has its own module. Only those who use it load that module.
     if name == "VeoGenerateBatchOperator":
         from airflow_provider_apimart.operators.batch import VeoGenerateBatchOperator
 

@@ -1,4 +1,4 @@
-"""The arguments of one generation, and what can be wrong with them, when the DAG is parsed and when rendered."""
+"""Checks the arguments of one generation, when the DAG is parsed and again when they are rendered."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from airflow_provider_apimart.operators import arguments
 
 
 class VeoArguments(Protocol):
-    """What the operator was given besides the request. Any of them may be late while the DAG is parsed."""
+    """The operator's arguments besides the request. While the DAG is parsed any of them may be a template."""
 
     apimart_conn_id: Any
     deferrable: Any
@@ -29,14 +29,14 @@ class VeoArguments(Protocol):
 
 
 def literal_problems(task: VeoArguments) -> list[FieldProblem]:
-    """Return what is wrong with what is known while the DAG is parsed."""
+    """Return what is wrong with those arguments that are known while the DAG is parsed."""
     problems = arguments.request_problems(task, task._request_values())
     problems += arguments.fixed_problems("deferrable", task.deferrable, (True, False))
     return problems + argument_problems(task, arguments.unless_late(task))
 
 
 def late_problems(task: VeoArguments) -> list[FieldProblem]:
-    """Return what is wrong with everything as it is rendered now, before anything is paid for."""
+    """Return what is wrong with all rendered arguments, before anything is paid for."""
     return VeoRequest.problems(task._request_values()) + argument_problems(task, arguments.always)
 
 
