@@ -1,4 +1,4 @@
-"""APIMart's HTTP API: requests, models, errors, calls without I/O, two thin senders, and what may be repeated.
+"""APIMart's HTTP API: requests, models, errors, calls without I/O, two thin senders, and the rules for repeats.
 
 The API key goes to the API's own host and nowhere else. What a call leaves unknown is never reported as a failure.
 """

@@ -342,7 +342,7 @@ class AsyncApimartClient(_Base):
     async def _send_once(self, call: Call[T]) -> T:
         check, content = self._body_guard(call), bytearray()
         async with (
-            # Headers can trickle in, too; only here is there a clock over all of it.
+            # Headers can trickle in, too. Only this timeout covers the whole call.
             asyncio.timeout(TOTAL_TIME_FACTOR * self._seconds(call)),
             self._http.stream(call.method, call.path, **self._request_options(call)) as response,
         ):

@@ -1,7 +1,7 @@
-"""What stands around every answer of APIMart: the JSON, the envelope and the error in it (section 7 of the contract).
+"""Reads what surrounds every answer of APIMart: the JSON, the envelope and its error (section 7 of the contract).
 
-Owns two rules. Every error shape lands in the one error tree. No text of an answer goes on before the API key is taken
-out of it: the cut to a printable length comes after, so that half a key does not slip through either.
+Owns two rules. Every shape of error becomes an error of the one tree. The API key is removed from an answer's text
+before anything else uses the text. Only then is the text shortened, so that not even half a key remains.
 """
 
 from __future__ import annotations
@@ -33,18 +33,18 @@ class Reply:
     secret: str = field(default="", repr=False)
 
     def clean(self, value: Any, limit: int) -> str:
-        """Return ``value`` as a text that may be shown."""
+        """Return ``value`` as text that may be shown."""
         text = read_text(value) or ""
         return (text.replace(self.secret, "***") if self.secret else text)[:limit]
 
     @property
     def beginning(self) -> str:
-        """What the body begins with, to show it."""
+        """The beginning of the body, for messages."""
         return self.clean(self.content[:4096].decode(errors="replace"), 80).strip()
 
 
 def read_json(reply: Reply) -> Mapping[str, Any]:
-    """Return the body as an object, or raise the error that the answer is."""
+    """Return the body as an object, or raise the error that the answer stands for."""
     if 300 <= reply.status < 400:
         raise _redirect(reply)
     parsed = _parse(reply.content)
@@ -52,7 +52,7 @@ def read_json(reply: Reply) -> Mapping[str, Any]:
         raise read_error(reply, parsed)
     if not isinstance(parsed, Mapping):
         raise errors.ResponseError(f"APIMart's answer is not a JSON object: {reply.beginning!r}", status=reply.status)
-    # A bare failed task carries an ``error`` of its own beside its ``status`` (3.2): that is an answer, not a refusal.
+    # A bare failed task has an ``error`` of its own beside its ``status`` (3.2): that is an answer, not a refusal.
     error, holds_answer = parsed.get("error"), parsed.get("data") or parsed.get("status")
     refused = isinstance(error, (Mapping, str)) and error and not holds_answer
     code = read_number(parsed.get("code"))
@@ -63,14 +63,14 @@ def read_json(reply: Reply) -> Mapping[str, Any]:
 
 def _parse(content: bytes) -> Any:
     try:
-        # NaN and Infinity are not JSON, but Python servers write them: a paid video is not lost to one.
+        # NaN and Infinity are not JSON, but Python servers write them. A paid video must not be lost because of one.
         return json.loads(content, parse_constant=lambda name: None, parse_int=_read_int)
     except (ValueError, RecursionError):
         return None
 
 
 def _read_int(digits: str) -> int | float:
-    # Python refuses to read longer ones, and with them the whole answer.
+    # Python refuses to parse longer numbers, and would reject the whole answer.
     return int(digits) if len(digits) < 400 else math.inf
 
 
@@ -82,7 +82,8 @@ def _redirect(reply: Reply) -> errors.RedirectError:
         status=reply.status,
     )
     if reply.status not in (301, 307, 308):
-        # These three say "nothing was done, ask there"; the others may point to the result of what was done.
+        # 301, 307 and 308 mean "nothing was done, send it there". The others may point to the result of a request that
+        # was carried out.
         error.charge = errors.Charge.UNKNOWN
     return error
 
@@ -96,13 +97,14 @@ _BY_STATUS: dict[int, type[errors.ApiStatusError]] = {
     403: errors.PermissionDeniedError,
     404: errors.NotFoundError,
     408: errors.ServerError,
-    # A 409 without a known identifier: nobody knows what it means for the money, so nothing is sent again.
+    # A 409 without a known identifier: its meaning for the money is unknown, so nothing is sent again.
     409: errors.IdempotencyIndeterminateError,
     413: errors.UploadTooLargeError,
     422: errors.UpstreamError,
     429: errors.RateLimitError,
 }
-#: Identifiers that say more than the status; looked for in code and type and, because it was seen there, the message.
+#: Identifiers that say more than the status. They are searched for in code and type and, because they have been seen
+#: there, in the message.
 _BY_IDENTIFIER: dict[str, type[errors.ApiStatusError]] = {
     "idempotency_in_progress": errors.IdempotencyInProgressError,
     "idempotency_key_reused": errors.IdempotencyKeyReusedError,
@@ -111,8 +113,8 @@ _BY_IDENTIFIER: dict[str, type[errors.ApiStatusError]] = {
     "get_channel_failed": errors.ChannelUnavailableError,
     "build_request_failed": errors.BadRequestError,
 }
-#: An account or a key without money, as new-api and one-api and their kin write it: with a 401, 403 or 429, and not
-#: always with the same code. (``insufficient_quota`` with a 429 is what they pass on of their own suppliers.)
+#: The codes of new-api, one-api and related gateways for an account or key without money. They come with a 401, 403 or
+#: 429, and vary. (``insufficient_quota`` with a 429 does not count: the gateways pass it on from their own suppliers.)
 _EMPTY_CODES = frozenset({"insufficient_user_quota", "pre_consume_token_quota_failed", "token_quota_exhausted"})
 _EMPTY_CODES_UNLESS_429 = frozenset(
     {"insufficient_quota", "insufficient_balance", "insufficient_credits", "quota_exhausted", "quota_not_enough"}
@@ -129,7 +131,7 @@ _KEY_REFUSED = re.compile(r"token not found|(invalid|expired|unknown) (token|api
 
 
 def read_error(reply: Reply, parsed: Any) -> errors.ApiStatusError:
-    """Return the error that an answer is, from any of the envelopes of 7.1."""
+    """Return the error that an answer stands for, from any of the envelopes of 7.1."""
     envelope = parsed if isinstance(parsed, Mapping) else {}
     error = envelope.get("error")
     fields: Mapping[str, Any] = error if isinstance(error, Mapping) else {}
@@ -159,17 +161,17 @@ def read_error(reply: Reply, parsed: Any) -> errors.ApiStatusError:
 
 
 def _is_empty(http_status: int, status: int, names: set[str], message: str) -> bool:
-    """Say whether an error means that there is no money. A 5xx can be about somebody else's."""
+    """Return whether an error means that the account has no money. A 5xx may refer to another party's account."""
     if http_status >= 500:
         return False
     if names & _EMPTY_CODES or (status != 429 and names & _EMPTY_CODES_UNLESS_429):
         return True
-    # (With HTTP 200 only the text tells one trouble from another.)
+    # With HTTP 200, only the text distinguishes the causes.
     return (http_status < 300 or status in (401, 403)) and _EMPTY_TEXT.search(own_words(message)) is not None
 
 
 def _by_content(cls: type[errors.ApiStatusError], said: Verdict) -> type[errors.ApiStatusError]:
-    """Return the error of a refused request: for its content, for now, or as its status has it."""
+    """Return the error class of a refused request: refused for its content, temporarily refused, or ``cls``."""
     if said is Verdict.REFUSED:
         return errors.ContentRefusedError
     if said is Verdict.PASSING and cls is errors.BadRequestError:
@@ -184,7 +186,7 @@ def _status(status: int, code: Any, envelope_code: Any, message: str) -> int:
     for value in (read_number(envelope_code), read_number(code)):
         if value is not None and 400 <= value < 600:
             return int(value)
-    # ``success: false`` comes with 200 and a text (6): only the text tells a wrong key from the server's own trouble.
+    # ``success: false`` comes with 200 and a text (6): only the text distinguishes a wrong key from a server error.
     return 401 if _KEY_REFUSED.search(message.lower()) else 500
 
 
@@ -197,9 +199,7 @@ def request_id(reply: Reply, envelope: Mapping[str, Any], message: str = "") -> 
 
 
 def retry_after(headers: Mapping[str, str], now: datetime | None = None) -> float | None:
-    """Return ``Retry-After`` in seconds from now, from either of its forms; ``None`` where it is absent or
-    unreadable.
-    """
+    """Return ``Retry-After`` in seconds from now, from either of its forms; ``None`` if it is absent or unreadable."""
     value = headers.get("retry-after", "").strip()
     if not value:
         return None

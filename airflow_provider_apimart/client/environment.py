@@ -1,8 +1,8 @@
-"""What the environment says of the way to a server: whom to trust, and which proxy to take.
+"""Reads from the environment how to reach a server: which certificates to trust, and which proxy to use.
 
-It is read here alone, for the API and for media, the way curl and requests read it: httpx by itself does not know
-``REQUESTS_CA_BUNDLE``, and an address range in ``NO_PROXY`` stops it. What cannot be used is refused with the name of
-its variable. A proxy's value is never shown: it may hold a password.
+Only this module reads it, for the API and for media, in the way curl and requests do. httpx itself does not know
+``REQUESTS_CA_BUNDLE``, and fails on an address range in ``NO_PROXY``. An unusable value is refused with the name of its
+variable. A proxy's value is never shown: it may hold a password.
 """
 
 from __future__ import annotations
@@ -22,20 +22,20 @@ import httpx
 from airflow_provider_apimart.client.errors import ConfigurationError
 from airflow_provider_apimart.client.settings import is_host, is_loopback
 
-#: The first that is set counts. httpx reads the first two, requests the third and fourth.
+#: The first variable that is set counts. httpx reads the first two, requests the third and fourth.
 CERTIFICATE_VARIABLES = ("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 DEFAULT_PORTS = {"http": 80, "https": 443}
-#: How OpenSSL finds a certificate in a folder.
+#: The file names by which OpenSSL finds certificates in a folder.
 _HASHED_NAME = re.compile(r"[0-9a-f]{8}\.[0-9]+")
 
 
 @functools.cache
 def load_tls() -> ssl.SSLContext:
-    """Return what checks a server's certificate, the API's and those that videos come from.
+    """Return the context that checks server certificates, for the API and for the hosts of videos.
 
-    The first time takes tens of milliseconds, which an event loop must not wait for: call it in a thread before.
+    The first call takes tens of milliseconds, which would block an event loop: make it in a thread beforehand.
 
-    :raises ConfigurationError: where the environment names certificates that cannot be used.
+    :raises ConfigurationError: if the environment names certificates that cannot be used.
     """
     variable = next((name for name in CERTIFICATE_VARIABLES if os.environ.get(name)), None)
     try:
@@ -56,7 +56,7 @@ def load_tls() -> ssl.SSLContext:
 
 
 def _check_folders(variable: str, place: str) -> None:
-    """OpenSSL takes any folder in silence, and then trusts nobody."""
+    """Refuse a folder without certificates: OpenSSL accepts any folder silently, and then trusts nobody."""
     for folder in place.split(os.pathsep):
         try:
             if any(_HASHED_NAME.fullmatch(name) for name in os.listdir(folder)):
@@ -70,9 +70,9 @@ def _check_folders(variable: str, place: str) -> None:
 
 
 def check_proxies() -> None:
-    """Find out whether the proxies that the environment names can be used.
+    """Check that the proxies named by the environment can be used.
 
-    :raises ConfigurationError: naming the variable.
+    :raises ConfigurationError: if one cannot, naming the variable.
     """
     proxies = urllib.request.getproxies()
     if "*" in _entries(proxies.get("no", "")):
@@ -84,23 +84,23 @@ def check_proxies() -> None:
 
 
 def proxy_for(url: httpx.URL) -> str | None:
-    """Return the URL of the proxy that applies to ``url``; ``None`` where there is none, as for this very machine.
+    """Return the URL of the proxy that applies to ``url``; ``None`` if there is none, as for this machine itself.
 
-    :raises ConfigurationError: where it cannot be used, naming the variable.
+    :raises ConfigurationError: if it cannot be used, naming the variable.
     """
     if is_loopback(_bare(url.host)):
         return None
     proxies = urllib.request.getproxies()
     scheme = _applicable(proxies, url.scheme)
     proxy = proxies.get(scheme)
-    # Where the system and not the environment names the proxy, only urllib knows what the system excepts.
+    # If the system, not the environment, names the proxy, only urllib knows the system's exceptions.
     if not proxy or _is_excepted(url, proxies.get("no", "")) or urllib.request.proxy_bypass(url.host):
         return None
     return _checked(scheme, proxy)
 
 
 def open_proxy(proxy: str) -> httpx.Proxy:
-    """Return a proxy for httpx; one that is spoken to over TLS is checked with the same certificates."""
+    """Return a proxy for httpx. A proxy reached over TLS is checked with the same certificates."""
     encrypted = proxy.lower().startswith("https:")
     return httpx.Proxy(proxy, ssl_context=load_tls() if encrypted else None)
 
@@ -137,7 +137,7 @@ def _variable(scheme: str) -> str:
 
 
 def _is_excepted(url: httpx.URL, no_proxy: str) -> bool:
-    """Whether an entry of ``NO_PROXY`` names the host. One that cannot be read names nobody."""
+    """Return whether an entry of ``NO_PROXY`` matches the host. An entry that cannot be parsed matches no host."""
     return any(_excepts(entry, url) for entry in _entries(no_proxy))
 
 

@@ -1,14 +1,14 @@
-"""One tree for everything that can go wrong between us and APIMart.
+"""One tree of errors for everything that can go wrong with APIMart.
 
 Every error answers three questions by its type, never by its text:
 
 * ``terminal``: would the same call, sent again unchanged, fail again? A terminal error is not repeated.
-* ``charge``: was money spent? ``Charge.UNKNOWN`` means that nobody on this side can tell, and the only
-  safe thing to send is the identical body under the identical idempotency key.
+* ``charge``: was money spent? ``Charge.UNKNOWN`` means that this side cannot know. The only safe thing to send is then
+  the identical body with the identical idempotency key.
 * ``request_id``: what APIMart's support asks for first.
 
-Messages are read by people: what happened, what happened to the money, what to do next. They never hold the API key
-(the client scrubs it from whatever the server said).
+Messages tell the user what happened, what happened to the money, and what to do next. They never hold the API key: the
+client scrubs it from the server's text.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import Any, ClassVar
 
 
 class Charge(StrEnum):
-    """What an error says about the money."""
+    """What an error says about the charge."""
 
     NO = "no"
     YES = "yes"
@@ -36,7 +36,7 @@ class ApimartError(Exception):
     :param code: APIMart's machine-readable code (``error.code``), as text.
     :param error_type: APIMart's ``error.type``.
     :param request_id: APIMart's id of the request, from the header, the envelope or the message.
-    :param retry_after_seconds: what ``Retry-After`` asked for, in seconds from now.
+    :param retry_after_seconds: the wait that ``Retry-After`` requested, in seconds from now.
     """
 
     terminal: ClassVar[bool] = False
@@ -59,7 +59,7 @@ class ApimartError(Exception):
         self.error_type = error_type
         self.request_id = request_id
         self.retry_after_seconds = retry_after_seconds
-        #: The whole story for a person, where somebody who knows it has written it.
+        #: The full explanation for the user, if a caller that knows all the facts has set it.
         self.explained: str | None = None
 
     def __str__(self) -> str:
@@ -70,7 +70,7 @@ class ApimartError(Exception):
         return f"{self.message} ({', '.join(notes)})" if notes else self.message
 
     def scrub(self, secret: str) -> None:
-        """Take ``secret`` out of everything that this error would print, in place."""
+        """Remove ``secret`` from everything that this error would print, in place."""
         if not secret:
             return
         for name in ("message", "code", "error_type", "request_id"):
@@ -95,13 +95,13 @@ class FieldProblem:
         try:
             shown = repr(self.value)
         except (ValueError, RecursionError):
-            # Python writes no int of thousands of digits and no list of thousands of levels.
+            # Python refuses to print an int of thousands of digits or a list of thousands of levels.
             shown = f"a {type(self.value).__name__} too large to show"
         return f"{self.field}={shown if len(shown) <= 120 else shown[:117] + '...'}: {self.allowed}"
 
 
 class InvalidParameterError(ApimartError, ValueError):
-    """A request that APIMart would refuse, refused here before anything was sent. Holds *all* its problems."""
+    """A request that APIMart would refuse, refused here before anything is sent. It holds *all* problems."""
 
     terminal = True
     charge = Charge.NO
@@ -131,7 +131,7 @@ class ApimartConnectionError(ApimartError):
 
 
 class OutcomeUnknownError(ApimartError):
-    """The request may have been carried out: it was sent, and no answer came back that says."""
+    """The request may have been carried out: it was sent, but no answer says what became of it."""
 
 
 class ApimartTimeoutError(OutcomeUnknownError):
@@ -139,11 +139,11 @@ class ApimartTimeoutError(OutcomeUnknownError):
 
 
 class ResponseError(OutcomeUnknownError):
-    """An answer came, but it is not what the contract says: broken JSON, HTML, too large, of an unknown shape."""
+    """An answer came, but it violates the contract: broken JSON, HTML, too large, or of an unknown shape."""
 
 
 class MissingTaskIdError(ResponseError):
-    """A submission was accepted (2xx) without the id of what was accepted."""
+    """A submission was accepted (2xx), but the answer holds no generation id."""
 
 
 class RedirectError(ApimartError):
@@ -172,7 +172,7 @@ class ContentRefusedError(BadRequestError):
 
 
 class TemporaryRefusalError(ApiStatusError):
-    """400 whose text says that it passes, such as a moderation service that timed out. Nothing was done."""
+    """400 whose text describes a temporary problem, such as a timeout of the moderation service. Nothing was done."""
 
     charge = Charge.NO
 
@@ -185,23 +185,23 @@ class AuthenticationError(ApiStatusError):
 
 
 class InsufficientBalanceError(ApiStatusError):
-    """402, or another 4xx that says so: the account, or the quota of the key, does not cover the request."""
+    """402, or another 4xx with the same meaning: the account or the key's quota does not cover the request."""
 
     terminal = True
     charge = Charge.NO
 
     @property
     def current_usd(self) -> float | None:
-        """What is left, where APIMart's text says so."""
+        """The remaining balance, if APIMart's text gives it."""
         return _dollars(_CURRENT, self.message)
 
     @property
     def required_usd(self) -> float | None:
-        """What would be needed, where APIMart's text says so."""
+        """The required balance, if APIMart's text gives it."""
         return _dollars(_REQUIRED, self.message)
 
 
-# "insufficient balance (current: 0.013570 USD, required: 0.050000 USD)", and how its kin write it.
+# "insufficient balance (current: 0.013570 USD, required: 0.050000 USD)", and the wording of related gateways.
 _CURRENT = re.compile(r"(?:current|remain quota|user quota|剩余额度)[:\uff1a] *[$\uff04]?(\d+(?:\.\d+)?)")
 _REQUIRED = re.compile(r"(?:required|need quota|需要预扣费额度)[:\uff1a] *[$\uff04]?(\d+(?:\.\d+)?)")
 
@@ -226,7 +226,7 @@ class NotFoundError(ApiStatusError):
 
 
 class UploadTooLargeError(ApiStatusError):
-    """413: the image is larger than APIMart takes."""
+    """413: the image is larger than APIMart accepts."""
 
     terminal = True
     charge = Charge.NO
@@ -239,7 +239,7 @@ class RateLimitError(ApiStatusError):
 
 
 class ChannelUnavailableError(ApiStatusError):
-    """``get_channel_failed``: no upstream channel right now. Looks like a 400 and passes."""
+    """``get_channel_failed``: no upstream channel right now. It looks like a 400, but is temporary."""
 
     charge = Charge.NO
 
@@ -259,20 +259,20 @@ class IdempotencyUnavailableError(ApiStatusError):
 
 
 class IdempotencyInProgressError(ApiStatusError):
-    """409 ``idempotency_in_progress``: the first request under this key is still being worked on."""
+    """409 ``idempotency_in_progress``: the first request with this key is still being processed."""
 
     charge = Charge.NO
 
 
 class IdempotencyKeyReusedError(ApiStatusError):
-    """409 ``idempotency_key_reused``: this key came with another body before."""
+    """409 ``idempotency_key_reused``: this key was already used with another body."""
 
     terminal = True
     charge = Charge.NO
 
 
 class IdempotencyIndeterminateError(ApiStatusError):
-    """409 ``idempotency_result_indeterminate``: APIMart itself does not know. Nothing may be sent again."""
+    """409 ``idempotency_result_indeterminate``: APIMart itself does not know the outcome. Nothing may be sent again."""
 
     terminal = True
 
@@ -309,25 +309,25 @@ class ContentRejectedError(GenerationError):
 
 
 class EmptyResultError(GenerationError):
-    """``completed`` without a video. Whether it was charged is for the account's bill to say."""
+    """``completed`` without a video. Only the account's bill shows whether it was charged."""
 
     terminal = True
 
 
 class GenerationParkedError(GenerationError):
-    """The deadline passed without a verdict. The generation goes on; the next try re-attaches to it."""
+    """The deadline passed without a verdict. The generation continues, and the next try re-attaches to it."""
 
     charge = Charge.YES
 
 
 class GenerationRefusedError(GenerationError):
-    """Going on would pay again, or pay for what cannot be known: refused until a person decides."""
+    """Continuing would pay again, or pay with an unknown outcome: refused until the user decides."""
 
     terminal = True
 
 
 class DeliveredMismatchError(GenerationError):
-    """The video is landed, but is not what was asked for, and the user wants that to be a failure."""
+    """The video is landed but differs from the request, and the user chose to treat that as a failure."""
 
     terminal = True
     charge = Charge.YES
@@ -343,7 +343,7 @@ class LandingError(ApimartError):
 
 
 class VideoExpiredError(LandingError):
-    """The video's URL has expired, and asking for it anew gave no other."""
+    """The video's URL has expired, and requesting a new one returned no other."""
 
     terminal = True
 
@@ -365,7 +365,7 @@ class ForbiddenAddressError(LandingError):
 
 
 def details(error: ApimartError) -> Mapping[str, str]:
-    """Return what an error knows beside its message, for structured logs. Holds no secret."""
+    """Return an error's fields other than its message, for structured logs, without secrets."""
     known = {
         "type": type(error).__name__,
         "status": error.status,

@@ -1,6 +1,6 @@
-"""What each family of Veo models takes: durations, resolutions, frames, and which parameters it does not have.
+"""What each family of Veo models accepts: durations, resolutions, frames, and which parameters it lacks.
 
-A model is added or renamed in this table. One that it does not list is sent without model-specific rules.
+To add or rename a model, change this table. A request for an unlisted model is sent without model-specific rules.
 
 Source: APIMart's page "VEO3 official generation", and section 2 of the contract for the ``-ext`` models.
 """
@@ -16,11 +16,11 @@ FRAME_FIELDS = ("first_frame_image", "last_frame_image")
 
 @dataclass(frozen=True)
 class ModelRules:
-    """What one family of models takes."""
+    """What one family of models accepts."""
 
     durations: tuple[int, ...]
     resolutions: tuple[str, ...]
-    #: Request fields that the family's page does not list. APIMart would ignore them in silence.
+    #: Request fields that the family's page does not list. APIMart would ignore them silently.
     unsupported: frozenset[str]
     #: How frames are sent: under their own names, as ``image_urls`` in frame mode, or not at all.
     frames: str

@@ -1,8 +1,8 @@
-"""What is asked of Veo: every parameter of APIMart's page, with its range and its cross-field rules.
+"""The request to Veo: every parameter of APIMart's page, with its range and its cross-field rules.
 
-A wrong value is refused here, before anything is paid, with the field's name, the value and what is allowed; all wrong
-values of a request are told at once. What the user did not set is not sent. A model that this file does not know is
-passed on without model-specific rules, and ``extra_body`` carries what APIMart gains after this was written.
+A wrong value is refused here, before anything is paid, with the field's name, the value and what is allowed. All wrong
+values of a request are reported at once. Fields that the user did not set are not sent. A request for an unknown model
+is sent without model-specific rules, and ``extra_body`` carries parameters that APIMart has added since.
 
 Source: APIMart's page "VEO3 official generation", and section 2 of the contract for the ``-ext`` models.
 """
@@ -25,18 +25,18 @@ from airflow_provider_apimart.client.model_rules import DEFAULT_MODEL, FRAME_FIE
 from airflow_provider_apimart.client.null_words import is_null_word
 
 SEED_MAX = 4_294_967_295
-#: Addresses that APIMart fetches by itself; anything else is a path, which has to be uploaded first.
+#: URLs that APIMart fetches itself. Anything else is a path, which must be uploaded first.
 REMOTE_IMAGE_SCHEMES = ("http", "https", "asset")
 
 
 def is_remote_image(value: str) -> bool:
-    """Say whether APIMart fetches this image by itself (``http(s)://`` or ``asset://``)."""
+    """Return whether APIMart fetches this image itself (``http(s)://`` or ``asset://``)."""
     scheme, colon, _ = value.partition(":")
     return bool(colon) and scheme.strip().lower() in REMOTE_IMAGE_SCHEMES
 
 
 def path_text(value: Any) -> Any:
-    """Return a path object (``pathlib``, Airflow's or any other of fsspec's) as text, and anything else as it is."""
+    """Return a path object (``pathlib``, Airflow's or another of fsspec's) as text, and any other value unchanged."""
     of_storage = hasattr(value, "protocol") and hasattr(value, "joinpath")
     return str(value) if of_storage or isinstance(value, os.PathLike) else value
 
@@ -57,7 +57,7 @@ class VeoRequest(BaseModel):
     :param generate_audio: make an audio track (APIMart's default is none). Changes the price.
     :param person_generation: ``allow_adult`` (APIMart's default) or ``disallow``.
     :param resize_mode: ``pad`` (APIMart's default) or ``crop``; only with a frame.
-    :param enhance_prompt: only ``True`` is taken; leave it out otherwise.
+    :param enhance_prompt: only ``True`` is accepted; leave it out otherwise.
     :param extra_body: further fields of the request, sent as they are: a dict, or its JSON text.
     """
 
@@ -112,7 +112,7 @@ class VeoRequest(BaseModel):
         """Return what is wrong with ``values``; the fields in ``unknown`` have no value yet (templates) and are
         skipped.
         """
-        # Of a name that is no parameter the value does not matter.
+        # A name that is no parameter is wrong whatever its value.
         known = {name: value for name, value in values.items() if name not in unknown or name not in cls.FIELDS}
         if "prompt" in unknown:
             known["prompt"] = "not known yet"
@@ -164,10 +164,10 @@ class VeoRequest(BaseModel):
             numbers, allowed = rules.durations, f"{_one_of(rules.durations)} (whole seconds)"
         else:
             numbers, allowed = range(1, 3601), "a whole number of seconds, 1 or more"
-        # A template renders to text, so text that is a whole number is one. True is an int to Python, not to a person.
+        # A template renders to text, so whole numbers are also accepted as text. True is an int only to Python.
         if isinstance(value, str) and re.fullmatch(r"[0-9]{1,12}", value.strip()):
             value = int(value)
-        # int(): a subclass of int would be looked for in a range one by one.
+        # int(): Python searches a range item by item for a subclass of int.
         if isinstance(value, bool) or not isinstance(value, int) or int(value) not in numbers:
             raise _not_allowed(f"allowed: {allowed}")
         return int(value)
@@ -204,7 +204,7 @@ class VeoRequest(BaseModel):
                 raise _not_allowed("this is how a template or a table says that it found nothing")
             return _unicode(value)
         if info.field_name == "resolution":
-            # APIMart spells it 4K for one family and 4k for the other; a user need not know which.
+            # APIMart spells it 4K for one family and 4k for the other. Users need not know which.
             value = {choice.lower(): choice for choice in choices}.get(value.lower(), value)
         if value not in choices:
             raise _not_allowed(f"allowed: {_one_of(choices)}")
@@ -237,7 +237,7 @@ class VeoRequest(BaseModel):
                 value = json.loads(value)
             if not isinstance(value, Mapping) or not _has_text_keys(value) or {"model", "prompt"} & set(value):
                 raise _not_allowed(allowed)
-            # Written as the client writes it, and read again: a copy that nobody else changes.
+            # Encoded as the client encodes it and decoded again: a copy that nobody else can change.
             extra = json.loads(json.dumps(value, allow_nan=False, ensure_ascii=False).encode())
         except (TypeError, ValueError, RecursionError) as error:
             if isinstance(error, PydanticCustomError):
@@ -287,7 +287,7 @@ class VeoRequest(BaseModel):
         return {**given, **(self.extra_body or {})}
 
     def notes(self) -> list[str]:
-        """Return what a user should hear before paying, though it is not an error."""
+        """Return what the user should know before paying, although it is not an error."""
         notes = []
         if self.rules is None:
             near = difflib.get_close_matches(self.model, MODELS, n=1)
@@ -310,7 +310,7 @@ class VeoRequest(BaseModel):
 
 
 def _cross_field_problems(values: Mapping[str, Any], skip: Collection[str]) -> list[FieldProblem]:
-    """Apply the rules that span fields; a rule is left out where one of its fields is bad or has no value yet."""
+    """Apply the cross-field rules. A rule is skipped if one of its fields is wrong or has no value yet."""
     is_set = {name for name, value in values.items() if value is not None and name not in skip}
     problems = []
     if "last_frame_image" in is_set and not {"first_frame_image"} & (is_set | set(skip)):
@@ -346,7 +346,7 @@ def _set_values(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _json_text(value: Any) -> str:
-    """Return a structured prompt as JSON text: the same to the byte, in whatever order a store returns its keys."""
+    """Return a structured prompt as JSON text, byte-identical whatever order a store returns its keys in."""
     allowed = "allowed: text, or a dict or list of JSON values"
     if all(leaf is None or (isinstance(leaf, str) and is_null_word(leaf)) for leaf in _leaves(value)):
         raise _not_allowed("must not be empty")
@@ -377,7 +377,7 @@ def _host(url: str) -> str:
 
 
 def _has_text_keys(value: Any) -> bool:
-    """Say whether all dicts in ``value`` have text keys only; JSON has no others."""
+    """Return whether all dicts in ``value`` have only text keys; JSON has no others."""
     if isinstance(value, Mapping):
         return all(isinstance(key, str) and _has_text_keys(item) for key, item in value.items())
     return not isinstance(value, (list, tuple)) or all(_has_text_keys(item) for item in value)

@@ -1,6 +1,6 @@
-"""Which call may be repeated, and when, in one place for both clients.
+"""Decides which call may be repeated, and when, for both clients.
 
-The type of the error (``terminal``, ``charge``) and the call's own :class:`Repeat` decide, never a text.
+The type of the error (``terminal``, ``charge``) and the call's own :class:`Repeat` decide, never the text.
 ``Retry-After`` takes precedence; without it the wait grows exponentially. Both get jitter, so that a thousand tasks
 that were refused together do not return together.
 """

@@ -81,7 +81,7 @@ def looks_secret(text: str) -> bool:
 def shown(value: object, longest: int = LONGEST_SHOWN) -> str:
     """Return a wrong value as a message may show it.
 
-    :param longest: of what can have been meant here: whatever is longer may be anything, a password too.
+    :param longest: the length of the longest plausible value. Anything longer may be a password, too.
     """
     text = repr(value)
     if looks_secret(text) or len(text) > longest < LONGEST_SHOWN:
@@ -137,7 +137,7 @@ def _clean_base_url(value: str, allow_http: bool) -> str:
 
 
 def is_host(parts: SplitResult) -> bool:
-    """Say whether a connection to this host can be tried at all; what cannot would fail in ways that nobody catches."""
+    """Return whether a connection to this host can be tried at all. Others would fail with uncaught exceptions."""
     try:
         host = httpx.URL(f"https://{parts.netloc}").raw_host.decode("ascii")
     except (httpx.InvalidURL, ValueError):

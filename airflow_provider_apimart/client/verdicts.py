@@ -1,18 +1,18 @@
-"""Whether a failure refuses the input. One table, and the only place that reads it out of text.
+"""Decides whether a failure refuses the input. One table, and the only place that derives this from text.
 
 A refusal of the prompt or of an image is final, because sending the same again is not expected to help. Everything
 else is an ordinary failure, which is not charged and which the next try may get past; so is whatever the table does not
-know. A wrong "refused" ends a task that a retry would have mended; a wrong "not refused" costs one more attempt, which
+know. A wrong "refused" ends a task that a retry would have saved. A wrong "not refused" costs one more attempt, which
 is not charged. So the evidence is taken in this order:
 
-1. ``error.code`` and ``error.type``, where they name the verdict.
-2. What says of itself that it passes: timeouts, overload, and Veo's filters on what it has *made* (audio above all),
-   which strike at random: the same prompt often succeeds the next time.
+1. ``error.code`` and ``error.type``, if they name the verdict.
+2. Messages about temporary problems: timeouts, overload, and Veo's filters on what it has *made* (audio above all).
+   The filters act at random: the same prompt often succeeds the next time.
 3. Plain refusals of the input, as phrases. No single word decides: "moderation service timed out" and "failed to fetch
    copyright metadata" refuse nothing.
 
-Quoted text does not count, because APIMart and those behind it echo the user's prompt. The messages that the table was
-made from are in ``tests/client/failure_messages.py``.
+Quoted text does not count, because APIMart and the services behind it echo the user's prompt. The table was made from
+the messages in ``tests/client/failure_messages.py``.
 """
 
 # ruff: noqa: RUF001 - the table holds Chinese punctuation on purpose.
@@ -24,11 +24,11 @@ from enum import StrEnum
 
 
 class Verdict(StrEnum):
-    """What a failure says of itself."""
+    """What a failure means."""
 
     #: The prompt or an image was refused.
     REFUSED = "refused"
-    #: It says that it passes, or is about what was made and not about what was asked.
+    #: The problem is temporary, or concerns the output and not the request.
     PASSING = "passing"
     UNKNOWN = "unknown"
 
@@ -62,7 +62,7 @@ _CATEGORIES: dict[str, tuple[str, ...]] = {
 }
 SUPPORT_CODES = {code: category for category, codes in _CATEGORIES.items() for code in codes}
 
-# What was made: a noun for the output, and soon after it what was done to it.
+# About the output: a noun for it, and soon after that what was done to it.
 _DONE = r"(?:filtered|blocked|removed|flagged|rejected|withheld|violat\w*|unsafe|restricted|moderat\w*)"
 _PASSING = re.compile(
     rf"""
@@ -139,7 +139,7 @@ _REFUSED = re.compile(
 
 _TRADITIONAL = str.maketrans("違規審過詞內圖請後", "违规审过词内图请后")
 _QUOTES = str.maketrans("’‘", "''")
-#: The messages in a JSON text, or in a dict that Python has printed.
+#: The messages in JSON text, or in a dict printed by Python.
 _TOLD = re.compile(
     r"""(?P<mark>["']?)\b
     (?:message|msg|errors?|reasons?|details?|error_message|fail_reason|raiMediaFilteredReasons|status|code|type)
@@ -147,7 +147,7 @@ _TOLD = re.compile(
     re.VERBOSE | re.DOTALL | re.IGNORECASE,
 )
 _WHOLE = re.compile(r"""\s*(?:"[^"]*"|'[^']*')\s*""")
-#: A prompt that is echoed without quotation marks, up to the end: nothing says where it ends.
+#: A prompt echoed without quotation marks. It extends to the end of the text, because nothing marks its own end.
 _ECHOED = re.compile(r"\b(?:for|of|with) (?:the |your |this )?prompt *[:=].*|\bprompt *=.*", re.DOTALL | re.IGNORECASE)
 _QUOTED = (
     re.compile(r'".*"|".*\Z', re.DOTALL),
@@ -157,14 +157,14 @@ _QUOTED = (
 
 
 def verdict(code: str | None, kind: str | None, message: str | None) -> Verdict:
-    """Return what a failure says of itself.
+    """Return what a failure means.
 
     :param code: ``error.code``, as text.
     :param kind: ``error.type``.
     """
     names = {re.sub(r"[\s.-]+", "_", name.strip().lower()) for name in (code, kind) if name}
     text = _plain(message or "")
-    # A message may be nothing but the identifier.
+    # A message may consist of the identifier alone.
     names.add(re.sub(r"[\s.-]+", "_", text.strip(" .")))
     if names & _PASSING_CODES:
         return Verdict.PASSING
@@ -172,7 +172,7 @@ def verdict(code: str | None, kind: str | None, message: str | None) -> Verdict:
         return Verdict.REFUSED
     if _PASSING.search(text):
         return Verdict.PASSING
-    # Google's identifiers come as a code here and inside the message there.
+    # Google's identifiers come as the code in some errors, and inside the message in others.
     refused = any(_REFUSED.search(each) for each in (text, *names))
     return Verdict.REFUSED if refused else Verdict.UNKNOWN
 
@@ -192,7 +192,7 @@ def _plain(message: str) -> str:
 def own_words(text: str, depth: int = 3) -> str:
     """Return a message without quoted text, but with the messages of JSON that it carries.
 
-    From the first quotation mark to the last: a prompt may hold some itself.
+    Quoted text extends from the first quotation mark to the last, because a prompt may contain some itself.
     """
     told: list[str] = []
 
@@ -202,7 +202,7 @@ def own_words(text: str, depth: int = 3) -> str:
         return " "
 
     if _WHOLE.fullmatch(text):
-        # Nothing is quoted where everything is.
+        # Quotation marks around the whole text quote nothing.
         return text.strip()[1:-1]
     if depth > 0:
         text = _TOLD.sub(take, text)

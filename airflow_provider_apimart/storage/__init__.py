@@ -1,4 +1,4 @@
 """Files in any storage: places and names, uploads, checksums, permissions, and commits.
 
-A file appears under its name whole or not at all. Nothing here knows what a generation is.
+A file appears under its name whole or not at all. This package knows nothing about generations.
 """

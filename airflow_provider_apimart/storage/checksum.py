@@ -1,7 +1,7 @@
 """A SHA-256 that is computed while the next bytes are fetched.
 
-Hashing takes about as long as receiving and writing do on a fast network, and Python lets go of its lock during all
-three: in a thread of its own it costs next to no time. It is never more than a few pieces behind, so memory stays
+On a fast network, hashing takes about as long as receiving and writing. Python releases its global lock during all
+three, so hashing in a separate thread adds almost no time. It is never more than a few pieces behind, so memory stays
 constant.
 """
 
@@ -16,7 +16,7 @@ PIECES_BEHIND = 6
 
 
 class Sha256:
-    """The SHA-256 of what :meth:`update` was given since the last :meth:`restart`, inside its context."""
+    """The SHA-256 of the bytes given to :meth:`update` since the last :meth:`restart`. Use it as a context manager."""
 
     def __init__(self) -> None:
         self._digest = hashlib.sha256()
@@ -38,12 +38,12 @@ class Sha256:
         self._digest = hashlib.sha256()
 
     def update(self, piece: bytes) -> None:
-        """Take the next bytes, which must not change any more."""
+        """Take the next bytes. The caller must not change them afterwards."""
         self._room.acquire()
         self._pieces.put(piece)
 
     def hexdigest(self) -> str:
-        """Wait for what is pending, and return the digest in hex."""
+        """Wait for the pending pieces, and return the digest in hex."""
         self._settle()
         return self._digest.hexdigest()
 
@@ -55,5 +55,5 @@ class Sha256:
     def _work(self) -> None:
         while (piece := self._pieces.get()) is not None:
             self._digest.update(piece)
-            del piece  # Not held while waiting for the next one.
+            del piece  # Free its memory while waiting for the next one.
             self._room.release()

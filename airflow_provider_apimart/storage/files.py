@@ -1,13 +1,13 @@
-"""Where a landed video goes, and how it gets there whole.
+"""Decides where a landed video goes, and puts it there whole.
 
-Owns the names inside the user's storage, the staging of a file under way, and the commit. Keeps invariant 7 (landed
-means whole) and the half of it that a crash tests:
+Owns the names inside the user's storage, the staging of unfinished files, and the commit. Keeps invariant 7 (landed
+means whole), also when a process crashes:
 
-* The final name never holds half a file. A local file is staged beside it and renamed; for any other storage it is
-  staged in an unnamed local file first and uploaded when it is known to be whole. Object stores show an upload only
-  when it is complete; on all others the upload goes to a hidden name and is moved.
-* A killed try leaves nothing behind that the next one does not sweep. A staged local file is locked for as long as its
-  process lives, so one that nobody holds the lock of is rubbish; a hidden remote name is the same in every try.
+* The final name never holds half a file. A local file is staged beside it and renamed. For any other storage the file
+  is staged in an unnamed local file and uploaded once it is known to be whole. Object stores show an upload only when
+  it is complete. On all others the upload goes to a hidden name and is moved.
+* The next try removes everything that a killed try has left. A staged local file is locked for as long as its process
+  lives, so an unlocked one is rubbish. A hidden remote file has the same name in every try.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ from airflow_provider_apimart.storage.uploads import BLOCK_BYTES, content_type_o
 
 log = logging.getLogger(__name__)
 
-#: Here a file appears when its upload is complete and not before; a move would be a copy.
+#: In these a file appears only when its upload is complete, and a move would be a copy.
 OBJECT_STORES = frozenset({"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "adl", "wasb", "wasbs", "oss", "cos", "r2"})
-#: How the storages call what changes with a file's content.
+#: The storages' names for the fields that change with a file's content.
 VERSION_FIELDS = ("size", "ETag", "etag", "generation", "LastModified", "last_modified", "mtime", "modified", "created")
 MAX_ID_LENGTH = 100
 
@@ -43,7 +43,7 @@ class Target:
 
     :param fs: an fsspec file system (fsspec ships no types).
     :param path: the path inside ``fs``.
-    :param uri: the same place as the user wrote it; what XComs and messages show.
+    :param uri: the same place as the user wrote it; XComs and messages show this.
     """
 
     fs: Any
@@ -75,7 +75,7 @@ def _with_name(path: str, name: str) -> str:
 
 
 def safe_name(generation_id: str) -> str:
-    """Return a file name for an opaque id: itself where it can be, else cleaned and made unique with a hash."""
+    """Return a file name for an opaque id: the id itself if possible, otherwise cleaned and made unique with a hash."""
     kept = re.sub(r"[^A-Za-z0-9._-]", "_", generation_id).lstrip(".-")[:MAX_ID_LENGTH]
     if kept == generation_id and kept:
         return kept
@@ -107,16 +107,16 @@ def numbered(target: Target, mark: str) -> Target:
 
 
 class Staged:
-    """A file under way: write it through :attr:`file`, then :meth:`commit` it under its name."""
+    """An unfinished file: write it through :attr:`file`, then :meth:`commit` it under its name."""
 
     def __init__(self, file: BinaryIO) -> None:
         self.file = file
 
     def commit(self, target: Target, taken: Callable[[], bool] = lambda: False) -> dict[str, str] | None:
-        """Make the whole file appear as ``target`` (in the folder it was staged for), replacing what is there.
+        """Make the whole file appear as ``target`` (in the folder it was staged for), replacing any file there.
 
-        :param taken: asked at the last moment; true leaves everything as it is.
-        :return: its version, as of :func:`stored_version`; ``None`` when it was not committed.
+        :param taken: called at the last moment; if true, nothing is changed.
+        :return: its version, as from :func:`stored_version`; ``None`` if it was not committed.
         """
         raise NotImplementedError
 
@@ -161,11 +161,11 @@ class _RemoteStaged(Staged):
 
 @contextlib.contextmanager
 def staging(target: Target, *, writer: str = "staged", content_type: str | None = None) -> Iterator[Staged]:
-    """Open a file in which to collect what will become ``target`` or a sibling of it. Not committed, it vanishes.
+    """Open a file that will become ``target`` or a sibling of it. If it is not committed, it is removed.
 
-    :param writer: tells apart those who may write to ``target`` at once, and is the same in every try: it names the
-        hidden file on a storage that is neither local nor an object store.
-    :param content_type: the media type of the file; ``None`` goes by its name.
+    :param writer: distinguishes those who may write to ``target`` at the same time, and is the same in every try. It
+        names the hidden file on a storage that is neither local nor an object store.
+    :param content_type: the media type of the file; ``None`` derives it from the name.
     """
     if is_local(target.fs):
         with contextlib.ExitStack() as stack:
@@ -187,7 +187,7 @@ def commit_bytes(target: Target, data: bytes, *, writer: str = "staged") -> None
 
 @contextlib.contextmanager
 def exclusive(target: Target) -> Iterator[None]:
-    """Keep others on this machine from committing into the same local folder; elsewhere there is no such lock."""
+    """Keep others on this machine from committing into the same local folder. Other storages have no such lock."""
     if is_local(target.fs):
         with localfs.folder_lock(os.path.dirname(local_path(target))):
             yield
@@ -199,7 +199,7 @@ def exclusive(target: Target) -> Iterator[None]:
 
 
 def read_small(target: Target, limit: int) -> bytes | None:
-    """Return what is stored under a name, or ``None`` when nothing is or it is larger than ``limit`` bytes."""
+    """Return the content of a stored file, or ``None`` if it does not exist or is larger than ``limit`` bytes."""
     if is_object_store(target.fs):
         try:
             with looking(target):
@@ -209,7 +209,7 @@ def read_small(target: Target, limit: int) -> bytes | None:
             return None
         except permissions.DeniedError:
             raise
-        except Exception as error:  # An empty object has no range. Whatever else it is shows below.
+        except Exception as error:  # An empty object has no range. Any other cause shows below.
             log.debug("%s is not to be had in one request: %s", target.uri, error_text(error))
     size = stored_size(target)
     if size is None or size > limit:
@@ -222,16 +222,16 @@ def read_small(target: Target, limit: int) -> bytes | None:
 
 
 def read_whole(target: Target) -> bytes:
-    """Return all of a file that has to be there.
+    """Return the whole content of a file that must exist.
 
-    :raises LandingError: when it is not, or the storage does not answer.
+    :raises LandingError: if it does not, or the storage does not answer.
     """
     with storage_errors(target, "read"):
         return cast(bytes, target.fs.cat_file(target.path))
 
 
 def stored_size(target: Target) -> int | None:
-    """Return the size of a stored file, or ``None`` when there is no such file."""
+    """Return the size of a stored file, or ``None`` if it does not exist."""
     with storage_errors(target, "read"):
         try:
             target.fs.invalidate_cache(posixpath.dirname(target.path))
@@ -243,10 +243,10 @@ def stored_size(target: Target) -> int | None:
 
 
 def check_same_machine(target: Target, what: str) -> None:
-    """Find out whether a local file, which another process has seen, is on this machine, too.
+    """Check that a local file that another process has seen is also on this machine.
 
-    :param what: the file, for people.
-    :raises LandingError: when it is not, saying why.
+    :param what: the file, for messages.
+    :raises LandingError: if it is not, with the reason.
     """
     if is_local(target.fs) and not os.path.exists(local_path(target)):
         raise LandingError(
@@ -257,7 +257,7 @@ def check_same_machine(target: Target, what: str) -> None:
 
 
 def stored_version(target: Target) -> dict[str, str]:
-    """Return what tells one version of a stored file from the next, as far as the storage says."""
+    """Return the fields that distinguish one version of a stored file from the next, if the storage gives any."""
     with storage_errors(target, "read"):
         try:
             target.fs.invalidate_cache(posixpath.dirname(target.path))
@@ -275,7 +275,7 @@ def _version(info: Mapping[str, Any]) -> dict[str, str]:
 def stored_sha256(target: Target) -> str:
     """Read a stored file from end to end and return its SHA-256."""
     digest = hashlib.sha256()
-    # Read from end to end once: what a cache reads ahead would only be held twice.
+    # The file is read once from end to end, so a read-ahead cache would only hold the bytes twice.
     uncached = {"cache_type": "none"} if is_object_store(target.fs) else {}
     with storage_errors(target, "read"), target.fs.open(target.path, "rb", **uncached) as file:
         while chunk := file.read(BLOCK_BYTES):
@@ -285,10 +285,10 @@ def stored_sha256(target: Target) -> str:
 
 @contextlib.contextmanager
 def looking(target: Target) -> Iterator[None]:
-    """Let a refused look at what may not be there mean that it is not, where that is so; see ``permissions.py``.
+    """Decide what a "forbidden" for a file that may not exist means: missing, or forbidden. See ``permissions.py``.
 
-    :raises FileNotFoundError: for it.
-    :raises DeniedError: where the place cannot be used at all.
+    :raises FileNotFoundError: if the file is missing.
+    :raises DeniedError: if the place cannot be used at all.
     """
     try:
         yield
@@ -304,7 +304,7 @@ def looking(target: Target) -> Iterator[None]:
 
 @contextlib.contextmanager
 def storage_errors(target: Target, done: str) -> Iterator[None]:
-    """Turn what a storage raises, each in its own way, into a :class:`LandingError` that names the place."""
+    """Turn a storage's own exceptions into a :class:`LandingError` that names the place."""
     try:
         yield
     except ApimartError:
@@ -315,17 +315,17 @@ def storage_errors(target: Target, done: str) -> Iterator[None]:
 
 
 def error_text(error: BaseException) -> str:
-    """Return an error's type and message; some say nothing else."""
+    """Return an error's type and message. The type matters because some errors have no message."""
     return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
 
 
 def is_local(fs: Any) -> bool:
-    """Whether a file system is this machine's own."""
+    """Return whether a file system is this machine's own."""
     return bool(protocols(fs) & {"file", "local"})
 
 
 def is_object_store(fs: Any) -> bool:
-    """Whether an upload to a file system shows only when it is complete."""
+    """Return whether an upload to a file system appears only when it is complete."""
     return bool(protocols(fs) & OBJECT_STORES)
 
 

@@ -1,9 +1,9 @@
-"""Local files that appear whole or not at all, and the rubbish of killed tries.
+"""Makes local files appear whole or not at all, and removes the rubbish of killed tries.
 
-Owns the part file. Where the system has them (``O_TMPFILE`` on Linux) it is a file without a name until it is
-committed, so that a kill at any moment leaves nothing. Elsewhere it is a hidden file beside its destination, locked
-with ``flock`` for as long as its process lives: a part that nobody holds the lock of was left by a killed process,
-whatever its age, and one that is held never is.
+Owns the part file. If the system supports it (``O_TMPFILE`` on Linux), the part file has no name until it is committed,
+so that a kill at any moment leaves nothing. Otherwise it is a hidden file beside its destination, locked with ``flock``
+for as long as its process lives. An unlocked part was left by a killed process, whatever its age. A locked part never
+was.
 """
 
 from __future__ import annotations
@@ -27,19 +27,19 @@ log = logging.getLogger(__name__)
 WRITE_BACK_BYTES = 2 * 1024 * 1024
 LOCK_WAIT_SECONDS = 30.0
 LOCK_POLL_SECONDS = 0.02
-#: A folder with so many names is listed once in a while only: to list it for each video would take longer than to land.
+#: A folder with this many names is listed only this often. Listing it for each video would take longer than landing.
 LARGE_FOLDER, LIST_AGAIN_SECONDS = 1000, 30.0
-#: What ``flock`` says where there are no locks (some network file systems).
+#: The errors of ``flock`` on file systems without locks (some network file systems).
 NO_LOCKS = frozenset({errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EBADF, errno.EINVAL})
 
-#: The parts of this process.
+#: The part files of this process.
 _held: set[str] = set()
-#: Whether files without a name can be used, by folder.
+#: Whether unnamed files can be used, by folder.
 _nameable: dict[str, bool] = {}
 
 
 class _SteadyFile(io.FileIO):
-    """A file that goes to the disk while it is written, so that the flush at the end has little left to wait for."""
+    """A file that is sent to the disk while it is written, so that the final flush has little left to wait for."""
 
     _pending = 0
 
@@ -51,17 +51,17 @@ class _SteadyFile(io.FileIO):
         return written
 
     def flush(self) -> None:
-        """Let what was written since the last time begin its way to the disk, and do not wait for it."""
+        """Start sending the bytes written since the last call to the disk, without waiting."""
         if self._pending and hasattr(os, "posix_fadvise"):
             with contextlib.suppress(OSError):
-                # For pages that are not written yet Linux takes this as: begin to. Only the last ones are named: it
-                # goes through all that are, and those that are written by now it would forget.
+                # For pages that are not yet on the disk, Linux takes this as a request to start writing them. Only the
+                # last pages are named: Linux walks all named pages, and would drop those already written from memory.
                 os.posix_fadvise(self.fileno(), self.tell() - self._pending, self._pending, os.POSIX_FADV_DONTNEED)
             self._pending = 0
 
 
 class Part:
-    """A part file under way."""
+    """An unfinished part file."""
 
     def __init__(self, file: BinaryIO, path: str, *, named: bool) -> None:
         self.file = file
@@ -69,12 +69,12 @@ class Part:
         self.named = named
 
     def commit(self, destination: str) -> None:
-        """Make the file appear under its name, on the disk before it is in the folder."""
+        """Make the file appear under its name. Its content reaches the disk before its name appears in the folder."""
         self.file.flush()
         os.fsync(self.file.fileno())
         if not self.named:
-            # A file without a name can be given one, but not that of a file that is there: hence the step between. The
-            # folder's descriptor means nothing beside an absolute path; without one Python would not follow the link.
+            # An unnamed file can be given a name, but not one that is already in use: hence the intermediate step. The
+            # folder's descriptor has no effect with an absolute path, but without one Python would not follow the link.
             number = self.file.fileno()
             os.link(f"/proc/self/fd/{number}", self.path, src_dir_fd=number, follow_symlinks=True)
             self.named = True
@@ -84,7 +84,9 @@ class Part:
 
 @contextlib.contextmanager
 def part_file(destination: str) -> Iterator[Part]:
-    """Sweep the parts that killed tries left of ``destination``, and open a new one. Not committed, it is removed."""
+    """Remove the part files that killed tries left for ``destination``, and open a new one. If it is not committed, it
+    is removed.
+    """
     os.makedirs(os.path.dirname(destination), exist_ok=True)
     _sweep(destination)
     descriptor, path, named = _create_locked(destination)
@@ -95,13 +97,13 @@ def part_file(destination: str) -> Iterator[Part]:
             yield Part(cast(BinaryIO, file), path, named=named)
         finally:
             _held.discard(path)
-            # Read-only by now, or gone: what went wrong is told by the error under way, not by this one.
+            # The folder may be read-only by now, or gone. The error already being raised tells the cause, not this one.
             with contextlib.suppress(OSError):
                 os.unlink(path)
 
 
 def drop_parts() -> None:
-    """Remove the parts of this process, which is about to be killed without any ``finally`` being run."""
+    """Remove the part files of this process, which is about to be killed without running any ``finally``."""
     for path in tuple(_held):
         with contextlib.suppress(OSError):
             os.unlink(path)
@@ -109,7 +111,7 @@ def drop_parts() -> None:
 
 @contextlib.contextmanager
 def folder_lock(folder: str) -> Iterator[None]:
-    """Hold the lock of a folder. One that cannot be had (not readable, no locks, held for long) is done without."""
+    """Hold the lock of a folder. Go on without it if it cannot be taken (not readable, no locks, held for long)."""
     try:
         descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError:
@@ -135,7 +137,7 @@ def _part_prefix(path: str) -> str:
 
 
 def _create_anonymous(folder: str, part: str) -> int | None:
-    """Open a file without a name, locked; ``None`` where there are none, or where it could not be named later."""
+    """Open an unnamed file and lock it; ``None`` if there are none here, or if it could not be named later."""
     if not hasattr(os, "O_TMPFILE") or not _can_be_named(folder, part):
         return None
     # 0o666 leaves the permissions to the umask, as for any file that the user's own code would write.
@@ -145,9 +147,9 @@ def _create_anonymous(folder: str, part: str) -> int | None:
 
 
 def _can_be_named(folder: str, trial: str) -> bool:
-    """Try once a folder whether a file without a name can be given one there: containers may forbid it.
+    """Test, once per folder, whether an unnamed file can be given a name there: containers may forbid it.
 
-    :param trial: a part's name: what a kill leaves of the trial is swept like any other.
+    :param trial: a part file's name, so that the remains of a killed test are removed like any other part file.
     """
     if folder not in _nameable:
         try:
@@ -169,7 +171,7 @@ def _can_be_named(folder: str, trial: str) -> bool:
 
 
 def _create_locked(path: str) -> tuple[int, str, bool]:
-    """Return a locked part file, the name that it has or will have on the way, and whether it has it already."""
+    """Return a locked part file, its present or later intermediate name, and whether it has that name already."""
     folder = os.path.dirname(path)
     while True:
         part = os.path.join(folder, f"{_part_prefix(path)}{secrets.token_hex(6)}.part")
@@ -184,12 +186,12 @@ def _create_locked(path: str) -> tuple[int, str, bool]:
             os.close(descriptor)
             os.unlink(part)
             raise
-        # Another try's sweep came between the creation and the lock, and takes the file away.
+        # Another try's sweep ran between the creation and the lock, and removes the file.
         os.close(descriptor)
 
 
 def _lock(descriptor: int) -> bool:
-    """Take the lock; false when another process holds it. Where there are no locks nobody sweeps: going on is safe."""
+    """Take the lock; false if another process holds it. Without locks nobody sweeps, so continuing is safe."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -202,7 +204,7 @@ def _lock(descriptor: int) -> bool:
 
 
 def _sweep(path: str) -> None:
-    """Remove what killed tries left of ``path``."""
+    """Remove the part files that killed tries left for ``path``."""
     folder, prefix = os.path.dirname(path), _part_prefix(path)
     try:
         names = _parts_in(folder)
@@ -217,7 +219,7 @@ _listed: dict[str, tuple[float, list[str]]] = {}
 
 
 def _parts_in(folder: str) -> list[str]:
-    """Return the names of part files in a folder; of a large one, those of some seconds ago."""
+    """Return the names of part files in a folder. For a large folder the list may be some seconds old."""
     known = _listed.get(folder)
     if known is not None and time.monotonic() - known[0] < LIST_AGAIN_SECONDS:
         return known[1]

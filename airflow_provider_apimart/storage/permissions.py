@@ -1,10 +1,10 @@
-"""What a storage's "forbidden" means, and which permissions a place needs.
+"""Decides what a storage's "forbidden" means, and which permissions a place needs.
 
-Object stores answer a look at a name that is not there with 403 where the role may not list (S3 without
-``s3:ListBucket``), so that a 403 alone says neither "nothing is there" nor "you may not use this place". A trial
-decides: a role that can write a small file and read it back may use the place, and then what it may not see is not
-there. The trial file keeps one name and is never removed: others may be at the same trial, and a role need not be able
-to delete.
+If the role may not list (S3 without ``s3:ListBucket``), object stores answer a request for a missing file with 403. So
+a 403 alone means neither "nothing is there" nor "you may not use this place". A test decides: a role that can write a
+small file and read it back may use the place, and then a file that it gets a 403 for does not exist. The test file
+always has the same name and is never removed: others may be running the same test, and a role need not be able to
+delete.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ log = logging.getLogger(__name__)
 
 TRIAL_NAME = ".apimart-check"
 TRIAL = b"airflow-provider-apimart wrote this to find out whether it may write and read here.\n"
-#: A place that has passed is believed for so long.
+#: How long a passed test stays valid.
 BELIEVED_SECONDS = 300.0
-#: What a place needs, by the names in its URIs: for files, and for folders that have to be listed.
+#: The permissions that a place needs, by URI scheme: for files, and for folders that must be listed.
 NEEDS: tuple[tuple[frozenset[str], str, str], ...] = (
     (frozenset({"s3", "s3a"}), "s3:PutObject and s3:GetObject", "s3:ListBucket"),
     (
@@ -41,13 +41,13 @@ _passed: dict[tuple[Any, str], float] = {}
 
 
 class DeniedError(LandingError):
-    """The storage forbids what is needed. A policy can be changed while the video is still to be had, and takes a
-    moment to reach all servers, so a retry may help.
+    """The storage forbids what is needed. A retry may help: a policy can be changed before the video expires, and a
+    change takes a moment to reach all servers.
     """
 
 
 def is_denied(error: BaseException) -> bool:
-    """Say whether a storage answered "forbidden": each file system of fsspec has its own way to say so."""
+    """Return whether a storage answered "forbidden". Each fsspec file system reports that in its own way."""
     # s3fs; adlfs and the HTTP clients below the others; gcsfs.
     status = getattr(error, "status_code", getattr(error, "code", None))
     forbidden = isinstance(error, OSError) and str(error).startswith("Forbidden")
@@ -55,7 +55,7 @@ def is_denied(error: BaseException) -> bool:
 
 
 def needed(fs: Any, *, to_list: bool = False) -> str:
-    """Return the permissions that a place in this storage needs, for people."""
+    """Return the permissions that a place in this storage needs, as text for messages."""
     for names, files, folders in NEEDS:
         if protocols(fs) & names:
             return folders if to_list else files
@@ -63,11 +63,11 @@ def needed(fs: Any, *, to_list: bool = False) -> str:
 
 
 def prove(fs: Any, folder: str, uri: str) -> None:
-    """Find out by a trial whether files can be written into a folder and read back.
+    """Test whether files can be written into a folder and read back.
 
-    :param folder: inside ``fs``, without a slash at its end.
-    :param uri: the same for people.
-    :raises DeniedError: when the storage forbids it.
+    :param folder: the path inside ``fs``, without a trailing slash.
+    :param uri: the same place, for messages.
+    :raises DeniedError: if the storage forbids it.
     """
     place = getattr(fs, "_fs_token", id(fs)), folder
     if time.monotonic() - _passed.get(place, float("-inf")) < BELIEVED_SECONDS:

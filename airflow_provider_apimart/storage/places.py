@@ -1,7 +1,7 @@
-"""The last look before anything is paid: could a video be written to this place?
+"""The last check before anything is paid: could a video be written to this place?
 
-Owns the verdicts on places. What can never work is a :class:`.ConfigurationError`; a storage that does not answer right
-now is none.
+Owns the verdicts on places. A place that can never work is a :class:`.ConfigurationError`. A storage that merely does
+not answer right now is not.
 """
 
 from __future__ import annotations
@@ -25,20 +25,20 @@ log = logging.getLogger(__name__)
 
 
 def is_absolute(path: str) -> bool:
-    """Say whether a path means the same place in every process."""
+    """Return whether a path means the same place in every process."""
     scheme, separator, rest = path.partition("://")
     if separator and scheme.lower() in ("file", "local"):
-        # In file://videos/ nobody reads a host: it is the folder "videos" of whatever process it is.
+        # In file://videos/ "videos" is not read as a host: it is a folder relative to the current process.
         return rest.startswith("/") or rest.partition("/")[0].endswith("@")
     return bool(separator) or path.startswith("/")
 
 
 def check_target(target: Target, name: str = "output_path") -> None:
-    """Find out, before anything is paid, whether a video could be written to ``target``.
+    """Check, before anything is paid, that a video could be written to ``target``.
 
     :param name: the argument that named it.
-    :raises ConfigurationError: when it could not: a directory without the slash, no permission, no such bucket.
-    :raises LandingError: when the storage does not answer right now.
+    :raises ConfigurationError: if it could not: a directory without the slash, no permission, no such bucket.
+    :raises LandingError: if the storage does not answer right now.
     """
     if not target.is_folder and target.name.strip() in ("", ".", ".."):
         raise ConfigurationError(f"{name} {target.uri!r} names no file; end it in '/' to name a folder")
@@ -95,9 +95,9 @@ def _check_remote(target: Target, name: str) -> None:
 
 
 def check_listing(target: Target, name: str = "output_path") -> None:
-    """Find out, before anything is paid, whether a folder can be listed, where that is needed.
+    """Check, before anything is paid, that a folder can be listed, if that is needed.
 
-    :raises ConfigurationError: when the storage forbids it.
+    :raises ConfigurationError: if the storage forbids it.
     """
     with storage_errors(target, "listed"):
         try:
@@ -115,8 +115,8 @@ def check_listing(target: Target, name: str = "output_path") -> None:
 
 
 def _check_bucket(target: Target, bucket: str, name: str) -> None:
-    # ``exists`` of s3fs is false for a host that does not answer too; and who may write objects often may not look at
-    # the bucket. So only a plain "no such bucket" is a verdict, and the look at the object itself decides the rest.
+    # ``exists`` of s3fs also returns false for a host that does not answer, and a role that may write objects often may
+    # not inspect the bucket. So only a plain "no such bucket" is a verdict. The check of the object decides the rest.
     try:
         target.fs.info(bucket)
     except FileNotFoundError as error:

@@ -1,8 +1,8 @@
-"""Brings a staged file into a storage that is not this machine's own, whole.
+"""Uploads a staged file, whole, to a storage that is not this machine's own.
 
-To S3 it goes in one request that reads from the staged file, so that none of it is held in memory: parts cost a request
-each, and the store the work of joining them. Whatever fails there is tried again in the way that every file system of
-fsspec has: block by block through its own file.
+An upload to S3 is one request that reads from the staged file, so that none of it is held in memory. Parts would cost
+one request each, and S3 the work of joining them. If that fails, the upload is repeated in the way that every fsspec
+file system supports: block by block through the file system's own file object.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from typing import Any, BinaryIO
 
 log = logging.getLogger(__name__)
 
-#: How much is sent or read back in one request elsewhere: the smallest part that S3 takes.
+#: How much is sent or read back per request in all other cases: the smallest part that S3 accepts.
 BLOCK_BYTES = 5 * 1024 * 1024
 REST_BYTES = 64 * 1024
-#: What goes to S3 in one request, which begins anew when it breaks. S3 takes five times as much.
+#: The largest file sent to S3 in one request, which starts over if it breaks. S3 accepts five times as much.
 PUT_BYTES = 1024 * 1024 * 1024
 
 
-#: What stands in the head of an answer with the file. Players and CDNs refuse a video that is called anything else.
+#: The Content-Type with which a storage serves the file. Players and CDNs refuse a video with any other type.
 CONTENT_TYPES = {
     ".mp4": "video/mp4",
     ".json": "application/json",
@@ -34,7 +34,7 @@ UNKNOWN_TYPE = "application/octet-stream"
 
 
 def content_type_of(name: str) -> str:
-    """Return the media type of a file of ours."""
+    """Return the media type of a file that this provider writes."""
     return CONTENT_TYPES.get(posixpath.splitext(name.lower())[1], UNKNOWN_TYPE)
 
 
@@ -43,9 +43,9 @@ def upload(
 ) -> dict[str, Any] | None:
     """Send a whole file.
 
-    :param content_type: kept with it, where the storage keeps such a thing.
-    :param taken: asked at the beginning, and at the last moment before it appears; true leaves everything as it is.
-    :return: what the storage says of it now; ``None`` when it was not sent.
+    :param content_type: stored with the file if the storage supports that.
+    :param taken: called at the beginning, and at the last moment before the file appears; if true, nothing is changed.
+    :return: what the storage now says about the file; ``None`` if it was not sent.
     """
     if taken():
         return None
@@ -54,13 +54,13 @@ def upload(
     fs.invalidate_cache(posixpath.dirname(path))
     info: dict[str, Any] = fs.info(path)
     if info["size"] != size:
-        # It is not removed: a store that has whole objects only holds somebody else's whole video there now.
+        # It is not removed: in a store that holds only whole objects, this is somebody else's whole video.
         raise OSError(f"{info['size']} bytes arrived of {size}")
     return info
 
 
 def _put(fs: Any, path: str, file: BinaryIO, size: int, content_type: str) -> bool:
-    """Send a file to S3 in one request; false where that is not to be had."""
+    """Send a file to S3 in one request; false if that is not possible."""
     if "s3" not in protocols(fs) or not 0 < size <= PUT_BYTES:
         return False
     try:
@@ -77,7 +77,7 @@ def _put(fs: Any, path: str, file: BinaryIO, size: int, content_type: str) -> bo
 
 
 async def _put_object(fs: Any, path: str, file: BinaryIO, content_type: str) -> None:
-    # Not by way of ``fs.call_s3``: its repetitions go on where the file stands. Those of botocore begin anew.
+    # Not through ``fs.call_s3``: its retries continue from the file's current position. Those of botocore start over.
     file.seek(0)
     bucket, key, _ = fs.split_path(path)
     await fs.set_session()
@@ -87,10 +87,10 @@ async def _put_object(fs: Any, path: str, file: BinaryIO, content_type: str) -> 
 
 
 def _type_argument(fs: Any, content_type: str) -> dict[str, Any]:
-    """Return how a file system is told the media type of what it writes; nothing where it has no way."""
+    """Return the arguments that give a file system the media type of a file; empty if it accepts none."""
     names = protocols(fs)
     if names & {"s3", "s3a"}:
-        # What the user set for every upload of the connection goes before it.
+        # A setting of the user for all uploads of the connection takes precedence.
         own = getattr(fs, "s3_additional_kwargs", None) or {}
         return {} if "ContentType" in own else {"ContentType": content_type}
     if names & {"gs", "gcs"}:
@@ -105,7 +105,7 @@ def _open(fs: Any, path: str, content_type: str) -> Any:
         try:
             return fs.open(path, "wb", block_size=BLOCK_BYTES, **told)
         except TypeError as error:
-            # An older version, or another package for the same storage. A video without its type beats none.
+            # An older version, or another package for the same storage. A video without its type is better than none.
             log.debug("The storage of %s is not told its type: %s", path, error)
     return fs.open(path, "wb", block_size=BLOCK_BYTES)
 
@@ -115,8 +115,8 @@ def _write(fs: Any, path: str, file: BinaryIO, taken: Callable[[], bool], conten
     file.seek(0)
     sink = _open(fs, path, content_type)
     try:
-        # Most of a block at once, and the rest, which makes fsspec send it, when the most of it is not held here any
-        # more. In equal pieces fsspec's buffer grows step by step and leaves holes in the heap: 22 MB, not 16.
+        # Write most of a block at once. Write the rest, which makes fsspec send the block, when the first piece is no
+        # longer held here. With equal pieces fsspec's buffer grows in steps and fragments the heap: 22 MB, not 16.
         while most := file.read(BLOCK_BYTES - REST_BYTES):
             sink.write(most)
             del most
@@ -132,7 +132,7 @@ def _write(fs: Any, path: str, file: BinaryIO, taken: Callable[[], bool], conten
 
 
 def _abandon(sink: Any) -> None:
-    """Drop an upload. A file of fsspec commits when it is closed, and so does its finaliser: mark it closed first."""
+    """Drop an upload. An fsspec file commits when it is closed or finalised, so mark it as closed first."""
     with contextlib.suppress(Exception):
         if isinstance(getattr(type(sink), "closed", None), property) and not sink.closed:
             sink.closed = True
@@ -143,7 +143,7 @@ def _abandon(sink: Any) -> None:
 
 
 def move(fs: Any, source: str, destination: str) -> None:
-    """Give a stored file another name, also where the storage does not move onto one that is taken (HDFS, FTP)."""
+    """Rename a stored file, even if the storage does not move onto an existing file (HDFS, FTP)."""
     try:
         fs.mv(source, destination)
     except Exception:
@@ -154,7 +154,7 @@ def move(fs: Any, source: str, destination: str) -> None:
 
 
 def remove(fs: Any, path: str) -> None:
-    """Remove a stored file, if it is there and can be removed."""
+    """Remove a stored file if it exists and can be removed."""
     try:
         if fs.exists(path):
             fs.rm_file(path)

@@ -1,4 +1,4 @@
-"""From an expiring URL to a checked file in the user's storage, and paid videos that no task brings home any more.
+"""Copies videos from expiring URLs to checked files in the user's storage, also those that no task lands any more.
 
-Landed means whole: length, container and checksum are checked before the name appears.
+Landed means whole: length, container and checksum are checked before the file appears under its name.
 """

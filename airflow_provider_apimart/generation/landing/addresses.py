@@ -1,9 +1,9 @@
 """Which addresses a video may be fetched from.
 
-A video's URL comes from a server's answer, and a redirect from a stranger's, so neither may lead the worker to its own
-network: the metadata service of the cloud, a database, Airflow's own API. Every address that a name resolves to must be
-public, and the connection goes to the very address that was checked, so that the name cannot mean another a moment
-later. Private addresses are allowed only when the API itself lives on one; link-local ones never are.
+A video's URL comes from APIMart's answer, and a redirect from an unknown server's. Neither may lead the worker to its
+own network: the cloud's metadata service, a database, Airflow's own API. Every address that a name resolves to must be
+public. The connection goes to the address that was checked, so that the name cannot resolve to another one in between.
+Private addresses are allowed only if the API itself has one; link-local addresses never are.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ _METADATA = frozenset(ipaddress.ip_address(text) for text in ("fd00:ec2::254", "
 class Route:
     """How to fetch one URL.
 
-    :param url: what was asked for.
-    :param addresses: the checked addresses of its host, to connect to; empty where a proxy does that.
+    :param url: the requested URL.
+    :param addresses: the checked addresses of its host, to connect to; empty if a proxy connects instead.
     :param proxy: the proxy that applies to the host.
     """
 
@@ -40,7 +40,7 @@ class Route:
     proxy: str | None = None
 
     def request(self, address: str | None, headers: dict[str, str], timeout: httpx.Timeout) -> httpx.Request:
-        """Build the GET that goes to ``address`` and still names, and lets TLS verify, the host of the URL."""
+        """Build the GET that connects to ``address`` but still names the URL's host and lets TLS verify it."""
         extensions: dict[str, object] = {"timeout": timeout.as_dict()}
         if address is None:
             return httpx.Request("GET", self.url, headers=headers, extensions=extensions)
@@ -58,7 +58,7 @@ def resolve_host(host: str, port: int) -> list[str]:
 
 
 def shown(url: str | httpx.URL) -> str:
-    """Return a URL without what signs it, for messages."""
+    """Return a URL without its signature, for messages."""
     try:
         parsed = httpx.URL(url)
     except (httpx.InvalidURL, TypeError, ValueError):
@@ -67,7 +67,7 @@ def shown(url: str | httpx.URL) -> str:
 
 
 def host_is_private(base_url: str, resolver: Resolver = resolve_host) -> bool:
-    """Whether the API itself lives on the worker's own network, which is what allows media to live there too."""
+    """Return whether the API is on the worker's own network. Only then may media be there too."""
     try:
         parsed = httpx.URL(base_url)
         addresses = resolver(_plain_host(parsed), _port(parsed))
@@ -77,9 +77,9 @@ def host_is_private(base_url: str, resolver: Resolver = resolve_host) -> bool:
 
 
 def parse_url(url: str) -> httpx.URL:
-    """Read a URL.
+    """Parse a URL.
 
-    :raises ForbiddenAddressError: when it cannot be read.
+    :raises ForbiddenAddressError: if it cannot be parsed.
     """
     try:
         return httpx.URL(url)
@@ -88,7 +88,7 @@ def parse_url(url: str) -> httpx.URL:
 
 
 def route(url: httpx.URL, *, allow_private: bool, resolver: Resolver = resolve_host) -> Route:
-    """Check a URL and find the way to it.
+    """Check a URL and return how to reach it.
 
     :raises ForbiddenAddressError: when it must not be fetched.
     :raises ConfigurationError: when the environment names a proxy that cannot be used.
@@ -102,7 +102,7 @@ def route(url: httpx.URL, *, allow_private: bool, resolver: Resolver = resolve_h
     if literal is not None:
         addresses = [str(literal)]
     elif proxy is not None and host != "localhost" and not host.endswith(".localhost"):
-        # The proxy resolves the name, often on a network where the worker cannot.
+        # The proxy resolves the name, often because the worker's own network cannot.
         return Route(url, (), proxy)
     else:
         addresses = _resolved(url, host, resolver)
@@ -144,7 +144,7 @@ def _is_private(address: IPAddress) -> bool:
 
 
 def _parse(address: str) -> IPAddress:
-    """Read an address, and look through the ways in which IPv6 wraps an IPv4 one."""
+    """Parse an address, and unwrap an IPv4 address that is embedded in an IPv6 one."""
     parsed = ipaddress.ip_address(address.partition("%")[0])
     if isinstance(parsed, ipaddress.IPv6Address):
         if parsed.ipv4_mapped is not None:
@@ -162,7 +162,7 @@ def _literal(host: str) -> IPAddress | None:
     except ValueError:
         pass
     try:
-        # The forms that the C library takes for an address too: 127.1, 0x7f000001, 2130706433.
+        # The C library also accepts these forms of an address: 127.1, 0x7f000001, 2130706433.
         return ipaddress.IPv4Address(socket.inet_aton(host))
     except (OSError, UnicodeEncodeError):
         return None

@@ -1,9 +1,9 @@
-"""The body of an answer, in pieces as large as the network hands them out.
+"""Reads the body of an answer in pieces as large as the network delivers.
 
-httpx passes a body on in pieces of at most 64 KiB, and HTTP's parser copies each of them four times. On a fast network
-that is half of the time that a download takes. A body whose length was announced holds nothing to parse: what follows
-the headers is the file, byte for byte. So it is read from the connection itself, up to that length. Every other body
-(chunked, or as long as the connection lives) goes the whole way through httpx.
+httpx passes a body on in pieces of at most 64 KiB, and its HTTP parser copies each of them four times. On a fast
+network that takes half of a download's time. A body of announced length needs no parsing: the bytes after the headers
+are the file. So they are read directly from the connection, up to that length. Every other body (chunked, or ended by
+the close of the connection) goes through httpx as usual.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import httpx
 
 from airflow_provider_apimart.generation.landing.resumable import announced_length
 
-#: Larger ones are no faster, and several are held at once.
+#: Larger pieces are no faster, and several are in memory at once.
 PIECE_BYTES = 256 * 1024
 
 
@@ -29,7 +29,7 @@ def pieces(response: httpx.Response) -> Iterator[bytes]:
     if stream is None or length is None or not response.http_version.startswith("HTTP/1"):
         yield from parsed
         return
-    # What came along with the headers is with the parser, which hands all of it on at once: see the test.
+    # The parser holds the bytes that arrived with the headers, and yields all of them at once: see the test.
     first = next(parsed, b"")
     yield first
     yield from _rest(stream, len(first), length, response.request.extensions["timeout"]["read"])

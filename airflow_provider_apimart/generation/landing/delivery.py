@@ -1,4 +1,4 @@
-"""The last part of a generation: every one of its videos into the user's storage, once."""
+"""The last step of a generation: lands each of its videos in the user's storage, once."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ def deliver(
     request: VeoRequest | None = None,
     level: int = logging.INFO,
 ) -> tuple[LandedVideo, ...]:
-    """Land all videos of a finished generation; one that is there already, whole, is not fetched again.
+    """Land all videos of a finished generation. A video that is already in storage, whole, is not fetched again.
 
     :param provenance: how they were made, for the sidecars; see :func:`provenance_of`.
-    :param request: what was asked for, to compare; ``None`` where that is not known any more.
-    :param level: of the lines in the log that tell of each video.
-    :raises LandingError: and its subclasses; what was landed before stays, and the next try goes on from there.
+    :param request: the request, for the comparison; ``None`` if it is no longer known.
+    :param level: the log level of the line about each video.
+    :raises LandingError: and its subclasses. The videos landed so far stay, and the next try lands the rest.
     """
     generation_id = record.generation_id or ""
     landed = []
@@ -84,9 +84,9 @@ def _comparing(
 def provenance_of(
     record: Record, request: VeoRequest, airflow: Mapping[str, Any], labels: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
-    """Return how a video was made, for its sidecar. Holds no secret and no URL of the video.
+    """Return how a video was made, for its sidecar. The result holds no secret and no URL of the video.
 
-    :param airflow: whose it is: the names of :attr:`.Identity.place`, and what else is known of the try.
+    :param airflow: the owner: the names of :attr:`.Identity.place`, and what else is known about the try.
     """
     return {
         **({"labels": dict(labels)} if labels else {}),
@@ -104,7 +104,7 @@ def provenance_of(
 
 
 def files_whole(record: Record, output: Target | None) -> bool:
-    """Say whether the landed files of ``record`` are whole, and where ``output`` wants them now."""
+    """Return whether the landed files of ``record`` are whole, and are where ``output`` now wants them."""
     if output is None:
         return False
     generation_id = record.generation_id or ""
@@ -114,8 +114,8 @@ def files_whole(record: Record, output: Target | None) -> bool:
 
 @contextmanager
 def _believing_the_expiry(video: Video) -> Iterator[None]:
-    """Let a URL that is refused while APIMart says that it lives fail for now, not for good: the video is paid for, and
-    nobody is to be told to pay for another one.
+    """Treat a refused URL as a temporary failure while APIMart says that it has not expired. The video is paid for, so
+    no error may suggest paying for another one.
     """
     try:
         yield
@@ -127,7 +127,7 @@ def _believing_the_expiry(video: Video) -> Iterator[None]:
 
 def _refresher(client: ApimartClient, generation_id: str, sample: int) -> Callable[[], str | None]:
     def refresh() -> str | None:
-        # The video is paid for: an error is not "there is no other URL", whatever it says of the key or the balance.
+        # The video is paid for. No error here, even about the key or the balance, means "there is no other URL".
         try:
             videos = client.generation(generation_id).videos
         except ApimartError as error:

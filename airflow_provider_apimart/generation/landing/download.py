@@ -1,8 +1,8 @@
 """Fetches one video over a network that breaks, in constant memory.
 
-Owns the bytes between a media host and a staged file: resuming after a cut, renewing an expired URL, the size cap and
-the SHA-256 on the way. Keeps invariants 7 and 8: what is returned is as long as the server said and comes from one
-version of the file, and this client knows no API key, sends no cookies and follows no redirect unchecked.
+Owns the bytes between a media host and a staged file: resuming after a broken connection, renewing an expired URL, the
+size cap and computing the SHA-256. Keeps invariants 7 and 8: the result is as long as the server said and comes from
+one version of the file. This client knows no API key, sends no cookies and checks every redirect before following it.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ MAX_REFUSALS = 4
 MAX_BACKOFF_SECONDS = 30.0
 MAX_RETRY_AFTER_SECONDS = 60.0
 TIMEOUT = httpx.Timeout(30.0, connect=10.0)
-#: The media host was seen to stall clients that send none of what a browser sends.
+#: The media host has been seen to stall clients that send no browser-like headers.
 HEADERS = {
     "User-Agent": f"Mozilla/5.0 (compatible; airflow-provider-apimart/{__version__})",
     "Accept": "video/mp4,video/*;q=0.9,*/*;q=0.8",
@@ -46,13 +46,13 @@ HEADERS = {
     "Accept-Encoding": "identity",
 }
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
-#: How media hosts say that a signed URL is no longer good.
+#: The statuses with which media hosts reject a signed URL that is no longer valid.
 REFUSALS = frozenset({400, 401, 403, 404, 410})
 PASSING = frozenset({408, 425, 429})
 
 
 class _Broken(Exception):
-    """This attempt failed in a way that passes. ``retry_after_seconds`` is what the server asked for."""
+    """This attempt failed temporarily. ``retry_after_seconds`` is the wait that the server requested."""
 
     def __init__(self, text: str, retry_after_seconds: float | None = None) -> None:
         super().__init__(text)
@@ -60,16 +60,16 @@ class _Broken(Exception):
 
 
 class _Refused(Exception):
-    """The server does not serve this URL (any more)."""
+    """The server does not serve this URL, or no longer does."""
 
 
 class Downloader:
-    """Fetches videos. One for many; used as a context manager it closes its connections.
+    """Fetches videos. One instance serves many videos; as a context manager it closes its connections.
 
-    :param allow_private: whether media may live on the worker's own network (``addresses.host_is_private`` of the API).
-    :param deadline_seconds: gives up on one video after this long; ``None`` leaves that to whoever runs this.
-    :param sleep: how to wait between attempts.
-    :param resolver: how a host becomes addresses.
+    :param allow_private: whether media may be on the worker's own network (``addresses.host_is_private`` of the API).
+    :param deadline_seconds: the time after which it gives up on one video; ``None`` leaves that to the caller.
+    :param sleep: waits between attempts.
+    :param resolver: resolves a host to addresses.
     """
 
     def __init__(
@@ -108,13 +108,13 @@ class Downloader:
         max_bytes: int,
         on_progress: Progress | None = None,
     ) -> tuple[int, str]:
-        """Fetch a file whole into ``sink`` and return its length and SHA-256.
+        """Fetch a whole file into ``sink`` and return its length and SHA-256.
 
-        :param refresh: asks for the URL anew when it is no longer served; ``None`` when there is no other.
+        :param refresh: requests a new URL when the old one is no longer served; returns ``None`` if there is no other.
         :param sink: an empty file, readable, writable and seekable.
         :param max_bytes: a longer file is refused.
-        :param on_progress: called with the bytes received and, where known, the total.
-        :raises LandingError: and its subclasses, see there.
+        :param on_progress: called with the bytes received and, if known, the total.
+        :raises LandingError: and its subclasses; see there.
         """
         with Sha256() as digest:
             resumable = ResumableFile(sink, max_bytes, digest)
@@ -141,7 +141,7 @@ class Downloader:
                 self._wait(failure, failures, url, resumable)
 
     def _renewed(self, url: str, refresh: Callable[[], str | None], refusal: _Refused, refusals: int) -> str:
-        """Ask for the URL anew. The same one again is given time: a host may know a new object a moment late."""
+        """Request a new URL. If it is the same again, wait: a host may learn of a new object with a delay."""
         renewed = refresh() if refusals < MAX_REFUSALS else None
         if renewed is None:
             raise VideoExpiredError(
@@ -164,7 +164,7 @@ class Downloader:
         self._sleep(pause)
 
     def _attempt(self, url: str, resumable: ResumableFile, on_progress: Progress | None, started: float) -> None:
-        """Fetch what is missing. Returns when nothing is."""
+        """Fetch the missing bytes. Return when none are missing."""
         headers = resumable.request_headers()
         hop = parse_url(url)
         for _ in range(MAX_REDIRECTS + 1):
@@ -223,9 +223,9 @@ class Downloader:
 
     def _client(self, proxy: str | None, *, encrypted: bool) -> httpx.Client:
         if (proxy, encrypted) not in self._clients:
-            # The environment is read for its proxies in addresses.py; reading it here too would bring .netrc's
-            # passwords along, and would send to a proxy what the pinned address hides from NO_PROXY. No connection is
-            # kept: the pool tells them apart by address, and two hosts may share one.
+            # addresses.py reads the proxies from the environment. If httpx read it too, it would also send .netrc's
+            # passwords, and it would use a proxy in spite of NO_PROXY, because the pinned address hides the host's
+            # name. No connection is reused: the pool distinguishes them by address, and two hosts may share one.
             try:
                 self._clients[proxy, encrypted] = httpx.Client(
                     verify=load_tls() if encrypted else _no_tls(),
@@ -239,20 +239,20 @@ class Downloader:
 
 
 def _unusable(error: ConfigurationError) -> LandingError:
-    """The video is paid for, and the next try may run where the environment is in order: not the end, as it would be
-    before paying.
+    """Turn a configuration error into a temporary one: the video is paid for, and the next try may run in a working
+    environment. Before payment the same error would be final.
     """
     return LandingError(f"The video cannot be fetched with this environment: {error}")
 
 
 @functools.cache
 def _no_tls() -> ssl.SSLContext:
-    """Plain HTTP needs no certificates, but httpx a context: this one trusts nobody."""
+    """Return a context that trusts nobody. Plain HTTP needs no certificates, but httpx requires a context."""
     return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
 def _admit(response: httpx.Response) -> bool:
-    """Let pass only what carries the file; say whether it is said to be compressed."""
+    """Accept only answers that carry the file; return whether the headers call it compressed."""
     status = response.status_code
     if status in (200, 206, 416):
         return is_compressed(response.headers)

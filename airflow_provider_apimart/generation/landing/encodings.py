@@ -1,8 +1,8 @@
-"""What a video's Content-Encoding says, and what of it is true.
+"""Interprets a video's Content-Encoding, which is not always true.
 
-Object stores keep whatever an uploader wrote there and serve it with plain bytes: ``aws-chunked``, ``base64``,
-``utf-8``. So a name that is no HTTP coding is passed over, and gzip or deflate count only where the bytes themselves
-begin that way. Length and resuming concern the bytes as they are sent; the container check has the last word.
+Object stores keep whatever value an uploader set (``aws-chunked``, ``base64``, ``utf-8``) and serve it with plain
+bytes. So a name that is no HTTP coding is ignored, and gzip or deflate count only if the bytes begin accordingly.
+Length and resuming refer to the bytes as they are sent. The container check decides in the end.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from airflow_provider_apimart.storage.checksum import Sha256
 
 PIECE_BYTES = 256 * 1024
 INFLATABLE = frozenset({"gzip", "x-gzip", "deflate"})
-#: The other content codings that IANA lists: what is sent in them cannot be read here.
+#: The other content codings that IANA lists. They cannot be decoded here.
 UNREADABLE = frozenset({"br", "zstd", "compress", "x-compress", "dcb", "dcz", "aes128gcm", "exi", "pack200-gzip"})
-#: zlib finds out itself which of the two formats it reads.
+#: With this value zlib detects which of the two formats it reads.
 GZIP_OR_ZLIB = 32 + zlib.MAX_WBITS
 
 
 def is_compressed(headers: Mapping[str, str]) -> bool:
-    """Say whether an answer's headers say that its bytes are compressed.
+    """Return whether an answer's headers call its bytes compressed.
 
-    :raises LandingError: for a coding that cannot be undone here.
+    :raises LandingError: for a coding that cannot be decoded here.
     """
     named = headers.get("content-encoding", "")
     codings = [word for word in named.lower().replace(",", " ").split() if word in INFLATABLE | UNREADABLE]
@@ -38,11 +38,11 @@ def is_compressed(headers: Mapping[str, str]) -> bool:
 
 
 def expand(sink: BinaryIO, max_bytes: int) -> tuple[int, str] | None:
-    """Replace a compressed file by what it holds; return the length and SHA-256 of that.
+    """Replace a compressed file with its content; return the content's length and SHA-256.
 
-    :return: ``None`` for a file that is not compressed, whatever was said of it.
-    :raises VideoTooLargeError: when it holds more than ``max_bytes``.
-    :raises LandingError: when it is damaged.
+    :return: ``None`` for a file that is not compressed, whatever the headers said.
+    :raises VideoTooLargeError: if it holds more than ``max_bytes``.
+    :raises LandingError: if it is damaged.
     """
     sink.seek(0)
     head = sink.read(2)
@@ -69,7 +69,7 @@ def _inflated(packed: BinaryIO) -> Iterator[bytes]:
     while chunk := packed.read(PIECE_BYTES):
         while chunk:
             if member.eof:
-                # A gzip file may be several, one after the other.
+                # A gzip file may consist of several members, one after the other.
                 member = zlib.decompressobj(GZIP_OR_ZLIB)
             yield member.decompress(chunk, PIECE_BYTES)
             chunk = member.unconsumed_tail or member.unused_data

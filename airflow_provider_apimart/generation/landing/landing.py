@@ -1,10 +1,11 @@
-"""Landing: a finished, paid video from its expiring URL into the user's storage, whole and checked.
+"""Landing: copies a finished, paid video from its expiring URL into the user's storage, whole and checked.
 
-Owns the order of things (stage, download, length, container, commit, sidecar) and the question whose file a name
-belongs to. Keeps invariant 7, and: no try ever replaces the video that another task of the same run has paid for. Files
-of other runs, and of earlier generations of the same task, are replaced: that is what a fixed path asks for.
+Owns the order of the steps (stage, download, length, container, commit, sidecar) and decides which task owns a file
+name. Keeps invariant 7. It also guarantees that no try ever replaces a video that another task of the same run has paid
+for. Files of other runs, and of earlier generations of the same task, are replaced: that is what a fixed path means.
 
-The sidecar comes last. A video without one, or with another's, was not landed; the next try lands it again.
+The sidecar comes last. A video without a sidecar, or with that of another video, does not count as landed. The next try
+lands it again.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ log = logging.getLogger(__name__)
 SCHEMA = 1
 VIDEO_TYPE = "video/mp4"
 MAX_SIDECAR_BYTES = 8 * 1024 * 1024
-#: What tells the writers of one run apart.
+#: The names that distinguish the writers of one run.
 WRITER = ("task_id", "map_index", "row")
 
 
@@ -66,20 +67,20 @@ def land(
 
     :param url: where the video is now.
     :param target: where it goes; a file, see ``storage.video_targets``.
-    :param refresh: asks APIMart for the URL anew.
+    :param refresh: requests a new URL from APIMart.
     :param max_bytes: a larger video is refused.
-    :param provenance: how the video was made, for the sidecar: plain JSON without secrets. ``generation_id`` says what
-        it is; ``airflow`` (``dag_id``, ``run_id``, ``task_id``, ``map_index``, in a batch ``row``) whose it is.
+    :param provenance: how the video was made, for the sidecar: plain JSON without secrets. ``generation_id`` identifies
+        it; ``airflow`` (``dag_id``, ``run_id``, ``task_id``, ``map_index``, in a batch ``row``) names its owner.
     :param sample: which of the generation's videos, counted from 1.
-    :param own_name: the name is made of the generation's id, so no other writer has to be waited or looked for.
-    :param level: of the line in the log: one of ten thousand videos is no news.
-    :param compare: returns where the video differs from what was asked for, for the sidecar, which says ``null`` where
-        that is not known.
+    :param own_name: the name contains the generation's id, so other writers need no lock and no check.
+    :param level: the log level of the line about this video: one of ten thousand videos is no news.
+    :param compare: returns where the video differs from the request, for the sidecar. The sidecar says ``null`` if that
+        is not known.
     :raises LandingError: and its subclasses.
     """
     generation_id = str(provenance["generation_id"])
     writer = f"{safe_name(generation_id)}-{sample}"
-    # What is landed is an MP4 by its content, whatever the user calls it.
+    # The content of a landed video is MP4, whatever the user names the file.
     with staging(target, writer=writer, content_type=VIDEO_TYPE) as staged:
         try:
             size, sha256 = downloader.fetch(url, refresh, staged.file, max_bytes=max_bytes, on_progress=on_progress)
@@ -99,9 +100,9 @@ def land(
 
 
 def already_landed(target: Target, generation_id: str, sample: int) -> LandedVideo | None:
-    """Return the video of this generation if it is in storage, whole: its sidecar says so and its bytes prove it.
+    """Return this generation's video if it is in storage, whole: its sidecar says so and its bytes prove it.
 
-    :raises LandingError: when the storage does not answer.
+    :raises LandingError: if the storage does not answer.
     """
     for place in (target, _beside(target, generation_id)):
         video = _described(place, generation_id, sample)
@@ -124,10 +125,10 @@ def _commit(
     *,
     own_name: bool,
 ) -> Target:
-    """Commit the video and its sidecar as ``target``, or beside it where that is another task's of the same run.
+    """Commit the video and its sidecar as ``target``, or beside it if another task of the same run owns that name.
 
-    Where there is no lock, two tasks can find the name free at once. So each looks again at the last moment before it
-    commits, and after: the one whose video did not stay goes beside, with the copy that it still holds.
+    Without a lock, two tasks can find the name free at the same time. So each task checks again just before it commits,
+    and once more after that. The task whose video was replaced commits the copy that it still holds beside ``target``.
     """
 
     def write_sidecar(place: Target) -> None:
@@ -148,8 +149,8 @@ def _commit(
         found = _sidecar(target)
         first = found if first is None else first
         whose = None if found is None or found == stale else _rival(found, provenance)
-        # A sidecar without its video (somebody took the file away) claims nothing, also once ours is there. The
-        # sidecar is read first: whoever lands between the two questions has written his video before it.
+        # A sidecar without its video (somebody removed the file) claims nothing, not even once our video is there. The
+        # sidecar is read first: a writer that lands between the two checks has written its video before its sidecar.
         if whose is not None and stored_size(target) is None:
             stale, whose = found, None
         return whose
@@ -179,7 +180,7 @@ def _commit(
 
 
 def _say_replaced(target: Target, before: Mapping[str, Any] | None, provenance: Mapping[str, Any]) -> None:
-    """Tell of an earlier paid video that is gone now, which is what a fixed path asks for."""
+    """Log that an earlier paid video was replaced, which is what a fixed path means."""
     old = (before or {}).get("generation_id")
     if old not in (None, provenance["generation_id"]):
         whose = (before or {}).get("airflow")
@@ -194,7 +195,7 @@ def _say_replaced(target: Target, before: Mapping[str, Any] | None, provenance: 
 
 
 def _rival(sidecar: Mapping[str, Any], provenance: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Return whose video a sidecar describes, if that is another task of the same run."""
+    """Return the owner of the video that a sidecar describes, if that is another task of the same run."""
     mine, theirs = provenance.get("airflow"), sidecar.get("airflow")
     if not isinstance(mine, Mapping) or not isinstance(theirs, dict):
         return None
@@ -215,7 +216,7 @@ def _sidecar(target: Target) -> dict[str, Any] | None:
 
 
 def _described(target: Target, generation_id: str, sample: int) -> LandedVideo | None:
-    """Return what the sidecar of ``target`` says, if it is that of this video."""
+    """Return the content of ``target``'s sidecar, if it describes this video."""
     found = _sidecar(target) or {}
     video = found.get("video")
     if found.get("generation_id") != generation_id or not isinstance(video, dict) or video.get("sample") != sample:

@@ -1,13 +1,12 @@
-"""Paid generations that no task brings home any more: what became of them, what they cost, and landing what is still
-there.
+"""Finds paid generations that no task lands any more: reports their fate and cost, and lands what is still available.
 
 A record says "submitted" as long as its videos are not in storage: its task was parked and has no tries left, was
 marked or deleted, or its DAG is gone. Nothing here submits anything, so nothing here can pay.
 
-What has come to its end is written down, so that it is not told for ever: a failure that cost nothing as the failure it
-is, and what is paid for and lost as told (``closed_at``), which changes nothing for its task. What is not known, or
-could still be landed, is left as it is. Every write is made on the record as it is then, and only if nobody else has
-written meanwhile.
+A final outcome is recorded, so that it is not reported forever. A failure that cost nothing is recorded as a failure. A
+paid and lost generation is recorded as reported (``closed_at``), which changes nothing for its task. A generation whose
+fate is unknown, or that could still be landed, is left as it is. Every write starts from the current record, and
+succeeds only if nobody else has written in the meantime.
 """
 
 from __future__ import annotations
@@ -37,12 +36,12 @@ from airflow_provider_apimart.storage.files import Target, numbered, safe_name
 
 Ask = Callable[[str], Generation]
 
-#: A result may be written later than the status: for so long "completed" without a video is not the end.
+#: APIMart may write the result later than the status. For this long, "completed" without a video is not final.
 EMPTY_PATIENCE = timedelta(hours=24)
-#: So many questions in a row that the host or the key did not let through: the rest of them would fail too.
+#: After this many polls in a row failed because of the host or the key, the rest would fail too.
 MOST_IN_VAIN = 3
 IN_VAIN = (errors.ApimartConnectionError, errors.ApimartTimeoutError, errors.PermissionDeniedError)
-#: Somebody else has written just now, as often as this.
+#: How many times a write is attempted while others keep writing.
 MAX_REWRITES = 5
 UNSETTLED = (RecordState.SUBMITTED, RecordState.INTENT)
 
@@ -50,9 +49,9 @@ UNSETTLED = (RecordState.SUBMITTED, RecordState.INTENT)
 class Fate(StrEnum):
     """What can be done for a generation."""
 
-    #: It has videos, whose URLs live.
+    #: It has videos whose URLs have not expired.
     LANDABLE = "landable"
-    #: It has videos, whose URLs have expired: landing them is tried all the same.
+    #: It has videos whose URLs have expired. Landing them is tried anyway.
     EXPIRED = "expired"
     #: It is not finished.
     PENDING = "pending"
@@ -60,7 +59,7 @@ class Fate(StrEnum):
     UNCHARGED = "uncharged"
     #: It was or may have been charged, and there will be no video.
     LOST = "lost"
-    #: Nobody can say now: its outcome is not known, or it cannot be asked about.
+    #: Not known at present: the outcome of its submission is unknown, or it cannot be polled.
     UNKNOWN = "unknown"
 
 
@@ -68,8 +67,8 @@ class Fate(StrEnum):
 class Kept:
     """A record and the store that keeps it.
 
-    :param busy: Airflow's own word that the task is still on its way (its state), else empty.
-    :param problem: why the record could not be read, else empty.
+    :param busy: the task instance's state if Airflow has not finished with it, otherwise empty.
+    :param problem: why the record could not be read, otherwise empty.
     """
 
     store: SharedRecordStore
@@ -82,9 +81,9 @@ class Kept:
 class Finding:
     """One generation that is paid for, or may be, and is not in storage.
 
-    :param entry: what the record says of it; ``None`` where the record could not be read.
-    :param view: APIMart's word, where it was asked and answered.
-    :param note: what a person should know of it.
+    :param entry: what the record says about it; ``None`` if the record could not be read.
+    :param view: APIMart's answer, if it was polled and answered.
+    :param note: what the user should know about it.
     """
 
     kept: Kept
@@ -95,7 +94,7 @@ class Finding:
 
     @property
     def generation_id(self) -> str | None:
-        """``None`` where the submission's outcome is not known."""
+        """Its id; ``None`` if the submission's outcome is not known."""
         return self.entry.generation_id if self.entry else None
 
     @property
@@ -110,7 +109,7 @@ class Finding:
 
     @property
     def cost_usd(self) -> float | None:
-        """What it cost, as far as APIMart or the record say."""
+        """What it cost, if APIMart or the record says so."""
         if self.view is not None and self.view.cost_usd is not None:
             return self.view.cost_usd
         return self.entry.cost_usd if isinstance(self.entry, Record) else None
@@ -120,7 +119,7 @@ class Finding:
         return self.entry is not None and wanted in (self.entry.generation_id, self.entry.idempotency_key)
 
     def as_json(self) -> dict[str, Any]:
-        """Return it as plain JSON. Holds no secret and no URL."""
+        """Return it as plain JSON without secrets or URLs."""
         record = self.kept.record
         return {
             "generation_id": self.generation_id,
@@ -137,7 +136,7 @@ class Finding:
 
 
 class Asker:
-    """Asks APIMart about generations, and stops asking where the key or the host lets no question through."""
+    """Polls generations, and stops polling once the key or the host makes every poll fail."""
 
     def __init__(self, client: ApimartClient) -> None:
         self._client = client
@@ -145,9 +144,9 @@ class Asker:
         self._given_up: ApimartError | None = None
 
     def __call__(self, generation_id: str) -> Generation:
-        """Return APIMart's word.
+        """Return APIMart's answer.
 
-        :raises ApimartError: where it gives none.
+        :raises ApimartError: if it gives none.
         """
         if self._given_up is not None:
             raise self._given_up.with_traceback(None)
@@ -165,8 +164,8 @@ class Asker:
 def findings(kept: Iterable[Kept], ask: Ask, *, closed: bool = False) -> Iterator[Finding]:
     """Yield every generation that is paid for, or may be, and is not in storage.
 
-    :param ask: returns APIMart's word about a generation, or raises :class:`.ApimartError`.
-    :param closed: also those that were told for the last time before.
+    :param ask: returns APIMart's answer about a generation, or raises :class:`.ApimartError`.
+    :param closed: include those that were already reported for the last time.
     """
     for each in kept:
         record = each.record
@@ -191,7 +190,7 @@ def findings(kept: Iterable[Kept], ask: Ask, *, closed: bool = False) -> Iterato
 def bring_home(finding: Finding, client: ApimartClient, output: Target) -> tuple[LandedVideo, ...]:
     """Land the videos of a finding.
 
-    :raises LandingError: and its subclasses; :class:`.VideoExpiredError` where they are lost.
+    :raises LandingError: and its subclasses; :class:`.VideoExpiredError` if they are lost.
     """
     record, entry, view = finding.kept.record, finding.entry, finding.view
     if record is None or entry is None or view is None or finding.generation_id is None:
@@ -203,42 +202,42 @@ def bring_home(finding: Finding, client: ApimartClient, output: Target) -> tuple
         submitted_at=entry.submitted_at,
     )
     if finding.superseded and not output.is_folder:
-        # The name belongs to the generation that took its place.
+        # The unnumbered name belongs to the generation that superseded this one.
         output = numbered(output, safe_name(finding.generation_id))
     return deliver(client=client, record=mine, videos=view.videos, output=output, provenance=_provenance(mine, view))
 
 
-# --- writing down what has become of one ------------------------------------------------------------------------
+# --- recording an outcome ---------------------------------------------------------------------------------------
 
 
 def note_landed(finding: Finding, landed: tuple[LandedVideo, ...]) -> None:
-    """Write down that the videos are in storage."""
+    """Record that the videos are in storage."""
     _write_down(finding, {"state": RecordState.LANDED}, {"landed": landed})
 
 
 def note_uncharged(finding: Finding) -> None:
-    """Write down a failure that cost nothing, as the task itself would have."""
+    """Record a failure that cost nothing, as the task itself would have."""
     rejected = finding.view is not None and finding.view.rejected
     message = note_of(finding.view.error_message) if finding.view else None
     _write_down(finding, {"state": RecordState.REJECTED if rejected else RecordState.FAILED}, {"note": message})
 
 
 def close(finding: Finding) -> None:
-    """Write down that this was told for the last time."""
+    """Record that this was reported for the last time."""
     _write_down(finding, {"closed_at": datetime.now(UTC)}, {"note": note_of(finding.note)})
 
 
 def _write_down(finding: Finding, known: Mapping[str, Any], more: Mapping[str, Any]) -> None:
-    """Change what the record says of a generation, on the record as it is now: its task may be at work.
+    """Change what the current record says about a generation. It is loaded anew, because its task may be running.
 
-    :param known: what is kept of every generation, and
-    :param more: only of the one that the task is at.
+    :param known: fields that are kept for every generation.
+    :param more: fields that are kept only for the task's current generation.
     """
     view, store = finding.view, finding.kept.store
     if view is not None:
         more = {**more, "cost_usd": view.cost_usd, "completed_at": view.completed_at}
     for _ in range(MAX_REWRITES):
-        # One that was deleted meanwhile was meant to be.
+        # If the record was deleted in the meantime, that was intended.
         current = store.load()
         changed = current and _changed(current, finding, known, more)
         if current is None or changed is None or store.replace(current, changed):
@@ -247,7 +246,7 @@ def _write_down(finding: Finding, known: Mapping[str, Any], more: Mapping[str, A
 
 
 def _changed(current: Record, finding: Finding, known: Mapping[str, Any], more: Mapping[str, Any]) -> Record | None:
-    """Return the record with what has become of the finding; ``None`` where somebody has written that down already."""
+    """Return the record with the finding's outcome; ``None`` if somebody has already recorded that."""
     if _is_it(current, finding):
         return current.but(**known, **more)
     previous = [old.model_copy(update=dict(known)) if _is_it(old, finding) else old for old in current.previous]
@@ -264,14 +263,14 @@ def _is_it(entry: Record | Previous, finding: Finding) -> bool:
     )
 
 
-# --- asking -----------------------------------------------------------------------------------------------------
+# --- polling ----------------------------------------------------------------------------------------------------
 
 
 def _asked(kept: Kept, entry: Record | Previous, generation_id: str, ask: Ask) -> Finding:
     try:
         view = ask(generation_id)
     except Exception as error:
-        # One that cannot be asked about must not keep the others from being landed.
+        # A generation that cannot be polled must not keep the others from being landed.
         return Finding(kept, entry, None, Fate.UNKNOWN, f"cannot be asked: {_told(error, generation_id)}")
     return Finding(kept, entry, view, *_fate(view, entry, datetime.now(UTC)))
 

@@ -1,8 +1,8 @@
-"""What has been received of one file so far, and what may be joined to it.
+"""Tracks how much of one file has been received, and which bytes may be appended to it.
 
-Sans-IO but for the sink: says which range to ask for, judges the answer by its headers, takes the bytes. Keeps the rule
-that the bytes of two versions of a file are never mixed: a part is joined only to what a validator (ETag,
-Last-Modified), the total length or, where the server gives no validator, an overlap of the bytes says is the same file.
+Sans-IO except for the sink: it chooses the range to request, judges the answer by its headers, and takes the bytes. It
+never mixes the bytes of two versions of a file. A part is appended only if a validator (ETag, Last-Modified), the total
+length or, without a validator from the server, an overlap of the bytes shows that it belongs to the same file.
 """
 
 from __future__ import annotations
@@ -14,21 +14,21 @@ from typing import BinaryIO, NoReturn
 from airflow_provider_apimart.client.errors import VideoTooLargeError
 from airflow_provider_apimart.storage.checksum import Sha256
 
-#: How much is asked for twice, to compare, when the server names no version of the file.
+#: How much is requested a second time, for comparison, if the server sends no validator.
 OVERLAP_BYTES = 64 * 1024
 _CONTENT_RANGE = re.compile(r"bytes\s+(?:(\d+)-(\d+)|\*)/(\d+|\*)", re.IGNORECASE)
 
 
 class MismatchError(Exception):
-    """An answer does not continue what was received before. It has been dropped: the next attempt starts at zero."""
+    """An answer does not continue the bytes received before. Those were dropped: the next attempt starts at zero."""
 
 
 class ResumableFile:
     """The state of one download.
 
-    :param sink: where the bytes go; readable too, it is compared with what a server sends again.
-    :param max_bytes: more than this is refused, by what the server says and by what it sends.
-    :param digest: gets the bytes in their order.
+    :param sink: where the bytes go; must be readable too, for comparison with bytes that a server sends again.
+    :param max_bytes: a larger file is refused, whether the server announces it or just sends it.
+    :param digest: receives the bytes in order.
     """
 
     def __init__(self, sink: BinaryIO, max_bytes: int, digest: Sha256) -> None:
@@ -43,7 +43,7 @@ class ResumableFile:
         self._sink.truncate(0)
         self.received = 0
         self.total: int | None = None
-        #: Whether a host said so of these bytes.
+        #: Whether a host called these bytes compressed.
         self.compressed = False
         self._digest.restart()
         self._etag: str | None = None
@@ -52,11 +52,11 @@ class ResumableFile:
 
     @property
     def sha256(self) -> str:
-        """The SHA-256 of what was received, in hex."""
+        """The SHA-256 of the received bytes, in hex."""
         return self._digest.hexdigest()
 
     def request_headers(self) -> dict[str, str]:
-        """Return the headers that ask for what is missing."""
+        """Return the headers that request the missing bytes."""
         self._overlap = b""
         if not self.received:
             return {}
@@ -69,10 +69,10 @@ class ResumableFile:
         return {"Range": f"bytes={start}-"}
 
     def begin(self, status: int, headers: Mapping[str, str]) -> None:
-        """Judge an answer: 200 starts anew, 206 must continue, 416 may say that nothing is missing.
+        """Judge an answer: 200 starts over, 206 must continue, 416 may mean that nothing is missing.
 
-        :raises MismatchError: when it does not fit.
-        :raises VideoTooLargeError: when it says that the file is too large.
+        :raises MismatchError: if it does not fit.
+        :raises VideoTooLargeError: if it announces a file that is too large.
         """
         if status == 206:
             self._begin_part(headers)
@@ -131,7 +131,7 @@ class ResumableFile:
         self.received = received
 
     def end(self) -> None:
-        """Note that the answer ended in good order, which is the end of the file where no length was announced."""
+        """Note that the answer ended properly. If no length was announced, this is the end of the file."""
         self.finished = not self._overlap and self.total in (None, self.received)
 
     def _mismatch(self, what: str) -> NoReturn:
@@ -140,7 +140,7 @@ class ResumableFile:
 
 
 def announced_length(headers: Mapping[str, str]) -> int | None:
-    """Return how many bytes of body are announced; ``None`` where the body says itself where it ends."""
+    """Return the announced length of the body; ``None`` if the body itself marks its end."""
     if "transfer-encoding" in headers:
         return None
     text = headers.get("content-length", "")

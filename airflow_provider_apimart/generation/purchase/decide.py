@@ -1,7 +1,6 @@
-"""What to do next, from what is known: submit, resend, wait, land, keep, fail or refuse. Pure; every path goes
-through it.
+"""Decides what to do next from what is known: submit, resend, wait, land, keep, fail or refuse.
 
-This is the table that keeps "paid for once" (invariants 1-3, 6):
+Pure. Every path calls it. This is the table that keeps "paid for once" (invariants 1-3, 6):
 
 ==============================================  ==========================================  =========================
 the record says                                 and                                         then
@@ -16,7 +15,7 @@ intent                                          else                            
 refused (nothing was done)                                                                  submit, same key
 submitted                                       APIMart does not answer, or not finished    wait (re-attach)
 submitted                                       completed with a video                      land
-submitted                                       completed without one                       wait (ask again)
+submitted                                       completed without one                       wait (poll again)
 submitted                                       the input was refused                       fail for good
 submitted                                       failed                                      submit number + 1
 failed                                                                                      submit number + 1
@@ -26,7 +25,8 @@ landed                                          a file is gone or damaged, URL s
 landed                                          a file is gone or damaged, URL expired      refuse
 ==============================================  ==========================================  =========================
 
-Whoever has waited asks :func:`judge`: there a failure ends the try, and a completed one without a video fails for good.
+A try that has waited calls :func:`judge` instead: there a failure ends the try, and a completed generation without a
+video fails for good.
 """
 
 from __future__ import annotations
@@ -51,7 +51,8 @@ from airflow_provider_apimart.generation.purchase.settling import is_empty
 OnClear = Literal["reuse", "regenerate"]
 OnUnknownSubmit = Literal["resend", "fail"]
 
-#: APIMart forgets a key 24 hours after it first came; a little earlier nobody can be sure that a resend is a replay.
+#: APIMart forgets a key 24 hours after it first received it. The margin keeps a resend from arriving just too late to
+#: be a replay.
 KEY_LIFE = timedelta(hours=23, minutes=30)
 
 REGENERATE_HINT = 'to pay for a new generation, clear the task with on_clear="regenerate" or change its inputs'
@@ -107,20 +108,21 @@ def decide(
 ) -> Decision:
     """Return what to do next.
 
-    :param record: what an earlier step or try has written down.
-    :param fingerprint: of the request as it is now.
-    :param clear_epoch: Airflow's, now (see :class:`.Identity`).
-    :param view: APIMart's answer about ``record.generation_id``; ``None`` where it was not asked or did not say.
-    :param files_whole: the landed files were looked at and are whole, and are where they belong.
+    :param record: what an earlier step or try has saved.
+    :param fingerprint: the current request's.
+    :param clear_epoch: Airflow's current one (see :class:`.Identity`).
+    :param view: APIMart's answer about ``record.generation_id``; ``None`` if it was not polled or did not answer.
+    :param files_whole: the landed files were checked: they are whole, and where they belong.
     :param account: the API key and host that a resend would go to (:func:`.identity.account_mark`).
     """
-    # With "reuse" a clear changes nothing, so its counter stays out of the key: even a lost record cannot pay twice.
+    # With "reuse" a clear changes nothing, so its counter stays out of the key: not even a lost record leads to a
+    # second payment.
     epoch = clear_epoch if policy.on_clear == "regenerate" else 0
     if record is None:
         return Decision(Action.SUBMIT, "nothing was submitted before", epoch)
     if record.fingerprint != fingerprint:
         return Decision(Action.SUBMIT, "the inputs have changed since the last submission", epoch)
-    # Only a later epoch is a clear: an earlier one is a try that outlived its clear.
+    # Only a later epoch means a clear. An earlier one belongs to a try that was still running after its clear.
     seen = record.epoch if record.clear_epoch is None else record.clear_epoch
     if policy.on_clear == "regenerate" and seen < epoch:
         return Decision(Action.SUBMIT, 'the task was cleared with on_clear="regenerate"', epoch)
@@ -141,19 +143,19 @@ def decide(
             return _landed_but_gone(record, view, now)
         case RecordState.SUBMITTED:
             if view is not None and is_empty(view):
-                # One look is no verdict: status and result are written apart.
+                # One poll is no verdict: APIMart writes status and result separately.
                 return Decision(Action.WAIT, f"generation {record.generation_id} is completed, but has no video yet")
             return _submitted(record, view)
 
 
 def judge(record: Record, view: Generation) -> Decision:
-    """Return what a final ``view`` means for the try that waited for it: land it, or the error to raise.
+    """Return what a final ``view`` means for the try that waited for it: land it, or raise an error.
 
-    The differences to :func:`decide`: a failure ends the try that saw it, so that Airflow's retries set the pace; and a
-    completed one without a video has been asked about for long enough (:mod:`.settling`).
+    It differs from :func:`decide` in two ways. A failure ends the try that saw it, so that Airflow's retries set the
+    pace. A completed generation without a video has been polled for long enough (:mod:`.settling`).
     """
     if record.state is RecordState.LANDED and not view.videos:
-        # It was completed and paid for once: whatever is said of it later, it does not free another one.
+        # It was completed and paid for. Whatever APIMart reports later, that does not justify paying for another.
         return _landed_but_gone(record, view, datetime.now(UTC))
     decision = _submitted(record, view)
     if decision.action is not Action.SUBMIT:
@@ -217,7 +219,7 @@ def _next_number(record: Record) -> Decision:
 def _rejected(record: Record, message: str | None) -> ContentRejectedError:
     money = "Rejected generations are not charged"
     if record.cost_usd:
-        # Written by an earlier version, which took a text beside a "completed" for a refusal.
+        # Written by an earlier version, which mistook a text beside a "completed" for a refusal.
         money = f"It was billed with {record.cost_usd:g} USD all the same, which is for APIMart's support to settle"
     meaning = category(message)
     told = f" (Google's support code stands for: {meaning})" if meaning else ""

@@ -1,8 +1,8 @@
 """Who pays for what: the fingerprint of a request and the idempotency key of a generation.
 
 Invariant 1: the next try computes the same key. So a key is made of what a try cannot change (dag, run, task, map
-index, row), of the clear epoch, the number of the generation and the body; never of a try number, a clock or a random
-number.
+index, row), the clear epoch, the number of the generation and the body. It never depends on a try number, a clock or a
+random number.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from typing import Any
 class Identity:
     """One place in a DAG run that asks for one video.
 
-    :param clear_epoch: how often the task was cleared, as Airflow's own counters tell it: any number that stays the
-        same over retries and changes with a clear.
+    :param clear_epoch: stands for how often the task was cleared, from Airflow's own counters: any number that stays
+        the same across retries and changes with a clear.
     :param row: the row of a batch, else empty.
     """
 
@@ -48,9 +48,7 @@ class Identity:
 
 
 def fingerprint(body: Mapping[str, Any]) -> str:
-    """Return what tells one request from another: a hash of the body (with checksums in the place of uploaded
-    images).
-    """
+    """Return a hash of the body that identifies the request. Checksums take the place of uploaded images."""
     return _digest(body)
 
 
@@ -64,7 +62,7 @@ def idempotency_key(identity: Identity, *, epoch: int, number: int, fingerprint:
 
 
 def account_mark(base_url: str, api_key: str) -> str:
-    """Return what tells one API key at one host from another: 32 bits of a hash, far too few to tell the key."""
+    """Return what distinguishes one API key and host from another: 32 bits of a hash, far too few to reveal the key."""
     return _digest([base_url, api_key])[:8]
 
 

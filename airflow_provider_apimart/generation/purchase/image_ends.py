@@ -1,16 +1,16 @@
-"""Looks for the end of an image: a file that was cut in a copy begins like any other.
+"""Looks for the end of an image, because a truncated copy begins like a whole file.
 
-Nothing is decoded. What follows the end is left alone: cameras and phones put more there.
+Nothing is decoded. Data after the end is ignored: cameras and phones add some.
 """
 
 from __future__ import annotations
 
-#: Where JPEG's segments cannot be followed, its end is looked for in so many of its last bytes.
+#: If a JPEG's segments cannot be followed, its end marker is searched for in this many of its last bytes.
 _TAIL_BYTES = 64 * 1024
 
 
 def missing_end(media_type: str, content: bytes) -> str | None:
-    """Return what a cut image lacks, or ``None`` for a whole one."""
+    """Return what a truncated image lacks, or ``None`` for a whole one."""
     if media_type == "image/png":
         return None if _png_is_whole(content) else "it has no IEND chunk"
     if media_type == "image/jpeg":
@@ -23,7 +23,7 @@ def missing_end(media_type: str, content: bytes) -> str | None:
 
 
 def lacks_trailer(media_type: str, content: bytes) -> bool:
-    """Return whether a GIF does not end as it should. One in ten good ones does not, so that it proves nothing."""
+    """Return whether a GIF lacks its trailer. One in ten good GIFs lacks it, so this proves nothing."""
     return media_type == "image/gif" and not content.rstrip(b"\0").endswith(b";")
 
 
@@ -38,7 +38,7 @@ def _png_is_whole(content: bytes) -> bool:
 
 
 def _jpeg_is_whole(content: bytes) -> bool:
-    """Follow the segments to the end marker, past a thumbnail's own."""
+    """Follow the segments to the end marker, skipping that of an embedded thumbnail."""
     at = 2
     while True:
         at = content.find(b"\xff", at)
@@ -50,7 +50,7 @@ def _jpeg_is_whole(content: bytes) -> bool:
         at += 1
         if marker == 0xD9:
             return True
-        # Below 0xC0 the 0xFF is part of the picture's data; the restart markers stand alone within it.
+        # Below 0xC0 the 0xFF is part of the picture's data; restart markers within the data have no length.
         if marker < 0xC0 or 0xD0 <= marker <= 0xD8:
             continue
         length = int.from_bytes(content[at : at + 2])

@@ -1,7 +1,7 @@
-"""Frames that are files: looked at before they are uploaded, so that a wrong one costs nothing.
+"""Frames that are files: checked before they are uploaded, so that a wrong one costs nothing.
 
-The kind of an image is told by its content, never by its name (contract 5: APIMart does the same). An image that ends
-early is refused: a generation from half a picture is paid for like any other.
+The content of an image decides its type, never the name (contract 5: APIMart does the same). A truncated image is
+refused: a generation from half a picture costs as much as any other.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from airflow_provider_apimart.generation.purchase.image_ends import lacks_traile
 
 log = logging.getLogger(__name__)
 
-#: What APIMart's upload takes, whatever the model.
+#: What APIMart's upload accepts, whatever the model.
 MAX_UPLOAD_BYTES = 20 * MIB
 UPLOAD_TYPES = ("image/jpeg", "image/png", "image/webp", "image/gif")
 
@@ -50,7 +50,7 @@ class LocalImage:
 
 
 def sniff(head: bytes) -> str | None:
-    """Return the media type of an image from its first bytes, or ``None`` for anything APIMart does not take."""
+    """Return the media type of an image from its first bytes, or ``None`` for anything APIMart does not accept."""
     if head.startswith(b"\xff\xd8\xff"):
         return "image/jpeg"
     if head.startswith(b"\x89PNG\r\n\x1a\n"):
@@ -66,8 +66,8 @@ def check_image(name: str, path: str, content: bytes, rules: ModelRules | None) 
     """Return the image, or raise :class:`InvalidParameterError` saying what is wrong with the file.
 
     :param name: the request's field.
-    :param content: the file; of a file over the limit, any part that is over it will do.
-    :param rules: of the model, which may take less than the upload does.
+    :param content: the file's content; for a file over the limit, any beginning that exceeds the limit is enough.
+    :param rules: the model's, which may accept less than the upload does.
     """
     limit = min(MAX_UPLOAD_BYTES, rules.image_bytes_max) if rules else MAX_UPLOAD_BYTES
     allowed = rules.image_types if rules else UPLOAD_TYPES

@@ -1,12 +1,12 @@
-"""What was asked for against what was delivered. Pure.
+"""Compares what was requested with what was delivered. Pure.
 
-APIMart's relays have been seen to ignore duration, size and sound. What counts as asked is the body that was sent and,
-for the models that are known here, the defaults that APIMart documents. What is no difference to anybody is none here:
+APIMart's relays have been seen to ignore duration, size and sound. The request is the body that was sent plus, for the
+models that are known here, the defaults that APIMart documents. Differences that matter to nobody are ignored:
 
-* Encoders round: half a second, and a few lines of the picture, are not compared.
-* The ext models always make sound, at one price, and know no parameter for it. So sound of which the request says
-  nothing is a difference only where it was charged for.
-* A frame may bring its own shape along: without an ``aspect_ratio`` none was asked for then.
+* Encoders round, so half a second and a few lines of the picture do not count.
+* The ext models always make sound, at one price, and have no parameter for it. So sound that the request does not
+  mention is a difference only if it was charged for.
+* A frame may determine the video's shape: with a frame and no ``aspect_ratio``, no shape was requested.
 """
 
 from __future__ import annotations
@@ -54,11 +54,11 @@ def mismatches(
 
     :param landed: the videos whose content is known.
     :param count: how many videos were delivered, landed or not.
-    :param cost_usd: what the generation was charged with.
+    :param cost_usd: what was charged for the generation.
     :param first: which sample the first of ``landed`` is, counted from 1.
-    :return: ``[{"field", "asked", "delivered", "sample", "usd"}]``. ``field`` is the request's parameter, ``sample``
-        the video (``None`` for all of them together), ``usd`` what was paid for it too much by the price list (below 0
-        where more was delivered than asked), ``None`` where no price is known.
+    :return: ``[{"field", "asked", "delivered", "sample", "usd"}]``. ``field`` is the request's parameter. ``sample`` is
+        the video (``None`` for all of them together). ``usd`` is the overpayment according to the price list (below 0
+        if more was delivered than requested), ``None`` if no price is known.
     """
     asked = _asked(request)
     found: list[dict[str, Any]] = []
@@ -73,7 +73,7 @@ def mismatches(
 
 
 def text_of(found: Sequence[Mapping[str, Any]]) -> str:
-    """Return differences for people, in one line, with what they are worth."""
+    """Return the differences as one readable line, with what each is worth."""
     lines = [
         f"{one['field']}: asked {one['asked']!r}, delivered {one['delivered']!r}"
         f"{'' if one['sample'] in (None, 1) else ' in sample ' + str(one['sample'])}{_worth(one['usd'])}"
@@ -88,9 +88,9 @@ def _worth(usd: float | None) -> str:
 
 
 def _asked(request: VeoRequest) -> dict[str, Any]:
-    """Return what was asked for: what is sent, and what APIMart puts in its place."""
+    """Return what was requested: the fields that are sent, and APIMart's defaults for those that are not."""
     body = request.body()
-    # What a model that is not known here does of itself is not known either.
+    # The defaults of a model that is not known here are not known either.
     defaults = dict(DEFAULTS) if request.rules else {}
     if any(body.get(name) for name in (*FRAME_FIELDS, "image_urls")):
         defaults.pop("aspect_ratio", None)
@@ -134,7 +134,7 @@ def _of_one(
 
 
 def _sound_was_charged(asked: Mapping[str, Any], priced: _Priced, cost_usd: float | None) -> bool:
-    """Say whether a charge is, to the cent, the one with sound. Only at 720p do all known price lists agree on it."""
+    """Return whether a charge is, to the cent, the price with sound. Known price lists agree on it only at 720p."""
     samples = asked.get("sample_count")
     if ALIASES.get(priced.model, priced.model) not in PER_SECOND or priced.size != "720p" or not _is_number(samples):
         return False
@@ -143,7 +143,7 @@ def _sound_was_charged(asked: Mapping[str, Any], priced: _Priced, cost_usd: floa
 
 
 def _difference(priced: _Priced | None, **changes: Any) -> Decimal | None:
-    """Return how much dearer what was asked for is than the same with ``changes``."""
+    """Return how much more the requested video costs than the same one with ``changes``."""
     if priced is None:
         return None
     one, other = priced.usd(), replace(priced, **changes).usd()
@@ -161,7 +161,7 @@ def _size(resolution: Any) -> str | None:
 
 
 def _size_of(lines: int) -> str:
-    """Return the size that a picture is sold as; nothing smaller than 720p is."""
+    """Return the size that a picture is sold as. Nothing smaller than 720p is sold."""
     fitting = [size for size, least in LINES.items() if lines >= least * (1 - SIZE_OFF)]
     return fitting[-1] if fitting else "720p"
 

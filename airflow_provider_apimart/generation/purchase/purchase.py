@@ -1,18 +1,18 @@
-"""From a request to a generation that is paid for once. This is the only file that sends the paid POST.
+"""Turns a request into a generation that is paid for once. This is the only file that sends the paid POST.
 
 Why it never pays twice:
 
-1. What to do is decided by :func:`.decide.decide` alone, from the record and APIMart's own word.
-2. The intent (key, number, uploaded frames) is saved *before* the POST. A process that dies after it leaves the key
-   behind, and the next try sends the identical body with the identical key, which APIMart answers with the first one's
-   id.
-3. The id is saved right after. From then on tries only ask.
-4. A next number, and with it another key, comes only from APIMart's word that the last generation failed.
+1. :func:`.decide.decide` alone decides what to do, from the record and APIMart's own answer.
+2. The intent (key, number, uploaded frames) is saved *before* the POST. A process that dies after the POST leaves the
+   key behind. The next try sends the identical body with the identical key, and APIMart answers with the id of the
+   first generation.
+3. The id is saved right after the POST. From then on tries only poll.
+4. The number increases, and with it the key changes, only after APIMart has reported the last generation as failed.
 5. An error that does not say "nothing was done" leaves the intent as it is.
-6. Two tries at once (a zombie and its retry) compute the same key, so APIMart gives both the same generation. Neither
-   writes over what the other has written down meanwhile, as far as a store without a compare-and-swap allows.
+6. Two simultaneous tries (a zombie and its retry) compute the same key, so APIMart gives both the same generation.
+   Neither overwrites what the other has saved in the meantime, as far as a store without a compare-and-swap allows.
 
-Dying on the line before the POST costs nothing; on the line after it, the replay finds the generation. The crash
+A crash just before the POST costs nothing. After a crash just after it, the replay finds the generation. The crash
 matrix in the tests kills a process at each of these lines.
 """
 
@@ -46,9 +46,9 @@ from airflow_provider_apimart.generation.purchase.transitions import nothing_was
 
 log = logging.getLogger(__name__)
 
-#: Failed generations that are walked over through replays where no record outlived the try.
+#: If no record outlived the try, replays step through the generations that have failed: this many at most.
 MAX_NUMBER = 50
-#: APIMart keeps an upload for 72 hours; one that a new body may still name.
+#: APIMart keeps an upload for 72 hours. A new body reuses only uploads younger than this.
 UPLOAD_LIFE = timedelta(hours=48)
 
 
@@ -57,7 +57,7 @@ class Obtained:
     """Where the generation stands after :meth:`Purchase.obtain`.
 
     :param decision: WAIT, LAND, KEEP, FAIL or REFUSE.
-    :param view: APIMart's word, where it was asked and answered.
+    :param view: APIMart's answer, if it was polled and answered.
     """
 
     decision: Decision
@@ -69,10 +69,10 @@ class Purchase:
     """Obtains the one generation of a request.
 
     :param images: the local frames by field, read and checked.
-    :param output_path: where the videos are to go, and
-    :param apimart_conn_id: who pays: both only for the record, so that a parked generation can be landed by others.
-    :param approve: called before a new generation is paid for, and not for one that is paid for already; raises to
-        refuse it.
+    :param output_path: where the videos are to go. Only for the record, so that others can land a parked generation.
+    :param apimart_conn_id: the connection that pays. Only for the record, for the same reason.
+    :param approve: called before a new generation is paid for, but not for one that is already paid for. It raises to
+        refuse the payment.
     """
 
     def __init__(
@@ -98,23 +98,23 @@ class Purchase:
         self.output_path = output_path
         self.apimart_conn_id = apimart_conn_id
         self.account = account_mark(client.settings.base_url, client.settings.api_key)
-        # What the store holds as far as this try knows: anything else was written by another one.
+        # What the store holds as far as this try knows. Any other content was written by another try.
         self._stored: Record | None = None
         checksums = {name: f"sha256:{image.sha256}" for name, image in images.items()}
         self.fingerprint = fingerprint(request.body(checksums))
 
     def obtain(self, files_whole: Callable[[Record], bool] = lambda record: False) -> Obtained:
-        """Submit, resend or re-attach, until there is a generation to wait for, to land, to keep, or an error.
+        """Submit, resend or re-attach until there is a generation to wait for, land or keep, or an error.
 
-        :param files_whole: tells whether the files of a landed record are whole and where they belong.
-        :raises ApimartError: from the submission; the record says what is known of the money.
+        :param files_whole: returns whether the files of a landed record are whole and where they belong.
+        :raises ApimartError: from the submission; the record says what is known about the money.
         """
         record = self._stored = self.store.load()
         known_before = False
         while True:
             view = self._look(record)
             if known_before and record and view and view.created_at:
-                # Without a record of the first submission only APIMart knows when that was; deadlines count from it.
+                # Deadlines count from the first submission. Without a record of it, only APIMart knows when it was.
                 record = record.but(submitted_at=min(view.created_at, record.submitted_at or view.created_at))
             same = record is not None and record.fingerprint == self.fingerprint
             whole = bool(same and record and record.landed and files_whole(record))
@@ -153,14 +153,16 @@ class Purchase:
                 )
 
     def _seen(self, record: Record) -> Record:
-        """Write down that this clear was gone on with, so that a later change to "regenerate" does not pay for it."""
+        """Record that a try reused the generation after this clear, so that a later change to "regenerate" does not
+        pay for this clear.
+        """
         if (record.clear_epoch or record.epoch) < self.identity.clear_epoch and record == self._stored:
             record = record.but(clear_epoch=self.identity.clear_epoch)
             self._save(record)
         return record
 
     def _look(self, record: Record | None) -> Generation | None:
-        """Ask about a recorded generation. No answer is no verdict."""
+        """Poll a recorded generation. A missing answer is no verdict."""
         if record is None or record.generation_id is None or record.fingerprint != self.fingerprint:
             return None
         if record.state not in (RecordState.SUBMITTED, RecordState.LANDED):
@@ -172,8 +174,10 @@ class Purchase:
             return None
 
     def _intend(self, old: Record | None, decision: Decision) -> tuple[Record, bool]:
-        """Write down what is about to be paid for. Returns the record, and whether it is this: where another try has
-        written one meanwhile (uploads take their time), it is that one, and has to be decided on anew.
+        """Save the intent to pay. Return the record, and whether it is this try's own.
+
+        Uploads take time. If another try has saved a record in the meantime, that record is returned instead, and the
+        caller must decide again.
         """
         now = datetime.now(UTC)
         same = old is not None and old.fingerprint == self.fingerprint
@@ -200,14 +204,14 @@ class Purchase:
             account=self.account,
             uploads=uploads,
             uploaded_at=uploaded_at,
-            # After the uploads, which can be slow: deadlines and the key's life count from the paid call.
+            # Taken after the uploads, which can be slow: deadlines and the key's life count from the paid call.
             intent_at=datetime.now(UTC),
             asked_by=self.identity.place,
             output_path=clipped(self.output_path, MAX_PATH_LENGTH) if self.output_path else None,
             apimart_conn_id=self.apimart_conn_id and clipped(self.apimart_conn_id, MAX_ID_LENGTH),
             previous=previous,
         )
-        # A record that was replaced meanwhile is decided on; one that was deleted meanwhile was meant to be.
+        # If the record was replaced in the meantime, decide on the new one. If it was deleted, that was intended.
         current = self.store.load()
         if current is not None and current != self._stored:
             log.warning("Another try of this task has written its record meanwhile: deciding anew.")
@@ -221,7 +225,7 @@ class Purchase:
         self._stored = record
 
     def _uploads(self, old: Record | None, now: datetime) -> tuple[dict[str, str], datetime | None]:
-        """Return the URLs of the local frames and when they were uploaded, uploading what is not up already."""
+        """Upload the local frames unless earlier uploads can be reused. Return their URLs and the upload time."""
         if old and set(old.uploads) == set(self.images) and now - (old.uploaded_at or old.intent_at) < UPLOAD_LIFE:
             return old.uploads, old.uploaded_at
         uploads = {}
@@ -229,7 +233,7 @@ class Purchase:
             try:
                 url = self.client.upload_image(image.filename, image.content, image.content_type).url
             except ApimartError as error:
-                # Whether or not it arrived: uploads cost nothing, and nothing else has been sent.
+                # This holds whether or not the upload arrived: uploads cost nothing, and nothing else has been sent.
                 error.charge = Charge.NO
                 raise
             if len(url) > MAX_UPLOAD_URL_LENGTH:
@@ -239,10 +243,10 @@ class Purchase:
         return uploads, now if uploads else None
 
     def _pay(self, record: Record, *, doubtful: bool) -> tuple[Record, bool]:
-        """Send the paid POST and write down what came of it. Returns the record, and whether the generation may be
-        older than this POST.
+        """Send the paid POST and save its outcome. Return the record, and whether the generation may be older than
+        this POST.
 
-        :param doubtful: an earlier try may have been carried out, so that even "nothing was done" leaves the doubt.
+        :param doubtful: an earlier POST may have been carried out, so even "nothing was done" does not settle that.
         """
         body = self.request.body(record.uploads)
         try:
@@ -260,12 +264,12 @@ class Purchase:
         return paid, answer.replayed or doubtful
 
     def _refused(self, record: Record, error: ApimartError) -> None:
-        """Write down that nothing was done, unless another try under the same key has got further."""
+        """Record that nothing was done, unless another try with the same key has got further."""
         try:
             if self.store.load() == self._stored:
                 self._save(refused(record, error))
         except Exception as failure:
-            # The intent stays, which is safe, and the refusal is what the user has to hear.
+            # The intent stays, which is safe. The error to report is the refusal, not this failure to save it.
             log.warning("The record could not be written (%s); it says that the outcome is not known.", failure)
 
     def _remember(self, record: Record, answer: Submission) -> None:
@@ -279,7 +283,7 @@ class Purchase:
         try:
             self._save(record)
         except Exception as error:
-            # The id is in this process's hands and in the log; the intent still finds it again through its key.
+            # This process and the log still hold the id, and the saved intent finds it again through its key.
             log.error(
                 "Generation %s is paid for, but its record could not be written (%s): a retry within 24 hours finds it "
                 "through its idempotency key.",
@@ -289,15 +293,15 @@ class Purchase:
 
 
 def settle(store: RecordStore, record: Record, view: Generation) -> tuple[Decision, Record]:
-    """Write down APIMart's final word, and return what it means for the try that waited for it."""
+    """Save APIMart's final answer, and return what it means for the try that waited for it."""
     decision, record = settled(record, view)
     keep(store, record)
     return decision, record
 
 
 def keep(store: RecordStore, record: Record) -> None:
-    """Save what has become of a generation, unless the record is another generation's by now: an old try that comes to
-    its end must not make the store forget what a newer one has paid for.
+    """Save the outcome of a generation, unless the record belongs to another generation by now: an old try that
+    finishes late must not make the store forget what a newer try has paid for.
     """
     current = store.load()
     if current is None or current.idempotency_key == record.idempotency_key:
@@ -311,5 +315,5 @@ def keep(store: RecordStore, record: Record) -> None:
 
 
 def _sentence(reason: str) -> str:
-    # Not str.capitalize: that would make lower case of ids.
+    # Not str.capitalize: that would turn ids into lower case.
     return reason[:1].upper() + reason[1:]

@@ -1,8 +1,8 @@
-"""The record: what is known of one generation, kept outside the worker so that the next try finds it.
+"""The record: what is known about one generation, kept outside the worker so that the next try finds it.
 
-It is small (under 64 KB whatever the prompt and whatever APIMart says), versioned, and holds no secret: no key, no URL
-of a video. It is written twice around the paid call, as an intent before it and with the id after it; where a crash
-falls between the two, the intent tells the next try which key to send again.
+It is small (under 64 KB whatever the prompt and whatever APIMart answers), versioned, and holds no secret: no key, no
+URL of a video. It is saved twice around the paid call: as an intent before it, and with the id after it. After a crash
+between the two, the intent tells the next try which key to send again.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from airflow_provider_apimart.client.errors import ApimartError
 
 #: Superseded generations that are remembered, so that a paid one can still be found.
 MAX_PREVIOUS = 20
-#: Limits that keep the whole under 64 KB, in characters of JSON. Real ones are a tenth of them.
+#: Limits that keep the whole record under 64 KB, in characters of JSON. Real values are a tenth as long.
 MAX_MODEL_LENGTH = 200
 MAX_PATH_LENGTH = 4000
 MAX_NOTE_LENGTH = 1000
@@ -27,7 +27,7 @@ MAX_UPLOAD_URL_LENGTH = 4000
 
 
 class RecordState(StrEnum):
-    """How far a generation has come, as this side knows it."""
+    """How far a generation has come, as far as this side knows."""
 
     #: The paid call is about to be made, or was made and its outcome is not known.
     INTENT = "intent"
@@ -44,7 +44,7 @@ class RecordState(StrEnum):
 
 
 class LandedVideo(BaseModel):
-    """A video in the user's storage: where it is, and what was checked of it."""
+    """A video in the user's storage: where it is, and what the checks found."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -58,7 +58,7 @@ class LandedVideo(BaseModel):
 
 
 class Previous(BaseModel):
-    """A generation that was superseded (changed inputs, or a clear that asked for a new one)."""
+    """A generation that was superseded, by changed inputs or by a clear that requested a new one."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -71,22 +71,22 @@ class Previous(BaseModel):
 
 
 class Record(BaseModel):
-    """What is known of one generation.
+    """What is known about one generation.
 
-    :param fingerprint: of the request it was made for.
+    :param fingerprint: the fingerprint of its request.
     :param epoch: the clear epoch in its key.
-    :param clear_epoch: the last clear epoch that a try went on with it in; ``None`` is the one in its key.
-    :param number: 1 for the first generation of a request; the next only after APIMart's own failure.
-    :param account: tells API keys apart without telling them: APIMart knows an idempotency key only under the API key
-        that it came with.
+    :param clear_epoch: the last clear epoch in which a try reused it; ``None`` stands for the one in its key.
+    :param number: 1 for the first generation of a request; higher only after APIMart reported a failure.
+    :param account: distinguishes API keys without revealing them: APIMart knows an idempotency key only under the API
+        key that it was sent with.
     :param uploads: URLs of uploaded frames, by field: a resend has to send the identical body.
     :param uploaded_at: when the oldest of them was uploaded.
-    :param intent_at: when the paid call was about to be made: its key's 24 hours count from here.
-    :param asked_by: the dag, run, task and map index (and row) that asked for it.
-    :param output_path: where the task wanted its videos, for whoever lands them later.
+    :param intent_at: when the paid call was about to be made. The key's 24 hours count from here.
+    :param asked_by: the dag, run, task and map index (and row) that requested it.
+    :param output_path: where the task wanted its videos, for a later landing by ``reconcile``.
     :param apimart_conn_id: the connection that paid.
-    :param closed_at: when ``reconcile`` told a person for the last time that it cannot bring this generation home. It
-        decides nothing: a task goes on as if it were not there.
+    :param closed_at: when ``reconcile`` reported for the last time that it cannot land this generation. It affects no
+        decision: a task ignores it.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -120,7 +120,7 @@ class Record(BaseModel):
         return self.model_copy(update=changes)
 
     def as_previous(self) -> tuple[Previous, ...]:
-        """Return the superseded generations of a record that takes this one's place."""
+        """Return the superseded generations for a record that replaces this one."""
         if self.state is RecordState.REFUSED:
             return self.previous
         last = Previous(
@@ -139,30 +139,30 @@ class RecordStore(Protocol):
     paid".
     """
 
-    #: What is kept where, for a log line; or why nothing is.
+    #: For a log line: what is kept and where, or why nothing is.
     description: str
-    #: False where nothing outlives the try.
+    #: False if nothing outlives the try.
     durable: bool
 
     def load(self) -> Record | None:
-        """Return the record, or ``None`` where there is none."""
+        """Return the record, or ``None`` if none exists."""
         ...
 
     def save(self, record: Record) -> None:
-        """Keep ``record`` in the place of any other."""
+        """Keep ``record``, replacing any other."""
         ...
 
 
 class SharedRecordStore(RecordStore, Protocol):
-    """A store that somebody else may be writing to: a task, or another ``reconcile``."""
+    """A store that others may write to at the same time: a task, or another ``reconcile``."""
 
     def replace(self, old: Record, new: Record) -> bool:
-        """Keep ``new`` if ``old`` is still what is kept, and say whether it was."""
+        """Replace ``old`` with ``new`` if the store still holds ``old``, and return whether it did."""
         ...
 
 
 class UnreadableRecordError(ApimartError):
-    """There is a record, but it cannot be read: paying again without knowing what it says is refused."""
+    """A record exists but cannot be read. Paying again without knowing its content is refused."""
 
     terminal = True
 
@@ -213,5 +213,5 @@ def clipped(text: str, limit: int) -> str:
 
 
 def note_of(text: str | None) -> str | None:
-    """Return what a record may keep of a message: short, and without URLs, which can be signed."""
+    """Return the part of a message that a record may keep: short, and without URLs, which can be signed."""
     return None if text is None else clipped(re.sub(r"\bhttps?://\S+", "<url>", text), MAX_NOTE_LENGTH)

@@ -1,5 +1,4 @@
-"""What a person reads: error texts (what happened, what happened to the money, what to do next) and the XCom of a
-video.
+"""Builds the error texts (what happened, what happened to the money, what to do next) and the XCom of a video.
 
 Pure. No text here holds the key or a signed URL.
 """
@@ -72,15 +71,15 @@ def help_page(error: ApimartError | None) -> str:
 def explain(error: ApimartError, record: Record | None) -> str:
     """Return the error in full: what happened, what happened to the money, what to do next.
 
-    :param record: of the generation, as far as it is known.
+    :param record: the generation's, if it is known.
     """
     if isinstance(error, (errors.GenerationError, UnreadableRecordError)):
-        # These are written where all of that is known.
+        # The text of these errors already says all of that.
         return str(error)
     money = _money(error, record)
     advice = next((text for kind, text, _ in _NEXT if isinstance(error, kind)), GO_ON)
     if isinstance(error, errors.LandingError) and not error.terminal and not _is_paid(record):
-        # The storage is looked at before anything is paid, too; then there is nothing to land yet.
+        # The storage is also checked before anything is paid. Then nothing can be landed yet.
         advice = GO_ON
     return ". ".join(part.rstrip(". ") for part in (str(error), money, advice) if part) + "."
 
@@ -124,13 +123,13 @@ def parked_text(record: Record, polls_failed: bool, last_word: str = "") -> str:
 
 
 def last_word_of(event: Any) -> str:
-    """Return what was strange about APIMart's last answer, by a trigger's event; older triggers do not tell it."""
+    """Return what was strange about APIMart's last answer, from a trigger's event. Older triggers do not say."""
     told = event.get("last_word") if isinstance(event, Mapping) else None
     return told if isinstance(told, str) else ""
 
 
 def abandoned_text(generation_id: str) -> str:
-    """Return what to say when Airflow stops a task that waits."""
+    """Return what to say when Airflow stops a waiting task."""
     return (
         f"Airflow stopped waiting for generation {generation_id}. APIMart has no cancel: the generation goes on and "
         "is billed when it completes. The next try, or a clear, re-attaches to it without paying again."
@@ -148,11 +147,11 @@ def result(
     landed: Sequence[LandedVideo],
     mismatches: Sequence[Mapping[str, Any]] = (),
 ) -> dict[str, Any]:
-    """Return the operator's XCom: the same from every path, to the key.
+    """Return the operator's XCom. Every path returns exactly the same keys.
 
-    :param videos: as APIMart lists them; may be empty where it did not say (a landed video is returned all the same).
-    :param landed: what is in storage, in the same order; empty where nothing was to be landed.
-    :param mismatches: where they differ from what was asked for; see :func:`.mismatch.mismatches`.
+    :param videos: as APIMart lists them; may be empty if APIMart did not say (a landed video is returned anyway).
+    :param landed: what is in storage, in the same order; empty if nothing was to be landed.
+    :param mismatches: where the videos differ from the request; see :func:`.mismatch.mismatches`.
     """
     count = max(len(videos), len(landed))
     return {
@@ -179,7 +178,7 @@ def _video(video: Video | None, landed: LandedVideo | None) -> dict[str, Any]:
 
 
 def mismatch_text(record: Record, found: Sequence[Mapping[str, Any]], landed: Sequence[LandedVideo]) -> str:
-    """Return what to say of a generation that was delivered, but not as it was asked for."""
+    """Return what to say about a generation that was delivered, but not as requested."""
     cost = "an amount that APIMart did not tell" if record.cost_usd is None else f"{record.cost_usd:g} USD"
     where = ", ".join(video.path for video in landed) or "at APIMart only, since the task has no output_path"
     return (

@@ -1,7 +1,7 @@
-"""How long a "completed" without a video is asked about again before it counts.
+"""How long a "completed" without a video is polled again before it counts.
 
-Services behind APIMart write status and result apart, so the video can be there a moment later. One answer is no
-verdict (invariant 4). The deadline ends the wait all the same: what was completed just before it is parked, not failed.
+Services behind APIMart write status and result separately, so the video can appear a moment later. One answer is no
+verdict (invariant 4). The deadline still ends the wait: a generation completed just before it is parked, not failed.
 Pure, and shared by the single generation and the batch.
 """
 
@@ -11,23 +11,23 @@ from dataclasses import dataclass
 
 from airflow_provider_apimart.client.models import Generation, GenerationStatus
 
-#: So long is waited for the video of a generation that is completed,
+#: How long to wait for the video of a completed generation.
 PATIENCE_SECONDS = 120.0
-#: in questions that come further and further apart.
+#: The time between polls grows from the first of these to the second.
 FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS = 3.0, 30.0
-#: Where APIMart says that it was completed long ago, fewer are enough. (More than one: clocks are wrong.)
+#: If APIMart says that it was completed long ago, this many polls are enough. One is not: clocks can be wrong.
 LEAST_QUESTIONS = 4
 
 
 def is_empty(view: Generation) -> bool:
-    """Say whether APIMart calls a generation completed and names no video that can be fetched."""
+    """Return whether APIMart calls a generation completed but lists no video that can be fetched."""
     return view.status is GenerationStatus.COMPLETED and not view.videos
 
 
 def may_fill(view: Generation, now: float, deadline: float) -> bool:
-    """Say whether the video of an empty ``view``, seen after the deadline, may just be late.
+    """Return whether the video of an empty ``view``, seen after the deadline, may just be late.
 
-    :param now: unix seconds, as ``deadline``. Where APIMart does not say when it was completed, it was by then.
+    :param now: unix seconds, like ``deadline``. If APIMart gives no completion time, the deadline is taken for it.
     """
     since = deadline if view.completed_at is None else view.completed_at.timestamp()
     return is_empty(view) and now - since < PATIENCE_SECONDS
@@ -35,15 +35,16 @@ def may_fill(view: Generation, now: float, deadline: float) -> bool:
 
 @dataclass(slots=True)
 class Settling:
-    """What one wait has seen of a "completed" without a video. It counts what was waited and needs no clock of its own,
-    so that a wait that begins anew after a restart ends as well.
+    """What one wait has seen of a "completed" without a video.
+
+    It adds up the waits and needs no clock of its own, so that a wait that starts over after a restart also ends.
     """
 
     _waited: float = 0.0
     _questions: int = 0
 
     def wait(self, view: Generation, now: float) -> float | None:
-        """Return the seconds until the next question; ``None`` where ``view`` counts as it is.
+        """Return the seconds until the next poll; ``None`` if ``view`` counts as it is.
 
         :param now: unix seconds.
         """

@@ -1,4 +1,4 @@
-"""What an answer of APIMart makes of a record. Pure; shared by the single generation and the batch, sync and async."""
+"""How an answer from APIMart changes a record. Pure; shared by the single generation and the batch, sync and async."""
 
 from __future__ import annotations
 
@@ -10,27 +10,27 @@ from airflow_provider_apimart.client.models import Generation, Submission
 from airflow_provider_apimart.generation.purchase.decide import Decision, judge
 from airflow_provider_apimart.generation.purchase.record import MAX_ID_LENGTH, Record, RecordState, note_of
 
-#: Conflicts say that nothing was done *now*; what the key's first request did is another matter.
+#: A conflict says that nothing was done *now*. It does not say what the first request with the key did.
 CONFLICTS = (errors.IdempotencyInProgressError, errors.IdempotencyKeyReusedError)
 
 
 def submitted(record: Record, answer: Submission, now: datetime) -> Record:
-    """Return the record of a submission that was answered with an id.
+    """Return the record of a submission that APIMart answered with an id.
 
-    :raises MissingTaskIdError: for an id that is none.
+    :raises MissingTaskIdError: if it cannot be an id.
     """
     if len(answer.generation_id) > MAX_ID_LENGTH:
         raise errors.MissingTaskIdError(f"APIMart named a task id of {len(answer.generation_id)} characters")
     return record.but(
         state=RecordState.SUBMITTED,
         generation_id=answer.generation_id,
-        # A replay answers for the first request, which was sent when the intent was written or soon after.
+        # A replay stands for the first request, which was sent when the intent was saved or soon after.
         submitted_at=record.intent_at if answer.replayed else now,
     )
 
 
 def nothing_was_done(error: ApimartError, *, doubtful: bool) -> bool:
-    """Say whether a submission that failed leaves no doubt about the money.
+    """Return whether a failed submission leaves no doubt about the money.
 
     :param doubtful: an earlier request under the same key may have been carried out.
     """
@@ -38,12 +38,12 @@ def nothing_was_done(error: ApimartError, *, doubtful: bool) -> bool:
 
 
 def refused(record: Record, error: ApimartError) -> Record:
-    """Return the record of a submission of which nothing was done."""
+    """Return the record of a submission that had no effect."""
     return record.but(state=RecordState.REFUSED, note=note_of(str(error)))
 
 
 def settled(record: Record, view: Generation) -> tuple[Decision, Record]:
-    """Return what APIMart's final word means for the try that waited for it, and the record that says so."""
+    """Return what APIMart's final answer means for the try that waited for it, and the updated record."""
     decision = judge(record, view)
     state = record.state
     if isinstance(decision.error, errors.ContentRejectedError):

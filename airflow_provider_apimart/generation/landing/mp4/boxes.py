@@ -1,7 +1,7 @@
 """Walks the boxes of an MP4 in constant memory.
 
-Input is hostile: every size is checked against what contains it, every count against the box that it is in, and boxes
-and rows are counted, so that the time that a file takes grows with its size and no further.
+Input is hostile: every size is checked against its container, and every count against its box. Boxes and rows are
+counted, so that the time for a file grows no faster than its size.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import BinaryIO, NoReturn
 from airflow_provider_apimart.client.errors import InvalidVideoError
 
 MAX_BOXES = 100_000
-#: Rows of all tables together: a day of picture and sound. A file with more is refused, since it would go unchecked.
+#: Rows of all tables together: a day of picture and sound. A file with more is refused: it could not be checked.
 MAX_ROWS = 10_000_000
 #: A box header is this long, or longer.
 HEADER = 8
@@ -28,7 +28,7 @@ def invalid(text: str) -> NoReturn:
 
 @dataclass(frozen=True, slots=True)
 class Box:
-    """Where a box begins, where its body begins, and where both end."""
+    """The offsets at which a box begins, its body begins, and both end."""
 
     kind: bytes
     start: int
@@ -37,12 +37,12 @@ class Box:
 
     @property
     def name(self) -> str:
-        """Its kind, as messages show it."""
+        """Its type, as messages show it."""
         return repr(self.kind.decode("latin-1"))
 
 
 class BoxReader:
-    """Reads boxes, fields and tables of a file of ``size`` bytes."""
+    """Reads the boxes, fields and tables of a file of ``size`` bytes."""
 
     def __init__(self, file: BinaryIO, size: int) -> None:
         self._file = file
@@ -86,7 +86,7 @@ class BoxReader:
         return word >> 24, word & 0xFFFFFF
 
     def table(self, box: Box, layout: str, skip: int) -> Iterator[tuple[int, ...]]:
-        """Yield the rows of a table whose count is the field before its first row."""
+        """Yield the rows of a table. The field before the first row holds their count."""
         return self.rows(box, layout, skip, self.fields(box, ">I", skip - 4)[0])
 
     def rows(self, box: Box, layout: str, skip: int, count: int) -> Iterator[tuple[int, ...]]:
@@ -106,7 +106,7 @@ class BoxReader:
             at, count = at + rows * row, count - rows
 
     def _walk(self, start: int, end: int) -> Iterator[Box]:
-        # Fewer bytes than a header, or a header of zeros, end a list: writers pad, and QuickTime closes lists so.
+        # Fewer bytes than a header, or a header of zeros, end a list: writers pad, and QuickTime ends lists this way.
         while end - start >= HEADER:
             box = self._box(start, end)
             if box is None:

@@ -1,7 +1,7 @@
 """Follows the fragments of an MP4 (``moof``): how long they last, where their samples lie, and whether one is missing.
 
-A file that is cut between two fragments has nothing wrong with its boxes. What tells is that fragments are numbered,
-that each says when it begins, and that an index before or behind them may say how many there are.
+A file that is truncated between two fragments has correct boxes. Other signs reveal the loss: fragments are numbered,
+each has a start time, and an index before or after them may give their count.
 """
 
 from __future__ import annotations
@@ -19,21 +19,21 @@ _DURATION, _SIZE = 0x100, 0x200
 
 @dataclass
 class _Line:
-    """What one track's fragments have come to so far."""
+    """The state of one track after the fragments read so far."""
 
     total: Samples = NOTHING
-    #: When the last of them ends, by its own word, and what it holds.
+    #: When the last fragment ends, by its own times, and what it holds.
     end: int | None = None
     last: Samples = NOTHING
-    #: How many numbers the file had skipped by then.
+    #: How many fragment numbers the file had skipped by then.
     skipped: int = 0
-    #: Whether its first fragment begins when something should have been shown already.
+    #: Whether its first fragment begins later than the track should.
     late: bool = False
 
 
 @dataclass(frozen=True)
 class _Run:
-    """What a ``trun`` holds: samples that lie side by side."""
+    """The content of a ``trun``: adjacent samples."""
 
     count: int
     bytes: int
@@ -54,10 +54,10 @@ class Fragments:
         self._lines = {
             number: _Line(end=samples.ticks, last=samples) for number, samples in own.items() if samples.count
         }
-        #: How many fragments each track has a part in.
+        #: How many fragments hold a part of each track.
         self.count: Counter[int] = Counter()
         self._moofs = 0
-        #: Some writers count what ``moov`` holds as the first fragment.
+        #: Some writers count the samples in ``moov`` as the first fragment.
         self._lowest = 2 if self._lines else 1
         self._first: int | None = None
         self._number: int | None = None
@@ -81,10 +81,10 @@ class Fragments:
         self.count.update(seen)
 
     def check_ends(self) -> None:
-        """Check that no track begins after, or ends before, its time where numbers are missing.
+        """If fragment numbers are missing, check that no track begins too late or ends too early.
 
-        Its first or last fragment may be one of them. A clip from a live stream begins late, too, but its numbers are
-        higher than all that it has.
+        The missing numbers may include its first or last fragment. A clip from a live stream also begins late, but its
+        fragment numbers are higher than its number of fragments.
         """
         if self._first is not None and self._lowest < self._first <= self._moofs + 1:
             for number, line in self._lines.items():
@@ -107,14 +107,14 @@ class Fragments:
         number, previous = self._reader.fields(mfhd, ">I", 4)[0], self._number
         if previous is not None and number < previous:
             invalid(f"fragment {number} at {mfhd.start} comes after fragment {previous}")
-        # A file that was taken apart by tracks keeps numbers with gaps: a gap alone proves nothing.
+        # A file that was split by tracks keeps fragment numbers with gaps: a gap alone proves nothing.
         self._first = number if self._first is None else self._first
         self._skipped += number > (previous or 0) + 1
         self._repeated = number == previous
         self._number = number
 
     def _add_track(self, moof: Box, traf: Box, begins: int, seen: set[int]) -> int:
-        """Take a track's part of a fragment; return where the data of the next part begins unless that says so."""
+        """Take a track's part of a fragment; return where the next part's data begins if that part does not say."""
         reader = self._reader
         inner = list(reader.children(traf))
         headers = [box for box in inner if box.kind == b"tfhd"]
@@ -133,7 +133,7 @@ class Fragments:
             if run.data_offset is not None:
                 place = (begins if base is None else base) + run.data_offset
             if track is not None and track.is_media and run.bytes and not self._media.holds(place, place + run.bytes):
-                # Where nothing says what a second track's offsets are counted from, some writers mean the fragment.
+                # If nothing says what a second track's offsets are relative to, some writers mean the fragment.
                 other = moof.start + (run.data_offset or 0)
                 if base is not None or run.data_offset is None or not self._media.holds(other, other + run.bytes):
                     self._media.refuse(track_id, place, place + run.bytes)
@@ -144,7 +144,7 @@ class Fragments:
         return place
 
     def _take(self, moof: Box, track: Track, start: int | None, part: Samples) -> None:
-        # In a file that begins with fragment 1 a track that begins late has either waited or lost a fragment.
+        # If the file begins with fragment 1, a track that begins late was either delayed or has lost a fragment.
         new = _Line(end=0) if self._first == 1 else _Line(skipped=self._skipped)
         line = self._lines.setdefault(track.id, new)
         if track.is_media:
@@ -152,7 +152,7 @@ class Fragments:
                 line.late = start is not None and start > part.ticks / 2
             check_headers(self._reader, track)
             self._check_time(moof, track.id, line, start)
-        # A gap is time too: the length of a fragment's last sample may be a guess, and the next beginning is not.
+        # A gap counts as time: the length of a fragment's last sample may be a guess, but the next start is exact.
         gap = max(0, start - line.end) if start is not None and line.end is not None and line.last.count else 0
         line.total += Samples(part.count, part.bytes, part.ticks + gap)
         if start is not None:
@@ -162,10 +162,11 @@ class Fragments:
         line.last, line.skipped = part, self._skipped
 
     def _check_time(self, moof: Box, track_id: int, line: _Line, start: int | None) -> None:
-        """Check that a fragment goes on where the one before it ended.
+        """Check that a fragment begins where the previous one ended.
 
-        Times are rounded, and the length of a fragment's last sample may be a guess: half a sample is no gap, half a
-        fragment no way back. A gap over which the numbers run on was there when the video was made.
+        Times are rounded, and the length of a fragment's last sample may be a guess. So half a sample does not count as
+        a gap, nor half a fragment as a step back. A gap without a missing number was already there when the video was
+        made.
         """
         fewer = self._skipped > line.skipped
         if start is None:
@@ -182,7 +183,7 @@ class Fragments:
     # --- the boxes of a fragment ---
 
     def _read_header(self, tfhd: Box, moof: Box) -> tuple[int, int | None, tuple[int, int]]:
-        """Return the track's id, what its offsets are counted from if that is said, and a sample's ticks and bytes."""
+        """Return the track's id, the base of its offsets if given, and a sample's ticks and bytes."""
         reader = self._reader
         _, flags = reader.version(tfhd)
         track_id, skip = reader.fields(tfhd, ">I", 4)[0], 8
@@ -232,11 +233,12 @@ def read_index(reader: BoxReader, sidx: Box) -> tuple[int, int]:
 
 
 def check_random_access(reader: BoxReader, mfra: Box, count: Counter[int]) -> None:
-    """Check that each track has a part in as many fragments as the index at the file's end names.
+    """Check that each track has a part in as many fragments as the index at the file's end lists.
 
-    :param count: how many these are, by the track's id.
+    :param count: in how many fragments each track has a part, by the track's id.
 
-    Where it says they are is not looked at: nothing plays by that, and what moves a fragment may leave it behind.
+    The positions in the index are not checked: players do not need them, and tools that move a fragment may not update
+    them.
     """
     for tfra in reader.children(mfra):
         if tfra.kind != b"tfra":

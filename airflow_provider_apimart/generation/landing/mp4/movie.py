@@ -12,7 +12,7 @@ VIDEO, SOUND = b"vide", b"soun"
 
 @dataclass
 class Track:
-    """What the headers say of one track. Times are in the track's ticks unless they are called otherwise."""
+    """What the headers say about one track. Times are in the track's ticks unless noted otherwise."""
 
     id: int = 0
     handler: bytes = b""
@@ -21,18 +21,18 @@ class Track:
     width: int = 0
     height: int = 0
     turned: bool = False
-    #: The sample tables: kind of box to box.
+    #: The sample tables, by box type.
     tables: dict[bytes, Box] = field(default_factory=dict)
-    #: What its edit list plays and for how long it waits first, in the movie's ticks.
+    #: How long its edit list plays, and how long it waits before that, in the movie's ticks.
     played: int = 0
     delay: int = 0
-    #: What fragments may leave unsaid: a sample's ticks and bytes.
+    #: A sample's ticks and bytes, for fragments that omit them.
     default_ticks: int = 0
     default_bytes: int = 0
 
     @property
     def is_media(self) -> bool:
-        """Whether it is picture or sound. Only these are judged: other tracks come in all shapes and play no part."""
+        """Whether it is picture or sound. Only these are checked: other tracks vary widely and do not matter."""
         return self.handler in (VIDEO, SOUND)
 
 
@@ -43,7 +43,7 @@ class Movie:
     timescale: int
     ticks: int
     tracks: list[Track]
-    #: Fragments are to follow, and how long the movie is with them; 0 where that is not said.
+    #: Whether fragments follow, and how long the movie is with them; 0 if not given.
     fragmented: bool = False
     announced_ticks: int = 0
 
@@ -77,7 +77,7 @@ def read_movie(reader: BoxReader, moov: Box) -> Movie:
 
 
 def sample_entry_size(reader: BoxReader, track: Track) -> tuple[int, int]:
-    """Return the size of the picture as it is coded, from the track's first sample entry."""
+    """Return the coded size of the picture, from the track's first sample entry."""
     width, height = reader.fields(track.tables[b"stsd"], ">2H", 8 + 32)
     return width, height
 
@@ -115,7 +115,7 @@ def _read_header(reader: BoxReader, tkhd: Box, track: Track) -> None:
 def _read_edits(reader: BoxReader, elst: Box, track: Track) -> None:
     layout = ">Qq2h" if reader.version(elst)[0] == 1 else ">Ii2h"
     row = 20 if layout == ">Qq2h" else 12
-    # Writers are known that count edits which the box does not hold, and players do without those.
+    # Some writers count edits that the box does not hold. Players ignore those.
     count = min(reader.fields(elst, ">I", 4)[0], (elst.end - elst.body - 8) // row)
     for ticks, media_time, _, _ in reader.rows(elst, layout, 8, count):
         if media_time >= 0:
@@ -141,7 +141,7 @@ def _read_extends(reader: BoxReader, mvex: Box, movie: Movie) -> None:
         if box.kind == b"mehd":
             movie.announced_ticks = reader.fields(box, ">Q" if reader.version(box)[0] == 1 else ">I", 4)[0]
         elif box.kind == b"trex":
-            # Without one no track can have fragments.
+            # Without this box no track can have fragments.
             movie.fragmented = True
             track_id, _, ticks, size = reader.fields(box, ">4I", 4)
             if track := movie.track(track_id):

@@ -1,6 +1,6 @@
-"""Follows a track's sample tables: how many samples, for how long, and whether each lies in the media.
+"""Follows a track's sample tables: how many samples it has, how long they last, and whether each lies in the media.
 
-A track that has samples must have every table that finds them. What cannot be read does not count as good.
+A track with samples must have every table that is needed to find them. A table that cannot be read is an error.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Media:
         self._size = size
 
     def holds(self, start: int, end: int) -> bool:
-        """Return whether one range holds all of it."""
+        """Return whether a single range holds everything from ``start`` to ``end``."""
         index = bisect_right(self._starts, start) - 1
         return index >= 0 and end <= self._ends[index]
 
@@ -51,9 +51,9 @@ class Media:
 
 
 def read_samples(reader: BoxReader, track: Track, media: Media, *, fragmented: bool) -> Samples:
-    """Return what the tables of a track in ``moov`` hold, after looking where it lies.
+    """Return what the tables of a track in ``moov`` hold, after checking that the samples lie in the media.
 
-    :param fragmented: the samples may be in fragments, so that headers with a duration need no tables.
+    :param fragmented: the samples may be in fragments, so headers with a duration need no tables.
     """
     tables = track.tables
     sizes = tables.get(b"stsz") or tables.get(b"stz2")
@@ -61,7 +61,7 @@ def read_samples(reader: BoxReader, track: Track, media: Media, *, fragmented: b
     found = {"stsd": tables.get(b"stsd"), "stts": tables.get(b"stts"), "stsc": tables.get(b"stsc")}
     found |= {"stsz": sizes, "stco": offsets}
     missing = [name for name, box in found.items() if box is None]
-    # An empty track may have a row of times for no samples.
+    # An empty track may have a row of times for zero samples.
     times = _count(reader, found["stts"], 4) and _count(reader, found["stts"], 8)
     claimed = _count(reader, sizes, 8) or _count(reader, offsets, 4) or times
     if not claimed and not (missing and track.ticks and not fragmented):
@@ -82,14 +82,14 @@ def read_samples(reader: BoxReader, track: Track, media: Media, *, fragmented: b
         if length and not media.holds(offset, offset + length):
             media.refuse(track.id, offset, offset + length)
         if not table.left:
-            break  # Chunks without samples are not looked at: there can be millions.
+            break  # Chunks without samples are not checked: there can be millions.
     if table.left:
         invalid(f"track {track.id} has more samples than its chunks hold")
     return Samples(count, total, _ticks(reader, track, count))
 
 
 def check_headers(reader: BoxReader, track: Track) -> None:
-    """Refuse a track with samples without the headers by which they are understood."""
+    """Refuse a track that has samples but lacks the headers needed to decode them."""
     if not track.id:
         invalid("it has a track without a 'tkhd' box")
     if not track.timescale:
@@ -100,16 +100,16 @@ def check_headers(reader: BoxReader, track: Track) -> None:
 
 
 def _count(reader: BoxReader, box: Box | None, skip: int) -> int:
-    """Return a count of samples, or of rows, that a table has after ``skip`` bytes."""
+    """Return the count of samples or rows that a table holds after ``skip`` bytes."""
     return reader.fields(box, ">I", skip)[0] if box is not None and box.end - box.body >= skip + 4 else 0
 
 
 class _Sizes:
-    """The sizes of a track's samples, one after the other."""
+    """The sizes of a track's samples, in order."""
 
     def __init__(self, reader: BoxReader, track: Track, box: Box) -> None:
         self._each = 0
-        #: Old QuickTime sound counts in samples that are packed: so many to so many bytes.
+        #: Old QuickTime sound is packed: this many samples take this many bytes.
         self._packet = (1, 0)
         self._sizes: Iterator[int] = iter(())
         if box.kind == b"stsz":
@@ -123,7 +123,7 @@ class _Sizes:
             self._sizes = _compact(reader, box, bits & 0xFF, self.left)
 
     def take(self, count: int) -> int:
-        """Return how many bytes the next ``count`` samples have; after the last one there are none."""
+        """Return how many bytes the next ``count`` samples have. Samples after the last one count 0."""
         count = min(count, self.left)
         self.left -= count
         per_packet, packet_bytes = self._packet
@@ -144,9 +144,9 @@ def _compact(reader: BoxReader, box: Box, bits: int, count: int) -> Iterator[int
 
 
 def _packet(reader: BoxReader, track: Track) -> tuple[int, int]:
-    """Return how many samples of QuickTime's compressed sound make how many bytes; no bytes means "not packed".
+    """Return the samples and bytes of one packet of QuickTime's compressed sound; 0 bytes means "not packed".
 
-    Version 1 of its sound description says so, unless its compression id is -2: then the size is that of a packet.
+    Version 1 of the sound description gives both, unless its compression id is -2: then the size is that of a packet.
     """
     stsd = track.tables[b"stsd"]
     if track.handler == SOUND and reader.version(stsd)[0] == 0 and stsd.end - stsd.body >= 8 + 52:
@@ -157,7 +157,7 @@ def _packet(reader: BoxReader, track: Track) -> tuple[int, int]:
 
 
 def _samples_per_chunk(reader: BoxReader, stsc: Box) -> Iterator[int]:
-    """Yield how many samples each chunk has; the last number goes on for ever."""
+    """Yield how many samples each chunk has; the last number repeats forever."""
     chunk, per_chunk, previous = 1, 0, 0
     for first, samples, _ in reader.table(stsc, ">3I", 8):
         if first <= previous:
@@ -174,7 +174,7 @@ def _samples_per_chunk(reader: BoxReader, stsc: Box) -> Iterator[int]:
 def _ticks(reader: BoxReader, track: Track, count: int) -> int:
     """Return how long the first ``count`` samples last.
 
-    Players go on with the last row where the table is short of samples, and have no use for what it says beyond them.
+    If the table covers too few samples, players reuse its last row. If it covers too many, they ignore the rest.
     """
     stts = track.tables[b"stts"]
     if not reader.fields(stts, ">I", 4)[0]:

@@ -1,11 +1,11 @@
-"""Tells a whole video from anything else: the container half of invariant 7.
+"""Distinguishes a whole video from anything else: the container half of invariant 7.
 
 A file passes only if its boxes fill it, it has a picture, every sample of picture and sound lies in a media box, and no
-fragment is missing that the file speaks of. Nothing is decoded.
+fragment that the file mentions is missing. Nothing is decoded.
 
-What no reader can see: a fragmented file that was cut exactly between two fragments and says nowhere how many there
-are. Bytes that play no part may be missing (an ``mfra`` or ``free`` box behind the media), or follow (a few bytes of
-rubbish, zeros).
+One case cannot be detected: a fragmented file that was truncated exactly between two fragments and does not say how
+many it has. Irrelevant bytes may be missing (an ``mfra`` or ``free`` box after the media) or added at the end (a few
+bytes of rubbish, zeros).
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ from airflow_provider_apimart.generation.landing.mp4.fragments import Fragments,
 from airflow_provider_apimart.generation.landing.mp4.movie import SOUND, VIDEO, Track, read_movie, sample_entry_size
 from airflow_provider_apimart.generation.landing.mp4.samples import Media, Samples, read_samples
 
-#: How far the samples may fall short of the announced duration where an index proves that the end of the file is there.
-#: Writers announce the longest track of what they had, or count what is shown instead of what is stored.
+#: How far the samples may fall short of the announced duration if an index proves that the end of the file is there.
+#: Some writers announce the longest track of their source, or the duration shown instead of the duration stored.
 INDEXED_SLACK_SECONDS = 0.5
-#: More zeros than the first bytes of a box's header can be.
+#: A box's header begins with fewer zeros than this.
 MIN_PADDING = 4
 
 
 @dataclass(frozen=True)
 class MediaInfo:
-    """What a video is. Width and height are those it is shown with, after its rotation."""
+    """The properties of a video. Width and height are those shown, after rotation."""
 
     duration_seconds: float
     width: int
@@ -39,9 +39,9 @@ class MediaInfo:
 
 
 def read_mp4(file: BinaryIO, size: int) -> MediaInfo:
-    """Check a whole MP4 file of ``size`` bytes and return what it is.
+    """Check an MP4 file of ``size`` bytes and return its properties.
 
-    :raises InvalidVideoError: when it is not one, or not whole.
+    :raises InvalidVideoError: if it is not an MP4, or not whole.
     """
     reader = BoxReader(file, size)
     try:
@@ -69,7 +69,7 @@ class _Verdict:
         self._moofs = self._of(b"moof")
         self._movie.fragmented = self._movie.fragmented or bool(self._moofs)
         media = Media(mdats, reader.size)
-        #: What each track of picture or sound holds, by its place among the tracks.
+        #: What each track of picture or sound holds, by its index among the tracks.
         self._samples = self._read_samples(media)
         if self._movie.fragmented:
             self._check_fragments(mdats)
@@ -97,7 +97,8 @@ class _Verdict:
     def _check_fragments(self, mdats: list[Box]) -> None:
         closed = self._check_last_index(mdats[-1])
         indexed = self._check_first_index(mdats[-1]) or closed
-        # Some writers count the fragments in ``mvhd``, others leave them out: then it is no longer than the samples.
+        # Some writers include the fragments in the duration of ``mvhd``. Others leave them out: then the announced
+        # duration is no longer than the samples, and proves nothing.
         announced = (self._movie.announced_ticks or self._movie.ticks) / self._movie.timescale
         if not announced:
             announced = max((track.ticks / track.timescale for track, _, _ in self._lengths()), default=0.0)
@@ -110,17 +111,18 @@ class _Verdict:
         self._check_tail(whole=closed or bool(self._movie.announced_ticks))
 
     def _needs_no_fragments(self, last: Box) -> bool:
-        """Say whether ``moov`` holds all there is, although it is ready for fragments.
+        """Return whether ``moov`` holds everything, although it allows for fragments.
 
-        ``mehd`` counts what these add. Where it is not there, a file that was cut before its first fragment looks like
-        a whole one; but who writes fragments as they come puts ``moov`` before the media, and who puts it last is done.
+        ``mehd`` gives the duration that includes fragments. Without it, a file that was truncated before its first
+        fragment looks like a whole one. But a writer that streams fragments puts ``moov`` before the media. A writer
+        that puts it last has finished.
         """
         return bool(self._movie.announced_ticks) or self._of(b"moov")[0].start > last.start
 
     def _check_first_index(self, last: Box) -> bool:
-        """Check ``sidx``; return whether one names all segments, up to the last media.
+        """Check ``sidx``; return whether one lists all segments, up to the last media.
 
-        One that stands before each segment proves nothing of the others.
+        A ``sidx`` before each segment proves nothing about the other segments.
         """
         proven = False
         for sidx in self._of(b"sidx"):
@@ -131,36 +133,36 @@ class _Verdict:
         return proven
 
     def _check_last_index(self, last: Box) -> bool:
-        """Check ``mfra``; return whether there is one, behind the last media: the writer came to its end."""
+        """Check ``mfra``; return whether one follows the last media, which proves that the writer finished."""
         found = self._of(b"mfra")
         for mfra in found:
             check_random_access(self._reader, mfra, self._fragments.count)
         return any(mfra.start > last.start for mfra in found)
 
     def _longest(self) -> float:
-        """Return how many seconds the longest track lasts, with the wait before it."""
+        """Return how many seconds the longest track lasts, including its initial wait."""
         return max(
             (seconds + track.delay / self._movie.timescale for track, seconds, _ in self._lengths()),
             default=0.0,
         )
 
     def _rounding(self) -> float:
-        """Return how many seconds are no missing fragment: less than a sample, and a tick of the movie's clock."""
+        """Return how many seconds may be mere rounding: less than a sample, plus a tick of the movie's clock."""
         return max((seconds / count / 2 for _, seconds, count in self._lengths()), default=0.0) + (
             1 / self._movie.timescale
         )
 
     def _lengths(self) -> Iterator[tuple[Track, float, int]]:
-        """Yield the tracks that have samples, how many seconds these last, and how many they are."""
+        """Yield each track that has samples, with their duration in seconds and their number."""
         for index, samples in self._samples.items():
             if samples.count:
                 track = self._movie.tracks[index]
                 yield track, samples.ticks / track.timescale, samples.count
 
     def _check_tail(self, *, whole: bool) -> None:
-        """Check what follows the last box: fewer bytes than a box needs, or zeros.
+        """Check the bytes after the last box: fewer than a box needs, or zeros.
 
-        :param whole: nothing can be missing. Otherwise a few bytes may be what a cut has left of the next fragment.
+        :param whole: nothing can be missing. Otherwise a few bytes may be the beginning of a truncated fragment.
         """
         start = self._boxes[-1].end
         rest = self._reader.size - start
@@ -197,7 +199,7 @@ class _Verdict:
         return (height, width) if track.turned else (width, height)
 
     def _duration(self, track: Track, samples: Samples) -> float:
-        """Return how long the picture lasts: what its samples last, or less where the edit list plays less of them."""
+        """Return the picture's duration: that of its samples, or less if the edit list plays fewer of them."""
         movie = self._movie
         seconds = samples.ticks / track.timescale
         if seconds > 0:
