@@ -1,9 +1,9 @@
 """All measurements, or some: ``python -m benchmarks [pacing] [imports] [landing] [scale] [turns] [delay] [limit]``.
 
-``make bench`` installs the peers and runs all of them, for about 40 minutes; ``triggerer`` only runs when it is named.
-Each part writes what it found into the results folder as JSON; the page and the pictures are made from what lies there,
-so a part can be repeated alone, and ``report`` makes the page alone. A part that fails is told on the page and takes
-none of the others down.
+``make bench`` installs the peers and runs all measurements, which takes about 40 minutes; ``triggerer`` only runs when
+it is named. Each part writes its figures into the results folder as JSON. The page and the pictures are made from that
+folder, so a part can be repeated alone, and ``report`` makes only the page. If a part fails, the page says so and the
+other parts still run.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ PARTS = {
     "limit": delay.run_limit,
     "triggerer": triggerer.run,
 }
-#: Takes as long as all the others, and has no peers to be beside: only if it is named.
+#: It takes as long as all the others and has no peers to compare with, so it runs only if it is named.
 ON_REQUEST = ("triggerer",)
 TURNS = ["5000@0.2", "10000@0.2", "5000@0.02", "10000@0.02"]
-#: What a part's figures depend on, and its command on the page shows where it is not the default.
+#: Options that a part's figures depend on. The command on the page shows those that differ from the default.
 LOOPS = ("contestants", "interval", "answer_seconds")
 JOBS = ("answer_seconds", "job_seconds", "sigma", "ramp")
 SETTINGS = {
@@ -94,7 +94,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def machine() -> dict[str, Any]:
-    """Return what the figures depend on."""
+    """Return the facts about this machine that the figures depend on."""
     model = next(
         (line.partition(":")[2].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")), ""
     )
@@ -114,7 +114,7 @@ def _lines(path: str) -> list[str]:
 
 
 def command(part: str, options: argparse.Namespace) -> str:
-    """Return what a reader types to repeat a part: with the same settings, and no folders of this machine."""
+    """Return the command with which a reader can repeat a part: the same settings, without folders of this machine."""
     words = [part]
     for name in SETTINGS[part]:
         value = getattr(options, name)
@@ -130,7 +130,7 @@ def command(part: str, options: argparse.Namespace) -> str:
 
 
 def measure(part: str, options: argparse.Namespace) -> bool:
-    """Run one part and keep what it found; where it fails, that, with what was found before put aside."""
+    """Run one part and keep its figures. If it fails, keep the error and set the earlier figures aside."""
     before, began = os.getloadavg()[0], time.time()
     try:
         found = PARTS[part](options)
@@ -139,7 +139,7 @@ def measure(part: str, options: argparse.Namespace) -> bool:
         found = {"error": f"{type(error).__name__}: {error}"[:500]}
     about = {
         **{"date": time.strftime("%Y-%m-%d", time.gmtime(began)), "took_seconds": time.time() - began},
-        # One's own work is in the second figure, so the first one tells whether the machine was quiet.
+        # The second figure includes the part's own work, so the first one shows whether the machine was idle.
         **{"load_before": before, "load_after": os.getloadavg()[0], "machine": machine()},
         "command": command(part, options),
     }
@@ -151,13 +151,13 @@ def measure(part: str, options: argparse.Namespace) -> bool:
 
 
 def main() -> None:
-    """Run what is asked for, then write the page."""
+    """Run the requested parts, then write the page."""
     parse = parser()
     options = parse.parse_args()
     if unknown := [part for part in options.parts if part not in PARTS and part != "report"]:
         parse.error(f"there is no part {unknown[0]!r}: {', '.join(PARTS)}, report")
     options.results.mkdir(parents=True, exist_ok=True)
-    # No settings of the machine's own Airflow.
+    # Keep out the settings of the machine's own Airflow.
     os.environ["AIRFLOW_HOME"] = str((options.results.parent / "airflow").resolve())
     wanted = [part for part in PARTS if part in (options.parts or set(PARTS) - set(ON_REQUEST))]
     began, failed = time.monotonic(), []
@@ -167,7 +167,7 @@ def main() -> None:
         if not measure(part, options):
             failed.append(part)
         print(f"[{elapsed(began)}] {part} {'FAILED' if part in failed else 'took'} {elapsed(start)}", flush=True)
-        # What there is so far, should the rest be interrupted.
+        # Write the page after each part, in case the rest is interrupted.
         report.write(options.results, options.docs)
     report.write(options.results, options.docs)
     print(f"[{elapsed(began)}] {options.docs / 'benchmarks.md'} is written.", flush=True)

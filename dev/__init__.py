@@ -1,1 +1,1 @@
-"""Tools of the developers: a local Airflow, the demo, the import rule. None of it is shipped."""
+"""Developer tools: a local Airflow, the demo, the import rule. None of it is shipped."""

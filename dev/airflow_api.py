@@ -11,18 +11,18 @@ import httpx
 
 #: States in which a DAG run has ended.
 ENDED = frozenset({"success", "failed"})
-#: What Airflow adds to every log line: known to who asks for the log.
+#: Fields that Airflow adds to every log line and that the caller knows already.
 _LOG_FRAME = frozenset(
     "event timestamp level logger filename lineno dag_id run_id task_id map_index try_number ti_id".split()
 )
 
-#: Airflow on SQLite answers 500 when its database is locked by another of its components: what was asked was rolled
-#: back, and is asked again.
+#: Airflow on SQLite answers 500 if another component has locked the database. The request was rolled back, so it is
+#: sent again.
 LOCKED_WAITS = (0.5, 1.0, 2.0, 4.0, 8.0)
 
 
 class AirflowApiError(RuntimeError):
-    """The API answered with an error; the message has the request and the answer.
+    """The API answered with an error; the message holds the request and the answer.
 
     :param status: the HTTP status.
     """
@@ -36,13 +36,13 @@ class AirflowApi:
     """Calls to one Airflow.
 
     :param url: the API server's base URL.
-    :param login: user name and password; none where everybody is an admin.
+    :param login: user name and password; ``None`` if everybody is an admin.
     """
 
     def __init__(self, url: str, login: tuple[str, str] | None = None) -> None:
         self.url = url
         self.login = login
-        # Loopback must not go through a proxy that the user's environment names.
+        # Requests to loopback must not go through a proxy from the user's environment.
         self.http = httpx.Client(base_url=url, timeout=30, trust_env=False)
         self._token: str | None = None
 
@@ -64,7 +64,7 @@ class AirflowApi:
         json: Any = None,
         params: Mapping[str, Any] | None = None,
     ) -> Any:
-        """Call ``/api/v2/<path>`` and return the decoded answer (``None`` where there is none).
+        """Call ``/api/v2/<path>`` and return the decoded answer (``None`` if it is empty).
 
         :raises AirflowApiError: on a status of 400 or more.
         """
@@ -96,7 +96,7 @@ class AirflowApi:
             time.sleep(0.5)
 
     def raise_import_errors(self, about: str = "") -> None:
-        """Raise what stopped DAG files from being read, if anything did and the files or errors speak of ``about``."""
+        """Raise import errors of DAG files, if any file name or error contains ``about``."""
         errors = self.api("GET", "importErrors", params={"limit": 100})["import_errors"]
         texts = [f"{error['filename']}:\n{error['stack_trace']}" for error in errors]
         if relevant := [text for text in texts if about in text]:
@@ -112,7 +112,7 @@ class AirflowApi:
         try:
             return str(self.api("POST", f"dags/{quote(dag_id)}/dagRuns", body)["dag_run_id"])
         except AirflowApiError as error:
-            # "Conflict": asked for again after a 500, it may have been started by the first request after all.
+            # "Conflict": after a 500 the request was repeated, and the first one may have started the run after all.
             if error.status != 409 or run_id is None:
                 raise
             return run_id
@@ -132,7 +132,7 @@ class AirflowApi:
     ) -> str:
         """Wait for a run to end and return its state, ``success`` or ``failed``.
 
-        :param on_poll: called at every look with the task instances of the run.
+        :param on_poll: called at every poll with the task instances of the run.
         :raises TimeoutError: with the states of the tasks.
         """
         until = time.monotonic() + timeout
@@ -171,7 +171,7 @@ class AirflowApi:
         raise TimeoutError(f"{task_id}[{map_index}] of {dag_id} {run_id} is {seen}, not in {wanted}, after {timeout} s")
 
     def task_instances(self, dag_id: str, run_id: str) -> list[dict[str, Any]]:
-        """Return all task instances of a run, by task and map index."""
+        """Return all task instances of a run, ordered by task and map index."""
         tasks: list[dict[str, Any]] = []
         while True:
             params = {"limit": 100, "offset": len(tasks)}
@@ -186,7 +186,7 @@ class AirflowApi:
         return found
 
     def rendered_fields(self, dag_id: str, run_id: str, task_id: str, map_index: int = -1) -> dict[str, Any]:
-        """Return the template fields of a task instance as they were rendered."""
+        """Return the rendered template fields of a task instance."""
         found: dict[str, Any] = self.task_instance(dag_id, run_id, task_id, map_index)["rendered_fields"]
         return found
 
@@ -202,7 +202,7 @@ class AirflowApi:
         return entry["value"]
 
     def task_log(self, dag_id: str, run_id: str, task_id: str, try_number: int = 1, map_index: int = -1) -> str:
-        """Return the log of one try, worker's and triggerer's lines together, one event a line."""
+        """Return the log of one try: the worker's and the triggerer's lines together, one event per line."""
         path = f"{_run(dag_id, run_id)}/taskInstances/{quote(task_id)}/logs/{try_number}"
         answer = self.api("GET", path, params={"map_index": map_index, "full_content": "true"})
         return "\n".join(_log_line(entry) for entry in answer["content"])
@@ -210,7 +210,7 @@ class AirflowApi:
     def clear(self, dag_id: str, run_id: str, task_ids: Sequence[Any], **options: Any) -> list[dict[str, Any]]:
         """Clear tasks (``task_id`` or ``[task_id, map_index]``) so that they run again.
 
-        :param options: more fields of the API's body, as ``include_downstream=True``.
+        :param options: more fields of the request body, such as ``include_downstream=True``.
         """
         body = {"dry_run": False, "dag_run_id": run_id, "task_ids": list(task_ids), "only_failed": False, **options}
         found: list[dict[str, Any]] = self.api("POST", f"dags/{quote(dag_id)}/clearTaskInstances", body)[
@@ -219,7 +219,7 @@ class AirflowApi:
         return found
 
     def put_pool(self, name: str, slots: int) -> None:
-        """Make a pool that counts deferred tasks, if there is none of that name."""
+        """Create a pool that counts deferred tasks, unless a pool of that name exists."""
         try:
             self.api("POST", "pools", {"name": name, "slots": slots, "include_deferred": True})
         except AirflowApiError as error:

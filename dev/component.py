@@ -1,7 +1,7 @@
-"""Be one Airflow component: ``python -m dev.component <gate file> <airflow arguments>``.
+"""Run as one Airflow component: ``python -m dev.component <gate file> <airflow arguments>``.
 
-Half of a component's start is spent on imports, which need no database. So they are done while the database is still
-being made; the component itself begins when the gate file appears.
+Half of a component's start is spent on imports, which need no database. So they run while the database is still being
+created. The component itself starts when the gate file appears.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ HEAVY = {
 
 
 def do_not_wait_for_the_disk(connection: Any, _: object) -> None:
-    """Make a new connection leave it to the operating system when to write, if it is one to SQLite.
+    """If a new connection is to SQLite, let the operating system decide when to write to disk.
 
-    Where a disk is busy for 5 s, and writing back an installation is enough for that, Airflow's scheduler takes its own
-    database for locked and ends. A killed process loses nothing by this; a machine that loses its power can lose this
-    Airflow's database, in which there is nothing of value.
+    If the disk is busy for 5 s (flushing a fresh installation is enough), Airflow's scheduler thinks that its own
+    database is locked, and ends. A killed process loses nothing by this setting. A power failure can destroy this
+    Airflow's database, which holds nothing of value.
     """
     # A task may connect to other databases in this process's children.
     if "sqlite" in type(connection).__module__:

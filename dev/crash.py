@@ -1,11 +1,11 @@
-"""``make crash``: kill -9 whatever can be killed, at random moments, and count the money afterwards.
+"""``make crash``: kill -9 whatever can be killed, at random moments, and audit the bill afterwards.
 
-A scheduler with its LocalExecutor, a dag processor, a triggerer and an API server as processes, an emulator in
-APIMart's place, and a few dozen runs. Chaos ends components, single workers, or only a worker's supervisor (which
-leaves a zombie that goes on beside its own retry), and lets the API fail on every route. Then everything is started
-again and left alone. A task that has used up its tries is cleared once, as a user would, and must end well: Airflow
-itself fails tasks falsely at times, so it is not the failed try that counts but the money and the video
-(:mod:`dev.crash_audit`).
+It runs a scheduler with its LocalExecutor, a dag processor, a triggerer and an API server as processes, an emulator in
+APIMart's place, and a few dozen DAG runs. Chaos kills components, single workers, or only a worker's supervisor (which
+leaves a zombie that keeps running beside its own retry), and makes the API fail on every route. Then everything is
+started again and left alone. A task that has used up its tries is cleared once, as a user would do, and must then
+succeed. Airflow itself sometimes fails tasks wrongly, so the audit looks at the money and the video and not at failed
+tries (:mod:`dev.crash_audit`).
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from dev.stage import EXAMPLE_DAGS, REPO, connections_env, end_on_signals
 DAG_ID = "crash"
 DAG_FILE = REPO / "tests" / "system" / "dags" / "crash_cases.py"
 HOME = REPO / ".crash"
-#: So that what died is noticed within seconds, not minutes.
+#: Short timeouts, so that Airflow notices dead processes within seconds, not minutes.
 CONFIG = {
     "scheduler.task_instance_heartbeat_timeout": "20",
     "scheduler.task_instance_heartbeat_timeout_detection_interval": "5",
@@ -66,7 +66,7 @@ FAULTS: tuple[dict[str, Any], ...] = (
     {"route": "media", "kind": "status", "status": 503},
     {"route": "media", "kind": "stall", "seconds": 4},
 )
-#: How often each event comes in one bag; bags are shuffled, so that nothing is left out by chance.
+#: How often each event is in one bag. Bags are shuffled, so that no event is left out by chance.
 BAG = {
     "runner": 4,
     "supervisor": 2,
@@ -77,7 +77,7 @@ BAG = {
     "scheduler": 1,
     "scheduler alone": 1,
 }
-#: What is killed of a task that runs.
+#: Which processes of a running task are killed.
 WORKERS = ("runner", "supervisor", "supervisor and runner")
 STARVED_SECONDS = 15.0
 WORKER_TITLE = "airflow worker -- LocalExecutor"
@@ -89,13 +89,13 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Plan:
-    """How much of it.
+    """The extent of a crash run.
 
     :param runs: DAG runs, of six generations each.
-    :param active: how many of them at a time.
-    :param pause: the least and the most seconds between two events.
+    :param active: how many of them run at a time.
+    :param pause: the minimum and maximum seconds between two events.
     :param bag: see :data:`BAG`.
-    :param bags: chaos ends after so many bags, or when all runs have ended.
+    :param bags: chaos ends after this many bags, or when all runs have ended.
     """
 
     runs: int
@@ -107,7 +107,7 @@ class Plan:
 
 
 class MortalAirflow(LocalAirflow):
-    """An Airflow that can lose single processes."""
+    """An Airflow whose processes can be killed one by one."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -118,7 +118,7 @@ class MortalAirflow(LocalAirflow):
         return [*self.orphaned, *([child.pid] if child else [])]
 
     def working(self) -> list[tuple[int, int]]:
-        """Return (supervisor, task runner) of every task that runs now, of orphaned schedulers too."""
+        """Return the (supervisor, task runner) of every running task, including tasks of killed schedulers."""
         found = []
         for pid in (pid for session in self._scheduler_sessions() for pid in pids_of_session(session)):
             try:
@@ -130,14 +130,14 @@ class MortalAirflow(LocalAirflow):
         return found
 
     def kill_and_restart(self, component: str, down_seconds: float) -> None:
-        """Kill a component with all that it has forked, and start it again."""
+        """Kill a component and all processes that it has forked, and start it again."""
         self.kill(component, signal.SIGKILL)
         time.sleep(down_seconds)
         self.processes.end(component)
         self._spawn(component)
 
     def behead_scheduler(self, down_seconds: float) -> None:
-        """Kill the scheduler alone and start another: its workers and their tasks go on without it."""
+        """Kill the scheduler alone and start another: its workers and their tasks keep running without it."""
         child = self.processes.children.pop("scheduler")
         self.orphaned.append(child.pid)
         child.kill()
@@ -146,7 +146,7 @@ class MortalAirflow(LocalAirflow):
         self._spawn("scheduler")
 
     def restart_all(self) -> None:
-        """Give everything but the API server a fresh start; nothing of before goes on."""
+        """Restart everything except the API server; no earlier process survives."""
         end_sessions(self.orphaned, patience_seconds=1)
         self.orphaned = []
         for component in ("scheduler", "triggerer", "dag-processor"):
@@ -164,7 +164,7 @@ class Crash:
         self.plan = plan
         self.root = root
         self.say = say
-        # Not for secrets: the same seed shall give the same order of events.
+        # Not used for secrets: the same seed must give the same order of events.
         self.random = random.Random(plan.seed)  # noqa: S311
         self.events: Counter[str] = Counter()
         self.run_ids = [f"crash-{number:03d}" for number in range(1, plan.runs + 1)]
@@ -173,7 +173,7 @@ class Crash:
         self.began = time.monotonic()
 
     def run(self) -> Report:
-        """Do it all."""
+        """Run chaos, peace and audit."""
         self.airflow.wait_dag(DAG_ID)
         self._chaos()
         self.say("peace: everything is started again and left alone")
@@ -187,7 +187,7 @@ class Crash:
     # --- the runs ------------------------------------------------------------------------------------------------
 
     def _ask(self, call: Callable[[], _Answer]) -> _Answer:
-        """Ask Airflow; what is killed around it can make its database or API fail for a while."""
+        """Call Airflow, and retry: the kills can make its database or API fail for a while."""
         until = time.monotonic() + 120
         while True:
             try:
@@ -201,7 +201,7 @@ class Crash:
         try:
             self._ask(lambda: self.airflow.trigger(DAG_ID, run_id=run_id))
         except AirflowApiError as error:
-            # A call that was cut short may have been carried out.
+            # An interrupted call may have been carried out.
             if error.status != 409:
                 raise
         self.active.add(run_id)
@@ -225,8 +225,8 @@ class Crash:
         while self.waiting or self.active:
             self._look()
             time.sleep(self.random.uniform(*self.plan.pause))
-            # Airflow can lose a queued task with its worker, and only a new scheduler finds it again: so when there
-            # is nobody left to strike, the next bag is opened.
+            # Airflow can lose a queued task together with its worker, and only a new scheduler finds it again. So if no
+            # target is left to kill, the next bag is opened.
             if not bag or time.monotonic() - struck_at > STARVED_SECONDS:
                 if bags == self.plan.bags:
                     return
@@ -248,7 +248,7 @@ class Crash:
         return bag
 
     def _strike(self, name: str) -> tuple[str, str] | None:
-        """Let one thing happen. Returns what and its details; ``None`` where there was nobody to strike."""
+        """Cause one event. Returns the event and its details; ``None`` if there was no target."""
         down = self.random.uniform(0.0, 4.0)
         if name in WORKERS:
             return self._strike_worker(name)
@@ -303,7 +303,7 @@ class Crash:
             time.sleep(2)
 
     def _clear_failed(self) -> dict[str, str]:
-        """Clear what has used up its tries, once, and wait for it."""
+        """Clear, once, the tasks that have used up their tries, and wait for them."""
         failed: dict[str, str] = {}
         for run_id in self.run_ids:
             tasks = [one for one in self.airflow.task_instances(DAG_ID, run_id) if one["state"] != "success"]
@@ -326,9 +326,9 @@ class Crash:
 
 
 def crash(home: Path, plan: Plan, say: Say) -> Report:
-    """Run a whole Airflow and an emulator in ``home``, and let ``plan`` happen to them.
+    """Run a whole Airflow and an emulator in ``home``, and carry out ``plan``.
 
-    :raises LocalAirflowError, TimeoutError: where Airflow did not come up again or runs did not end.
+    :raises LocalAirflowError, TimeoutError: if Airflow did not come up again or runs did not end.
     """
     root, dags = home / "videos", home / "dags"
     root.mkdir(parents=True)
@@ -347,7 +347,7 @@ def crash(home: Path, plan: Plan, say: Say) -> Report:
 
 
 def main() -> int:
-    """``make crash``; ``CRASH_RUNS`` and ``CRASH_SEED`` say how much and which. Returns the exit code."""
+    """``make crash``; ``CRASH_RUNS`` and ``CRASH_SEED`` set the number of runs and the seed. Returns the exit code."""
     end_on_signals()
     seed = int(os.environ.get("CRASH_SEED") or time.time())
     plan = Plan(runs=int(os.environ.get("CRASH_RUNS") or 30), seed=seed)

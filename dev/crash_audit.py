@@ -1,7 +1,7 @@
-"""Checks that every requested video is paid for once and whole: at the emulator, on disk and in Airflow.
+"""Checks that every requested video is paid for once and is complete: at the emulator, on disk and in Airflow.
 
-What the provider says about itself is not trusted: the bill comes from the emulator, the bytes of a video are fetched
-from it again, and the folder may hold nothing that no task has returned.
+The audit does not trust what the provider says about itself. The bill comes from the emulator, the bytes of each video
+are fetched from it again, and the folder may hold only files that a task has returned.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ XCOM_KEYS = ["generation_id", "status", "model", "cost_usd", "submitted_at", "co
 
 @dataclass
 class Audit:
-    """What was found.
+    """The findings of an audit.
 
-    :param problems: one sentence each; empty where all is as it should be.
+    :param problems: one sentence each; empty if everything is correct.
     """
 
     asked: int = 0
@@ -44,19 +44,19 @@ class Audit:
 
     @property
     def replays(self) -> int:
-        """POSTs that were answered with a generation that was there already."""
+        """POSTs that were answered with an existing generation."""
         return self.posts - self.generations
 
 
 @dataclass
 class Report:
-    """What was done and what came of it."""
+    """What a crash run did, and its result."""
 
     audit: Audit
     events: Counter[str]
-    #: Tasks that had used up their tries, each with the last error of its log.
+    #: The tasks that had used up their tries, each with the last error of its log.
     cleared: dict[str, str]
-    #: Airflow's own words that a task's process and its state do not agree.
+    #: How often Airflow itself logged that a task's process and its state disagree.
     mismatches: int
     seconds: float
 
@@ -78,12 +78,12 @@ class Report:
 
 
 def prompt_of(run_id: str, task: Mapping[str, Any]) -> str:
-    """Return what a task of ``crash_cases`` asks for."""
+    """Return the prompt of a task of ``crash_cases``."""
     return f"crash {run_id} {task['task_id']} {task['map_index']}"
 
 
 def audit(api: AirflowApi, emulator: EmulatorControl, dag_id: str, run_ids: list[str], root: Path) -> Audit:
-    """Look at everything that the runs were to make."""
+    """Check everything that the runs should have made."""
     found = Audit()
     state = emulator.state()
     asked = {
@@ -134,7 +134,7 @@ def _money(found: Audit, state: Mapping[str, Any], asked: Mapping[str, Any]) -> 
 def _video(
     prompt: str, value: Any, generation: Mapping[str, Any] | None, http: httpx.Client
 ) -> tuple[list[str], set[Path]]:
-    """Return what is wrong with one task's video, and the files that are rightly there."""
+    """Return what is wrong with one task's video, and the files that belong to it."""
     if not isinstance(value, dict) or list(value) != XCOM_KEYS or len(value["videos"]) != 1:
         return [f"{prompt}: the XCom is {value!r}"], set()
     if generation is None or value["generation_id"] != generation["id"]:

@@ -1,7 +1,7 @@
 """``make demo``: the marketing example through a real Airflow, with the emulator in APIMart's place.
 
-Everything is made under ``.demo``, which is wiped at the start. What is printed at the end was looked up at its end:
-the files on disk are measured and hashed again, and the bill is the emulator's.
+Everything is created under ``.demo``, which is wiped at the start. The summary at the end is measured independently:
+the files on disk are measured and hashed again, and the bill comes from the emulator.
 """
 
 from __future__ import annotations
@@ -28,17 +28,17 @@ VIDEOS = HOME / "videos"
 RUN_SECONDS = 240
 #: How the provider words the state of a generation in the task log.
 PROGRESS = re.compile(r"[a-z_]+(?: \d+ %)?, \d+ s(?:, .*)?$")
-#: Reading logs costs the small Airflow more than reading states.
+#: Reading logs is more work for the small Airflow than reading states.
 LOG_EVERY_SECONDS = 4.0
 
 
 class DemoError(RuntimeError):
-    """The demo did not do what it shows; the message is for the user."""
+    """The demo failed; the message is for the user."""
 
 
 @dataclass(frozen=True)
 class Landed:
-    """One video on disk, as found there."""
+    """One video, as found on disk."""
 
     path: Path
     size: int
@@ -48,7 +48,7 @@ class Landed:
 
 
 class Progress:
-    """Prints a line whenever a task changes its state or its generation moves on."""
+    """Prints a line whenever a task changes its state or its generation progresses."""
 
     def __init__(self, airflow: LocalAirflow, run_id: str) -> None:
         self.airflow = airflow
@@ -62,7 +62,7 @@ class Progress:
         print(f"  {time.monotonic() - self.started:4.0f} s  {text}", flush=True)
 
     def __call__(self, tasks: list[dict[str, Any]]) -> None:
-        """Take the task instances of one look."""
+        """Take the task instances of one poll."""
         read_logs = time.monotonic() - self._logs_read_at >= LOG_EVERY_SECONDS
         for task in tasks:
             label = _label(task)
@@ -98,9 +98,9 @@ def generations(airflow: LocalAirflow, run_id: str) -> list[dict[str, Any]]:
 
 
 def landed(results: list[dict[str, Any]]) -> list[Landed]:
-    """Return the videos of the results as they are on disk.
+    """Return the videos of the results, as found on disk.
 
-    :raises DemoError: where one is missing or is not what its result says.
+    :raises DemoError: if one is missing or differs from its result.
     """
     found = []
     for generation in results:
@@ -121,7 +121,7 @@ def landed(results: list[dict[str, Any]]) -> list[Landed]:
 
 
 def report(videos: list[Landed], state: Mapping[str, Any]) -> None:
-    """Print what was landed, what it cost and what the CMS got."""
+    """Print what was landed, what it cost and what the CMS received."""
     print("\nLanded videos")
     for each in videos:
         video = each.video
@@ -175,10 +175,10 @@ def failure(airflow: LocalAirflow, run_id: str) -> str:
 
 
 def run(emulator: EmulatorProcess) -> None:
-    """Start Airflow, run the DAG and print what came of it."""
+    """Start Airflow, run the DAG and print the result."""
     env = {**connections_env(emulator), "APIMART_OUTPUT_ROOT": str(VIDEOS)}
     print(f"Starting Airflow (about 20 s); everything is under {_shown(HOME)} ...", flush=True)
-    # The example has a schedule, and its first scheduled run would come before ours and be paid for too.
+    # The example has a schedule. Its first scheduled run would start before ours and be paid for, too.
     config = {"scheduler.use_job_schedule": "False"}
     with LocalAirflow(HOME / "airflow", EXAMPLE_DAGS, env=env, config=config) as airflow:
         print(f"Running {DAG_ID}; a video takes {JOB_SECONDS:.0f} s at the emulator.", flush=True)

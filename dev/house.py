@@ -15,7 +15,7 @@ from pathlib import Path
 
 REPO, PACKAGE, PAGE = Path(__file__).resolve().parent.parent, "airflow_provider_apimart", "docs/architecture.md"
 BEGIN, END = "<!-- Made by `make house`; do not edit. -->", "<!-- The end of what `make house` makes. -->"
-#: Everything may ask the package for its version, so arrows to it say nothing.
+#: Any file may import the package for its version, so arrows to it say nothing.
 ROOT = "__init__.py"
 #: What each file or room imports, by its path inside the package.
 Graph = Mapping[str, frozenset[str]]
@@ -26,7 +26,7 @@ def file_of(name: str, files: Collection[str]) -> str | None:
     top, *parts = name.split(".")
     if top != PACKAGE:
         return None
-    # What is no module is a name inside of one.
+    # A name that is not a module is defined inside one.
     for length in range(len(parts), 0, -1):
         path = "/".join(parts[:length])
         for candidate in (f"{path}.py", f"{path}/__init__.py"):
@@ -36,7 +36,7 @@ def file_of(name: str, files: Collection[str]) -> str | None:
 
 
 def imports_of(source: str, files: Collection[str]) -> frozenset[str]:
-    """Return the files of the package that a source imports, wherever in it the import stands."""
+    """Return the files of the package that a source imports, wherever the import statement is."""
     names = []
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
@@ -47,17 +47,17 @@ def imports_of(source: str, files: Collection[str]) -> frozenset[str]:
 
 
 def files_graph(sources: Mapping[str, str]) -> Graph:
-    """Return what each file imports, from the sources by path."""
+    """Return what each file imports, given the sources by path."""
     return {file: imports_of(source, sources) - {file} for file, source in sources.items()}
 
 
 def room_of(file: str) -> str:
-    """Return the folder of a file, or the file itself where it lies at the top."""
+    """Return the folder of a file, or the file itself if it is at the top of the package."""
     return file.rpartition("/")[0] or file
 
 
 def rooms_graph(files: Graph) -> Graph:
-    """Return which rooms each room imports. A folder that only holds other folders is no room."""
+    """Return which rooms each room imports. A folder that holds only folders is not a room."""
     rooms: dict[str, set[str]] = {}
     for file, imported in files.items():
         targets = {room_of(target) for target in imported - {ROOT}} - {room_of(file)}

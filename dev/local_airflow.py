@@ -1,9 +1,9 @@
-"""A whole Airflow of its own in one directory: made, run and ended by us.
+"""A complete Airflow in one directory, which this module creates, runs and stops.
 
 Invariants: nothing outside ``home`` is written; no ``AIRFLOW*`` variable of the user reaches it, and the user's own
-Airflow home is never touched; two can live on one machine (every port is a free one); once :meth:`LocalAirflow.stop`
-has returned, none of its processes is left (``dev.processes``). The components are started one by one: a terminated
-``airflow standalone`` leaves its children behind.
+Airflow home is never touched; two can run on one machine (every port is a free one); once :meth:`LocalAirflow.stop` has
+returned, none of its processes is left (``dev.processes``). Each component is a process of its own, because a
+terminated ``airflow standalone`` leaves its children behind.
 """
 
 from __future__ import annotations
@@ -30,18 +30,18 @@ from dev.watchdog import Watchdog
 
 _REPO = Path(__file__).resolve().parent.parent
 COMPONENTS = ("api-server", "scheduler", "dag-processor", "triggerer")
-#: What ``/api/v2/monitor/health`` must call healthy.
+#: The components that ``/api/v2/monitor/health`` must report as healthy.
 HEALTH = ("metadatabase", "scheduler", "triggerer", "dag_processor")
-#: How often the components are looked after, while somebody speaks to the API.
+#: How often the components are checked while the API is in use.
 WATCH_SECONDS = 2.0
 
 
 class LocalAirflowError(RuntimeError):
-    """A component did not start, or does not stay up; the message ends with the tail of its log."""
+    """A component did not start or does not stay up; the message ends with the tail of its log."""
 
 
 def free_ports(count: int) -> list[int]:
-    """Return ports of the loopback that nobody listens on, all different."""
+    """Return distinct free ports of the loopback."""
     sockets = [socket.socket() for _ in range(count)]
     try:
         for each in sockets:
@@ -53,19 +53,19 @@ def free_ports(count: int) -> list[int]:
 
 
 def clean_environment(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """Return the environment without anything that speaks to Airflow."""
+    """Return the environment without any variable that configures Airflow."""
     return {key: value for key, value in environ.items() if not key.lstrip("_").startswith("AIRFLOW")}
 
 
 class LocalAirflow(AirflowApi):
     """An Airflow on sqlite with a LocalExecutor, in ``home``.
 
-    :param home: directory of everything: database, configuration, logs.
-    :param dags_folder: where its DAGs are.
-    :param env: more environment for all components, as ``AIRFLOW_CONN_<ID>`` (a connection as JSON).
-    :param config: more Airflow options as ``{"section.option": "value"}``; they win over ours.
-    :param login: user and password of a real login; without it everybody is an admin.
-    :param port: of the API server; a free one if not given.
+    :param home: the directory for everything: database, configuration, logs.
+    :param dags_folder: the folder of its DAGs.
+    :param env: more environment variables for all components, such as ``AIRFLOW_CONN_<ID>`` (a connection as JSON).
+    :param config: more Airflow options as ``{"section.option": "value"}``; they override ours.
+    :param login: user name and password of a real login; without it everybody is an admin.
+    :param port: the port of the API server; a free one if not given.
     """
 
     def __init__(
@@ -84,7 +84,7 @@ class LocalAirflow(AirflowApi):
         super().__init__(f"http://127.0.0.1:{self.port}", login)
         options = {**self._options(ports[1], ports[2]), **self._secrets(), **(config or {})}
         self.env = clean_environment()
-        # The components run a module of this repository, from wherever the user is.
+        # The components run a module of this repository, whatever the user's working directory is.
         path = [str(_REPO), *filter(None, [self.env.get("PYTHONPATH")])]
         self.env["PYTHONPATH"] = os.pathsep.join(path)
         self.env |= {"AIRFLOW_HOME": str(self.home), "PYTHONUNBUFFERED": "1", "NO_PROXY": "127.0.0.1,localhost"}
@@ -109,7 +109,7 @@ class LocalAirflow(AirflowApi):
         return self.home / "logs" / "tasks"
 
     def start(self, timeout: float = 180) -> Self:
-        """Make the database, start all components and wait until all are healthy.
+        """Create the database, start all components and wait until all are healthy.
 
         :raises LocalAirflowError: if one of them ends or is not healthy in time.
         """
@@ -142,22 +142,22 @@ class LocalAirflow(AirflowApi):
         self.stop()
 
     def kill(self, component: str, signal: int) -> None:
-        """Send a signal to a component and all that it has forked; the next call of the API starts it again."""
+        """Send a signal to a component and all processes that it has forked. The next API call starts it again."""
         self.processes.signal(component, signal)
 
     def restart(self, component: str, timeout: float = 90) -> None:
-        """End a component, if it still lives, start it again and wait until all is healthy."""
+        """End a component if it is still running, start it again, and wait until all components are healthy."""
         self.processes.end(component)
         self._spawn(component)
         self._wait_healthy(timeout)
 
     def api(self, method: str, path: str, json: Any = None, params: Mapping[str, Any] | None = None) -> Any:
-        """Call the API as :meth:`AirflowApi.api` does; a component that has broken down is started again before."""
+        """Call the API as :meth:`AirflowApi.api` does; a component that is down is started again first."""
         self.tend()
         return super().api(method, path, json, params)
 
     def tend(self) -> None:
-        """Start again what has ended by itself or hangs, as whoever supervises it in production does.
+        """Restart components that have ended by themselves or hang, as a supervisor does in production.
 
         :raises LocalAirflowError: if one of them does not stay up.
         """
@@ -169,7 +169,7 @@ class LocalAirflow(AirflowApi):
             raise LocalAirflowError(f"{', '.join(hopeless)} ended again and again\n{self._tails(hopeless)}")
         for name, why in due.items():
             print(f"Airflow's {name} is started again: {why}; {self.processes.log_path(name)}", file=sys.stderr)
-            # Not waited for: it may end again, and is then started again.
+            # Do not wait for it: it may end again, and is then started again.
             self.processes.end(name)
             self._spawn(name)
         self._watch_at = time.monotonic() + WATCH_SECONDS
@@ -217,14 +217,14 @@ class LocalAirflow(AirflowApi):
         return "\n".join(f"--- {name}\n{self.processes.log_tail(name)}" for name in names)
 
     def _secrets(self) -> dict[str, str]:
-        # Kept, so that what the database has encrypted can be read the next time.
+        # The secrets are kept, so that encrypted values in the database can be read the next time.
         file = self.home / "secrets.json"
         if not file.exists():
             self.home.mkdir(parents=True, exist_ok=True)
             made = {
                 "core.fernet_key": base64.urlsafe_b64encode(secrets.token_bytes(32)).decode(),
                 "api.secret_key": secrets.token_hex(16),
-                # Separate processes must share it, or the server refuses its own workers.
+                # The processes must share this secret, or the server refuses its own workers.
                 "api_auth.jwt_secret": secrets.token_hex(32),
             }
             file.touch(mode=0o600)
@@ -245,7 +245,7 @@ class LocalAirflow(AirflowApi):
             "core.executor": "LocalExecutor",
             "core.parallelism": "6",
             "core.dags_are_paused_at_creation": "True",
-            # Sent by the workers to the API server; the default speaks of port 8080.
+            # The URL under which workers reach the API server; the default has port 8080.
             "core.execution_api_server_url": f"{self.url}/execution/",
             "api.base_url": self.url,
             "api.workers": "1",
@@ -253,7 +253,7 @@ class LocalAirflow(AirflowApi):
             "logging.base_log_folder": str(self.task_logs),
             "logging.worker_log_server_port": str(worker_log_port),
             "logging.trigger_log_server_port": str(trigger_log_port),
-            # The machine's own name may not resolve, and the log server listens on the loopback too.
+            # The machine's own name may not resolve, and the log server also listens on the loopback.
             "core.hostname_callable": "dev.local_airflow.hostname",
             "dag_processor.refresh_interval": "5",
             "dag_processor.min_file_process_interval": "5",
@@ -268,5 +268,5 @@ def hostname() -> str:
 
 
 def wipe(directory: Path) -> None:
-    """Remove a directory with all that is in it, if it is there."""
+    """Remove a directory with its contents, if it exists."""
     shutil.rmtree(directory, ignore_errors=True)

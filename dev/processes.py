@@ -1,9 +1,9 @@
-"""Child processes that never outlive us.
+"""Child processes that never outlive this process.
 
 Airflow's components fork, and their task supervisors leave the process group that they were started in. So every
-component gets a *session* of its own, and it is always the whole session that is signalled. Three things end the
-sessions: :meth:`ProcessSessions.stop`, the interpreter's exit, and, should we be killed with SIGKILL, a small
-reaper process that holds the other end of a pipe to us and acts when that pipe closes.
+component gets a *session* of its own, and signals always go to the whole session. Three things end the sessions:
+:meth:`ProcessSessions.stop`, the interpreter's exit, and, if this process is killed with SIGKILL, a small reaper
+process. The reaper holds the other end of a pipe to this process and acts when the pipe closes.
 
 Run as ``python -m dev.processes`` this module is that reaper.
 """
@@ -36,16 +36,16 @@ def pids_of_session(session: int) -> list[int]:
 
 
 def signal_session(session: int, number: int) -> None:
-    """Send a signal to every process of a session, whatever group it is in."""
+    """Send a signal to every process of a session, whatever its process group is."""
     for pid in pids_of_session(session):
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.kill(pid, number)
 
 
 def end_sessions(sessions: Sequence[int], patience_seconds: float = 3.0) -> None:
-    """Ask the leaders of the sessions to end, and kill all that has not ended within the patience."""
+    """Ask the leaders of the sessions to end, and kill every process that has not ended in time."""
     for session in sessions:
-        # Only the leader is asked: a triggerer whose own children vanish under it waits for them for ever.
+        # Only the leader gets SIGTERM: a triggerer whose children disappear waits for them forever.
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.kill(session, signal.SIGTERM)
         # A stopped process cannot act on SIGTERM until it is continued.
@@ -53,7 +53,7 @@ def end_sessions(sessions: Sequence[int], patience_seconds: float = 3.0) -> None
     until = time.monotonic() + patience_seconds
     while time.monotonic() < until and any(pids_of_session(session) for session in sessions):
         time.sleep(0.1)
-    # A fork that happens between the listing and the signal is caught by the next round.
+    # The next round catches a fork that happens between the listing and the signal.
     for _ in range(50):
         if not any(pids_of_session(session) for session in sessions):
             return
@@ -65,8 +65,8 @@ def end_sessions(sessions: Sequence[int], patience_seconds: float = 3.0) -> None
 class ProcessSessions:
     """Named child processes, each the leader of a session, with its output in ``logs/<name>.log``.
 
-    :param logs: directory of the logs; made if missing.
-    :param env: the whole environment of the children.
+    :param logs: the directory of the logs; created if missing.
+    :param env: the complete environment of the children.
     """
 
     def __init__(self, logs: Path, env: Mapping[str, str]) -> None:
@@ -76,7 +76,7 @@ class ProcessSessions:
         self._reaper: subprocess.Popen[bytes] | None = None
 
     def spawn(self, name: str, argv: Sequence[str]) -> subprocess.Popen[bytes]:
-        """Start a child; its log is appended to, so that it survives a restart."""
+        """Start a child. Its output is appended to the log, so that the log survives a restart."""
         self.logs.mkdir(parents=True, exist_ok=True)
         with self.log_path(name).open("ab") as log:
             child = subprocess.Popen(  # noqa: S603 -- argv is ours
@@ -102,19 +102,19 @@ class ProcessSessions:
         return [name for name, child in self.children.items() if child.poll() is not None]
 
     def signal(self, name: str, number: int) -> None:
-        """Send a signal to a child and all that it has forked."""
+        """Send a signal to a child and all processes that it has forked."""
         signal_session(self.children[name].pid, number)
         if number == signal.SIGKILL:
             self.children[name].wait()
 
     def end(self, name: str, patience_seconds: float = 15.0) -> None:
-        """End one child with all that it has forked, and wait for it."""
+        """End one child and all processes that it has forked, and wait for it."""
         child = self.children.pop(name)
         end_sessions([child.pid], patience_seconds)
         child.wait()
 
     def stop(self, patience_seconds: float = 3.0) -> None:
-        """End all children, at once; calling it again is harmless."""
+        """End all children at the same time; calling it again is harmless."""
         atexit.unregister(self.stop)
         children, self.children = self.children, {}
         end_sessions([child.pid for child in children.values()], patience_seconds)
@@ -127,7 +127,7 @@ class ProcessSessions:
     def _tell_reaper(self, session: int) -> None:
         if self._reaper is None:
             atexit.register(self.stop)
-            # In a session of its own, so that Ctrl-C in the terminal does not reach it.
+            # The reaper has a session of its own, so that Ctrl-C in the terminal does not reach it.
             self._reaper = subprocess.Popen(
                 [sys.executable, "-m", "dev.processes"],
                 cwd=_REPO,

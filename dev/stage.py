@@ -1,4 +1,4 @@
-"""What the demo and ``make up`` share: the example DAGs, the emulator behind them, and a clean end."""
+"""What the demo and ``make up`` share: the example DAGs, the emulator behind them, and a clean shutdown."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from airflow_provider_apimart.emulator.server import EmulatorProcess
 
 REPO = Path(__file__).resolve().parent.parent
 EXAMPLE_DAGS = REPO / "example_dags"
-#: How long a video takes at the emulator: longer than the 12 s that a deferral must last, short enough to watch.
+#: How long a video takes at the emulator: longer than the 12 s that a deferral must last, and short enough to watch.
 JOB_SECONDS = 20.0
-#: The pool of the example DAGs, which counts deferred tasks: how much the account may have running at once.
+#: The pool of the example DAGs. It counts deferred tasks, so it limits how many generations the account runs at once.
 POOL, POOL_SLOTS = "apimart", 10
 
 
 def connections(emulator: EmulatorProcess, prompts: Path | None = None) -> dict[str, dict[str, str]]:
-    """Return the connections of the example DAGs, by id, as Airflow's JSON has them.
+    """Return the connections of the example DAGs, by id, in Airflow's JSON form.
 
     :param prompts: the database of :func:`make_prompts`, for the DAGs that need one.
     """
@@ -41,7 +41,7 @@ def connections_env(emulator: EmulatorProcess, prompts: Path | None = None) -> d
 
 
 def make_prompts(path: Path) -> Path:
-    """Make the SQLite database of the backfill example from its CSV file, and return its path."""
+    """Create the SQLite database of the backfill example from its CSV file, and return its path."""
     with (EXAMPLE_DAGS / "prompts_by_day.csv").open(newline="", encoding="utf-8") as file:
         rows = [(row["day"], row["sku"], row["prompt"], int(row["duration"])) for row in csv.DictReader(file)]
     path.unlink(missing_ok=True)
@@ -52,7 +52,7 @@ def make_prompts(path: Path) -> Path:
 
 
 def port_or_zero(port: int) -> int:
-    """Return the port if nobody has it, else 0: any free one."""
+    """Return the port if it is free, else 0, which means any free port."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -63,9 +63,9 @@ def port_or_zero(port: int) -> int:
 
 
 def end_on_signals() -> None:
-    """Let SIGTERM and SIGHUP end us as Ctrl-C does: through all ``with`` blocks, so that no child is left.
+    """Make SIGTERM and SIGHUP end this process as Ctrl-C does: through all ``with`` blocks, so that no child is left.
 
-    SIGINT too: a shell starts what it puts into the background with SIGINT ignored.
+    SIGINT is set, too, because a shell starts background processes with SIGINT ignored.
     """
 
     def interrupt(number: int, frame: FrameType | None) -> NoReturn:

@@ -1,7 +1,7 @@
-"""``make up``: the whole of Airflow with the emulator, the connections and the example DAGs, until Ctrl-C.
+"""``make up``: a complete Airflow with the emulator, the connections and the example DAGs, until Ctrl-C.
 
-Everything is in ``.airflow`` of the repository and stays there for the next time; the user's own Airflow home is not
-touched. The connections are in the database and not in the environment, so that the pages show them and can edit them.
+Everything is in ``.airflow`` of the repository and stays there for the next time. The user's own Airflow home is not
+touched. The connections are in the database and not in the environment, so that they can be seen and edited in the UI.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ EMULATOR_PORT = 8808
 
 
 def put_connections(airflow: LocalAirflow, emulator: EmulatorProcess) -> None:
-    """Make the connections of the examples; one that the user has pointed elsewhere is left alone."""
+    """Create the connections of the examples. A connection that the user has pointed elsewhere is not changed."""
     for name, fields in connections(emulator, make_prompts(HOME / "prompts.sqlite")).items():
         body = {"connection_id": name, **fields}
         try:

@@ -1,25 +1,26 @@
-"""Which components of an Airflow must be restarted: what a supervisor decides in production.
+"""Decides which components of an Airflow must be restarted, as a supervisor does in production.
 
-Airflow's scheduler ends on a database that is locked for 5 s, which a busy disk is enough for, and on a
-``StaleDataError`` when a backfill's queued runs are taken back under it. It may also hang while it ends (it waits for
-its workers), and then it lives on and schedules nothing.
+Airflow's scheduler ends if the database is locked for 5 s, which a busy disk can cause. It also ends with a
+``StaleDataError`` if a backfill's queued runs are withdrawn while it handles them. It may also hang while it ends (it
+waits for its workers). Then the process stays alive and schedules nothing.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-#: How long Airflow may call a component unhealthy, which it does 30 s after its last heartbeat. A busy machine is late.
+#: How long a component may be reported as unhealthy, which Airflow does 30 s after the last heartbeat. On a busy
+#: machine heartbeats are late.
 PATIENCE_SECONDS = 30.0
-#: What has to be started again more often than this does not work; to start it once more would only hide it.
+#: A component that needs more restarts than this is broken. Another restart would only hide that.
 MOST_STARTS = 5
 STARTS_SECONDS = 300.0
 
 
 class Watchdog:
-    """Remembers since when each component is unhealthy, and when it was started again.
+    """Remembers since when each component has been unhealthy, and when it was restarted.
 
-    :param names: the components that can be started again, as Airflow's command line calls them.
+    :param names: the components that can be restarted, under their names on Airflow's command line.
     """
 
     def __init__(self, names: Iterable[str]) -> None:
@@ -28,11 +29,11 @@ class Watchdog:
         self._starts: dict[str, list[float]] = {}
 
     def due(self, dead: Iterable[str], health: Mapping[str, str | None], now: float) -> dict[str, str]:
-        """Return what is to be started again, each with the reason.
+        """Return the components to restart, each with the reason.
 
         :param dead: the components that have ended.
         :param health: what ``/api/v2/monitor/health`` says of each component.
-        :param now: seconds of a clock that never goes back.
+        :param now: seconds of a monotonic clock.
         """
         ended = set(dead)
         found = {}
@@ -49,7 +50,7 @@ class Watchdog:
         return found
 
     def hopeless(self, now: float) -> list[str]:
-        """Return the components that do not stay up, however often they are started."""
+        """Return the components that do not stay up, however often they are restarted."""
         return [
             name
             for name, starts in self._starts.items()

@@ -45,7 +45,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _watch_stdin(running: uvicorn.Server) -> None:
-    # Not through sys.stdin: its lock, held by a thread that waits, is fatal to the interpreter's own end.
+    # sys.stdin is not used: a waiting thread would hold its lock, and that makes the interpreter crash at exit.
     while os.read(0, 4096):
         continue
     running.should_exit = True
@@ -73,7 +73,7 @@ def main(argv: list[str] | None = None) -> int:
         print(f"APIMart emulator on http://{shown}:{sock.getsockname()[1]}", flush=True)
         if end_with_stdin:
             threading.Thread(target=_watch_stdin, args=(running,), daemon=True).start()
-        # uvicorn raises the signal that stopped it once more when it is done; being asked to end is no failure.
+        # When it is done, uvicorn raises the signal that stopped it once more. A requested stop is not a failure.
         signal.signal(signal.SIGTERM, lambda *_: None)
         try:
             running.run([sock])

@@ -1,4 +1,4 @@
-"""pytest fixtures for other people's suites: an APIMart that costs nothing.
+"""pytest fixtures for the test suites of users: an APIMart that costs nothing.
 
 In a ``conftest.py``: ``pytest_plugins = ["airflow_provider_apimart.emulator.fixtures"]``. One server serves the whole
 session and forgets everything before each test. Imports nothing of Airflow.

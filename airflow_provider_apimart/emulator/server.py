@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 HOST = "127.0.0.1"
 START_SECONDS = 30
-#: How long a stopping server waits for answers that are still under way, such as a scripted stall.
+#: How long a stopping server waits for answers in progress, such as a scripted stall.
 DRAIN_SECONDS = 1
 
 
@@ -63,7 +63,8 @@ def make_server(settings: EmulatorSettings, host: str, port: int) -> uvicorn.Ser
 def open_socket(host: str, port: int) -> socket.socket:
     """Bind a socket, so that the port is known before the server runs."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # asyncio sends at once only where the protocol is named; else each answer waits 40 ms for an acknowledgement.
+    # asyncio disables delayed sending only if the protocol is named. Otherwise each answer waits 40 ms for an
+    # acknowledgement.
     sock = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -114,7 +115,7 @@ class Emulator(EmulatorControl):
         raise RuntimeError("the emulator did not start")
 
     def stop(self) -> None:
-        """Stop serving. What was in memory is gone; a state file stays."""
+        """Stop serving. State in memory is lost; a state file stays."""
         if self._server is not None:
             self._server.should_exit = True
         if self._thread is not None:
@@ -148,7 +149,7 @@ _SWITCHES = {
 
 
 def arguments(settings: EmulatorSettings) -> list[str]:
-    """Return the command line that means these settings."""
+    """Return the command-line arguments for these settings."""
     words = [f"{name}={value}" for name, value in (
         ("--job-seconds", settings.job_seconds),
         ("--balance", settings.balance_usd),
@@ -167,9 +168,9 @@ def arguments(settings: EmulatorSettings) -> list[str]:
 class EmulatorProcess(EmulatorControl):
     """An emulator in a child process, so that it can be killed and started again on the same port and state.
 
-    The child ends when its parent does, however that comes to pass.
+    The child ends when its parent does, even if the parent is killed.
 
-    :param state: the SQLite file that outlives the process; ``None`` takes one that goes with this object.
+    :param state: the SQLite file that outlives the process; ``None`` uses one that is deleted with this object.
     :param options: as for :class:`Emulator`.
     """
 
@@ -230,7 +231,7 @@ class EmulatorProcess(EmulatorControl):
         self._reap()
 
     def restart(self) -> Self:
-        """Start again, on the same port and state, after :meth:`kill` or :meth:`stop`, or instead of them."""
+        """Start again on the same port and state. A running child is stopped first."""
         self.stop()
         return self.start()
 

@@ -1,4 +1,4 @@
-"""What is measured with a whole Airflow around it: its triggerer, mapped tasks, batches.
+"""Measurements inside a whole Airflow: its triggerer, mapped tasks, batches.
 
-Needs a database and minutes; runs only when it is named.
+They need a database and take minutes, and run only when they are named.
 """

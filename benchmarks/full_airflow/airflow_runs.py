@@ -2,7 +2,7 @@
 ``python -m benchmarks.full_airflow.airflow_runs --rows 100 --kind mapped``.
 
 A whole Airflow (scheduler, dag processor, triggerer, API, LocalExecutor, SQLite) and ``benchmarks/servers/apimart.py``
-on this machine. Measured are the wall time from the run's start to its end, the CPU seconds of all of Airflow, the
+on this machine. It measures the wall time from the run's start to its end, the CPU seconds of all of Airflow, the
 triggerer's peak memory, and what the run added to the metadata database.
 """
 
@@ -74,7 +74,7 @@ def usage(airflow: LocalAirflow) -> tuple[float, dict[str, int]]:
 
 
 def database_bytes(airflow: LocalAirflow) -> int:
-    """Return the size of the metadata database, with what is not merged into it yet."""
+    """Return the size of the metadata database, including its write-ahead log."""
     return sum(path.stat().st_size for path in airflow.home.glob("airflow.db*"))
 
 

@@ -1,11 +1,12 @@
 """Airflow's own triggerer with thousands of deferred tasks:
 ``python -m benchmarks.full_airflow.triggerer --tasks 1000``.
 
-The tasks are made deferred in the metadata database (``benchmarks/full_airflow/triggerer_rows.py``), so that no worker
-has to run. Then Airflow's triggerer runs alone, its capacity raised and all else as it comes: it is started, ended with
-SIGTERM and started, killed with SIGKILL and started; at last all jobs are completed at once. What was asked is counted
-by ``benchmarks/servers/wait.py``, who belongs to which triggerer is read from the database, and Airflow's warnings of a
-blocked loop from its log. *base* is the same with a trigger of Airflow's own that sleeps for hours.
+The tasks are set to deferred directly in the metadata database (``benchmarks/full_airflow/triggerer_rows.py``), so that
+no worker has to run. Then Airflow's triggerer runs alone, with a raised capacity and otherwise default settings. It is
+started, ended with SIGTERM and restarted, then killed with SIGKILL and restarted. Finally all jobs are completed at
+once. ``benchmarks/servers/wait.py`` counts the polls. The database shows which trigger belongs to which triggerer, and
+Airflow's log has its warnings of a blocked loop. *base* is the same with a trigger of Airflow's own that sleeps for
+hours.
 """
 
 from __future__ import annotations
@@ -35,12 +36,12 @@ from dev.processes import pids_of_session
 
 BLOCKED = re.compile(r"async thread was blocked for ([0-9.]+) seconds")
 KINDS = ("ours", "base")
-#: Airflow's, set lower than its 30 s: when the triggers of a killed triggerer are given to the next one.
+#: After how long Airflow gives the triggers of a killed triggerer to the next one. Airflow's default is 30 s.
 DEAD_AFTER_SECONDS = 10
 
 
 class Server:
-    """The server of the jobs, from outside."""
+    """The job server, as its parent process sees it."""
 
     def __init__(self, url: str) -> None:
         self.url = url
@@ -48,7 +49,7 @@ class Server:
         self._http = httpx.Client(base_url=url, transport=transport, timeout=60.0)
 
     def ask(self, what: str = "count") -> dict[str, Any]:
-        """Return the counts since the last mark; ``mark`` begins anew, ``done`` completes all jobs."""
+        """Return the counts since the last mark; ``mark`` resets the counts, ``done`` completes all jobs."""
         counts: dict[str, Any] = self._http.get(f"/control/{what}").raise_for_status().json()
         return counts
 
@@ -68,7 +69,7 @@ def wait_server(answer_seconds: float) -> Iterator[Server]:
 
 
 class Triggerer:
-    """Airflow's triggerer over a database of its own, from outside."""
+    """Airflow's triggerer with a database of its own, as its parent process sees it."""
 
     def __init__(self, airflow: LocalAirflow) -> None:
         self.airflow = airflow
@@ -94,7 +95,7 @@ class Triggerer:
         return began
 
     def end(self, number: int, patience_seconds: float = 120.0) -> tuple[float, list[int]]:
-        """End it by a signal; return how long that took, and who had to be killed."""
+        """End it with a signal; return how long that took, and which processes had to be killed."""
         child, began = self.airflow.processes.children["triggerer"], time.monotonic()
         if number == signal.SIGKILL:
             self.airflow.processes.signal("triggerer", number)
@@ -108,7 +109,7 @@ class Triggerer:
         return took, left
 
     def usage(self) -> dict[str, dict[str, float]]:
-        """Return CPU seconds and memory of the process with the event loop and of the one with the database."""
+        """Return CPU seconds and memory of the process with the event loop and of the process with the database."""
         leader = self.airflow.processes.children["triggerer"].pid
         found: dict[str, dict[str, float]] = {}
         for pid in pids_of_session(leader):
@@ -118,7 +119,7 @@ class Triggerer:
             except psutil.NoSuchProcess:
                 continue
             name = "supervisor" if pid == leader else "runner"
-            # Whatever else it has forked counts as the runner's.
+            # Any other forked process counts towards the runner.
             sums = found.setdefault(name, {"cpu": 0.0, "rss": 0, "pss": 0})
             for key, value in (("cpu", times.user + times.system), ("rss", held.rss), ("pss", held.pss)):
                 sums[key] += value
@@ -127,7 +128,7 @@ class Triggerer:
         return found
 
     def blocked(self) -> list[float]:
-        """Return the seconds of Airflow's warnings of a blocked loop since the last call."""
+        """Return the seconds from Airflow's warnings of a blocked loop since the last call."""
         path = self.airflow.processes.log_path("triggerer")
         if not path.exists():
             return []
@@ -151,7 +152,7 @@ class Triggerer:
         return self._one("select count(*) from task_instance where dag_id = ? and state = ?", DAG_ID, state)
 
     def told(self, words: str) -> int:
-        """Return how many tasks were given an event that holds these words to resume with."""
+        """Return how many tasks will resume with an event that contains these words."""
         return self._one(
             "select count(*) from task_instance where dag_id = ? and cast(next_kwargs as text) like ?",
             *(DAG_ID, f"%{words}%"),
@@ -182,7 +183,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def measure(kind: str, tasks: int, answer_seconds: float, seconds: float) -> dict[str, Any]:
-    """Run one kind with so many tasks; return what was measured."""
+    """Run one kind with this many tasks; return what was measured."""
     with wait_server(answer_seconds) as server, tempfile.TemporaryDirectory(prefix="apimart-triggerer-") as name:
         folder = Path(name)
         (folder / "dags").mkdir()
@@ -223,16 +224,16 @@ def _measure(triggerer: Triggerer, server: Server, kind: str, tasks: int, second
         took, killed = triggerer.end(number)
         tell(_picked_up(name, triggerer, server, tasks, polls) | {"end_seconds": took, "had_to_be_killed": len(killed)})
     if polls:
-        # As many rounds as it takes for everybody's pace to be the new process's own.
+        # Run until every trigger's pace has been set by the new process.
         tell(_steady(triggerer, server, seconds / 2) | {"phase": "after the kill"})
         tell(_finish(triggerer, server, tasks))
     return line
 
 
 def _picked_up(name: str, triggerer: Triggerer, server: Server, tasks: int, polls: bool) -> dict[str, Any]:
-    """Start the triggerer and wait until every task belongs to it and was asked about.
+    """Start the triggerer and wait until every task belongs to it and was polled.
 
-    The server counts since before the last triggerer was ended, so what overlaps across the two is seen.
+    The server has counted since before the previous triggerer was ended, so it sees polls of the two that overlap.
     """
     before = server.ask()
     server_seen: dict[str, Any] = {}
@@ -263,7 +264,7 @@ def _picked_up(name: str, triggerer: Triggerer, server: Server, tasks: int, poll
 
 
 def _steady(triggerer: Triggerer, server: Server, seconds: float) -> dict[str, Any]:
-    """Watch for a while."""
+    """Measure a steady phase of this many seconds."""
     triggerer.blocked()
     server.ask("mark")
     first, began = triggerer.usage(), time.monotonic()
@@ -303,7 +304,7 @@ def _finish(triggerer: Triggerer, server: Server, tasks: int) -> dict[str, Any]:
 
 
 def _since(began: float, **moments: float) -> dict[str, float]:
-    """Return how long after the beginning each moment was; what never came (0) is left out."""
+    """Return the seconds from the beginning to each moment; moments that never came (0) are left out."""
     return {f"{name}_seconds": moment - began for name, moment in moments.items() if moment}
 
 
@@ -313,7 +314,7 @@ def _alive(triggerer: Triggerer) -> None:
 
 
 def _until(ready: Callable[[], bool], triggerer: Triggerer, what: str, timeout: float = 900.0) -> bool:
-    """Wait. Says whether it came in time: what did not is a figure too, and no reason to throw the others away."""
+    """Wait, and say whether it was ready in time. A timeout is also a result, and no reason to discard the others."""
     until = time.monotonic() + timeout
     while not ready():
         triggerer.usage()
@@ -360,14 +361,14 @@ def summary(phase: dict[str, Any]) -> str:
 
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
-    """Run all sizes, ours and Airflow's own trigger."""
+    """Run all sizes, with our trigger and with Airflow's own."""
     lines = []
     for tasks in options.tasks:
         for kind in KINDS:
             try:
                 lines.append(measure(kind, tasks, options.answer_seconds, options.steady_seconds))
             except Exception as error:
-                # The others' figures are worth as much without it.
+                # The other figures are valid without this one.
                 traceback.print_exc()
                 lines.append({"row": kind, "tasks": tasks, "phases": [], "error": f"{type(error).__name__}: {error}"})
     return {"lines": lines, "answer_seconds": options.answer_seconds, "dead_after": DEAD_AFTER_SECONDS}

@@ -1,8 +1,8 @@
-"""Makes deferred tasks without running them: ``python -m benchmarks.full_airflow.triggerer_rows ours 1000`` in an
-Airflow's own environment, whose DAG file has been read.
+"""Makes deferred tasks without running them: ``python -m benchmarks.full_airflow.triggerer_rows ours 1000`` in the
+environment of an Airflow that has already parsed the DAG file.
 
-What the execution API does when a worker defers a task is done here for all task instances of a mapped task: a trigger
-row of Airflow's own model, and the task instance's columns.
+For all task instances of a mapped task, it does what the execution API does when a worker defers a task: it adds a
+trigger row with Airflow's own model and sets the task instance's columns.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 DAG_ID, TASK_ID, RUN_ID = "waits", "make", "bench"
-#: So long ago the jobs were submitted, so that all are due at once.
+#: The jobs count as submitted this long ago, so that all are due at once.
 SUBMITTED_SECONDS_AGO = 60.0
 DEADLINE_SECONDS = 4 * 3600.0
 

@@ -1,4 +1,4 @@
-"""What is measured on one event loop or in one process, and the arithmetic of it.
+"""Measurements on one event loop or in one process, and their arithmetic.
 
-What is compared does the same work, side by side on the same machine.
+Everything that is compared does the same work, side by side on the same machine.
 """

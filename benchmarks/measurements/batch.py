@@ -1,9 +1,9 @@
 """How fast a batch is, what it holds in memory and what it writes:
 ``python -m benchmarks.measurements.batch --rows 10000``.
 
-A server in a process of its own (``benchmarks/servers/apimart.py``), real sockets, videos landed on the local disk. The
-rows go through the operator itself, in the worker (``deferrable=False``), where the peak memory is the task's whole
-process.
+It uses a server in a process of its own (``benchmarks/servers/apimart.py``) and real sockets, and lands the videos on
+the local disk. The rows go through the operator itself, in the worker (``deferrable=False``), so the peak memory is
+that of the task's whole process.
 """
 
 from __future__ import annotations
@@ -41,11 +41,11 @@ def parser() -> argparse.ArgumentParser:
 
 
 def best_seconds(options: argparse.Namespace, stats: dict[str, Any]) -> float:
-    """Return the least that the limits allow: slots, and requests (one submission and one question a generation)."""
+    """Return the minimum that the limits on slots and requests allow (one submission and one poll per generation)."""
     slots = stats["generations"] * options.job_seconds / min(options.in_flight, stats["generations"])
     per_minute = options.per_minute or options.requests_per_minute
     requests = 2 * stats["generations"] + stats["requests"].get("dropped", 0)
-    # At the steady rate. A sliding window that is empty at the start would let one minute's requests pass at once.
+    # This is the steady rate. A sliding window that starts empty would let one minute's requests pass at once.
     gated = requests / per_minute * 60 if per_minute else 0.0
     return max(slots, gated, options.job_seconds)
 

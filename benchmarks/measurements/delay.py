@@ -1,9 +1,9 @@
-"""(b), real clock, and (c): what is asked, and when a job's end is known, over whole lives of jobs.
+"""(b), real clock, and (c): the number of polls, and the delay until a job's end is known, over the whole life of jobs.
 
 (b) runs our trigger, adaptive and at fixed intervals, over the same durations. (c) has a thousand jobs in flight behind
-a limit that lets each be asked about once in two minutes, for ours and for each peer. All of this is waiting, so rows
-run beside each other: each in a process of its own, with an account and a limit of its own on the one server. Who
-storms the server when it is refused runs alone.
+a limit that allows each job one poll in two minutes, for ours and for each peer. The rows mostly wait, so they run in
+parallel: each in a process of its own, with an account and a limit of its own on one shared server. A contestant that
+floods the server when it is refused runs alone.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from benchmarks.peers.contestants import CONTESTANTS
 
 
 def order_of(name: str, interval: float | None, takes: list[float], ramp: float, seconds: float) -> dict[str, Any]:
-    """Return what a child is told.
+    """Return the order for a child process.
 
-    :param ramp: the jobs are submitted evenly over so many seconds.
+    :param ramp: the jobs are submitted evenly over this many seconds.
     """
     jobs = [(index, index / len(takes) * ramp, each, interval) for index, each in enumerate(takes)]
     return {"contestant": name, "jobs": jobs, "warm": 0.0, "seconds": seconds, "until_done": True}
@@ -50,7 +50,7 @@ def measure(server: Server, row: str, order: dict[str, Any], per_minute: int = 0
 
 
 def run_pace(options: argparse.Namespace) -> dict[str, Any]:
-    """Run (b): ours adaptive and fixed, beside each other."""
+    """Run (b): ours, adaptive and at fixed intervals, in parallel."""
     takes = durations(options.jobs, options.job_seconds, options.sigma)
     intervals: dict[str, float | None] = {"adaptive": None, **{f"{each:g} s": each for each in options.intervals}}
     cap = options.ramp + max(takes) + 120.0
@@ -67,7 +67,7 @@ def run_pace(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def run_limit(options: argparse.Namespace) -> dict[str, Any]:
-    """Run (c): everybody behind a limit of the same size."""
+    """Run (c): all contestants behind limits of the same size."""
     takes = durations(options.limit_jobs, options.job_seconds, options.sigma)
     names = [name for name in options.contestants if name != "base"]
     lines: dict[str, dict[str, Any]] = {}
@@ -84,13 +84,13 @@ def run_limit(options: argparse.Namespace) -> dict[str, Any]:
     return {
         **{"lines": [lines[name] for name in names], "jobs": options.limit_jobs, "median": options.job_seconds},
         **{"per_minute": options.per_minute, "seconds": options.limit_seconds, "sigma": options.sigma},
-        # Each end has to be told once, so the last one cannot be known before this.
+        # Each job's end takes one answer, so the last end cannot be known before this.
         "least_seconds": max(max(takes), options.limit_jobs / options.per_minute * 60 - 60),
     }
 
 
 def row_of(name: str, options: argparse.Namespace) -> tuple[str, float | None]:
-    """Return a contestant's row of (c) and its interval: ours as it comes; a peer at the common interval."""
+    """Return a contestant's row of (c) and its interval: ours by default; a peer at the common interval."""
     if name == "ours":
         return "ours, adaptive", None
     interval = options.interval or CONTESTANTS[name].default_seconds

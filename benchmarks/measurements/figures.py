@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 
 def quantile(values: Sequence[float], share: float) -> float:
-    """Return the nearest-rank quantile of values that need not be sorted; not a number where there are none."""
+    """Return the nearest-rank quantile of values that need not be sorted; NaN if there are no values."""
     if not values:
         return math.nan
     ordered = sorted(values)
@@ -17,7 +17,7 @@ def quantile(values: Sequence[float], share: float) -> float:
 
 
 def mean(values: Iterable[float]) -> float:
-    """Return the mean; not a number where there are no values."""
+    """Return the mean; NaN if there are no values."""
     kept = list(values)
     return sum(kept) / len(kept) if kept else math.nan
 
@@ -39,9 +39,9 @@ class Lag:
 def lag(wakes: Sequence[float], step: float, begin: float, end: float) -> Lag:
     """Return how late each tick that was due in ``[begin, end)`` was noticed.
 
-    A ticker that waits for its turn sleeps through the ticks that it misses; counting only its wakes would count a
-    stall of ten seconds once. So every missed tick counts, with what was left of the stall when it was due. Ticks that
-    were never noticed count until ``end``: then the figures are lower bounds.
+    A ticker that waits for its turn sleeps through the ticks that it misses. Counting only its wakes would count a
+    stall of ten seconds once. So every missed tick counts, with the rest of the stall from when it was due. Ticks that
+    were never noticed count until ``end``, and then the figures are lower bounds.
 
     :param wakes: when the ticker woke, ascending; the first one starts the clock.
     :param step: seconds between ticks.
@@ -49,7 +49,7 @@ def lag(wakes: Sequence[float], step: float, begin: float, end: float) -> Lag:
     late: list[float] = []
     wakes = wakes or [begin]
     for last, wake in zip(wakes, [*wakes[1:], end], strict=True):
-        # A sleep starts at the wake before it. Clocks differ a little, so a wake may come a moment before its tick.
+        # Each sleep starts at the previous wake. Clocks differ slightly, so a wake may come just before its tick.
         for missed in range(max(1, math.floor((wake - last) / step + 1e-6))):
             due = last + (missed + 1) * step
             if begin <= due < end:
@@ -65,11 +65,11 @@ def durations(count: int, median_seconds: float, sigma: float, seed: int = 5) ->
 
 @dataclass(frozen=True)
 class Pace:
-    """What a way of polling costs and gives.
+    """The costs and delays of a way of polling.
 
-    :param polls: a job.
-    :param mean_delay: seconds from a job's end to the answer that tells it.
-    :param p95_delay: the same.
+    :param polls: polls per job.
+    :param mean_delay: mean seconds from a job's end to the answer that reports it.
+    :param p95_delay: the 95th percentile of the same.
     """
 
     polls: float
@@ -78,19 +78,19 @@ class Pace:
 
     @property
     def product(self) -> float:
-        """Polls times mean delay: what a fixed interval cannot lower by being longer or shorter."""
+        """Polls times mean delay, which a fixed interval cannot lower by being longer or shorter."""
         return self.polls * self.mean_delay
 
     @classmethod
     def of(cls, polls: Sequence[float], delays: Sequence[float]) -> Pace:
-        """Sum up jobs."""
+        """Summarize the polls and delays of jobs."""
         return cls(mean(polls), mean(delays), quantile(delays, 0.95))
 
 
 def fixed_at_equal_polls(polls: float, simulate: Callable[[float], Pace]) -> tuple[float, Pace]:
-    """Return the fixed interval that costs ``polls`` a job, and what it gives.
+    """Return the fixed interval that costs ``polls`` polls per job, and its figures.
 
-    :param simulate: what a fixed interval of so many seconds does.
+    :param simulate: returns the figures of a fixed interval of this many seconds.
     """
     low, high = 0.5, 600.0
     for _ in range(40):
@@ -105,20 +105,21 @@ def fixed_at_equal_polls(polls: float, simulate: Callable[[float], Pace]) -> tup
 def served(polls: int, triggers: int, window: float, cycle: float) -> float:
     """Return the share of due polls that were made.
 
-    :param cycle: the interval and the time of an answer.
+    :param cycle: the interval plus the time of an answer.
     """
     return polls / (triggers * window / cycle)
 
 
 @dataclass(frozen=True)
 class Turns:
-    """How evenly many triggers were asked about. Shares are of all triggers; times are seconds.
+    """How evenly the polls were spread over many triggers. Shares are of all triggers; times are seconds.
 
-    :param asked: had a question at all.
-    :param first: from a trigger's start to its first question: the median and the longest.
-    :param between: between two questions about one: the median, the 99th percentile and the longest.
-    :param longest: nobody went without a question for longer: from start to end, the open spans at both included.
-    :param last_minute: had a question in the last 60 s.
+    :param asked: the share of triggers with at least one poll.
+    :param first: from a trigger's start to its first poll: the median and the longest.
+    :param between: between two polls of one trigger: the median, the 99th percentile and the longest.
+    :param longest: the longest time that any trigger went without a poll, including the spans before its first and
+        after its last poll.
+    :param last_minute: the share of triggers with a poll in the last 60 s.
     """
 
     asked: float
@@ -129,10 +130,10 @@ class Turns:
 
 
 def turns(starts: Sequence[float], asked: Iterable[tuple[float, int]], until: float) -> Turns:
-    """Sum up who was asked about when.
+    """Summarize when each trigger polled.
 
-    :param starts: when each trigger began; its place is its index.
-    :param asked: when which one was asked about, ascending.
+    :param starts: when each trigger started, by index.
+    :param asked: the time of each poll and the trigger's index, ascending.
     :param until: the end of the measurement.
     """
     last: dict[int, float] = {}

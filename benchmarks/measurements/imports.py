@@ -43,7 +43,7 @@ importlib.import_module(sys.argv[1])
 print(json.dumps({"seconds": time.perf_counter() - began, "modules": len(sys.modules) - before}))
 """
 
-# As the dag processor does it: in a process that has Airflow loaded already, from the file to the serialized DAG.
+# This follows the dag processor: from the file to the serialized DAG, in a process that has already loaded Airflow.
 PARSE = """
 import json, sys, time, logging
 logging.disable(logging.CRITICAL)
@@ -87,7 +87,7 @@ def child(code: str, argument: str, home: Path) -> dict[str, Any]:
 
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
-    """Measure everybody in turn, round after round, so that what else the machine does falls on all."""
+    """Measure all contestants in turn, round after round, so that other load on the machine affects all of them."""
     imports: dict[str, list[dict[str, Any]]] = {name: [] for name in OPERATORS}
     parses: dict[str, dict[int, list[Any]]] = {name: {count: [] for count in options.operators} for name in OPERATORS}
     with tempfile.TemporaryDirectory(prefix="apimart-imports-") as name:
@@ -114,7 +114,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def line_of(who: str, imports: dict[str, Any], parses: dict[str, Any]) -> dict[str, Any]:
-    """Return one line: medians, and ours as a share of this one's, round by round."""
+    """Return one line: medians, and our figures as a share of this provider's, computed per round."""
     seconds = [found["seconds"] for found in imports[who]]
     ours = [found["seconds"] for found in imports["ours"]]
     parse = {}

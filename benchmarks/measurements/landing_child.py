@@ -1,8 +1,8 @@
 """Lands one video and reports how long that took and how far memory rose above the process's initial size.
 
-Told by JSON on stdin: ``url``, ``tiny`` (the URL of a video of some kilobytes), ``output`` (a folder's URI) and, for
-S3, ``endpoint``. The tiny one is landed first and timed for itself: what a process pays once, above all for reading
-the certificates, which curl is spared on plain HTTP, is not a matter of throughput.
+The order comes as JSON on stdin: ``url``, ``tiny`` (the URL of a video of a few kilobytes), ``output`` (a folder's URI)
+and, for S3, ``endpoint``. The tiny video is landed first and timed separately, because one-off costs of a process say
+nothing about throughput. The largest is reading the certificates, which curl does not do for plain HTTP.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ PROVENANCE = {"generation_id": "bench", "airflow": {"dag_id": "d", "run_id": "r"
 
 
 def peak_bytes() -> int:
-    """Return the most memory that this process has held since the last :func:`reset_peak`."""
+    """Return this process's peak memory since the last :func:`reset_peak`."""
     status = Path("/proc/self/status").read_text()
     return int(status.partition("VmHWM:")[2].split()[0]) * 1024
 
 
 def reset_peak() -> None:
-    """Let the peak start from here (Linux)."""
+    """Reset the peak to the current memory (Linux only)."""
     Path("/proc/self/clear_refs").write_text("5")
 
 
@@ -43,7 +43,7 @@ def file_system(order: dict[str, Any]) -> Any:
 
 
 def main() -> None:
-    """Land and tell."""
+    """Land the videos and print the figures."""
     order = json.loads(sys.stdin.readline())
     fs = file_system(order)
     folder = order["output"].partition("://")[2] if "endpoint" in order else order["output"]

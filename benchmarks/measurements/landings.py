@@ -1,8 +1,8 @@
 """(d) Landing: time and peak memory against curl, on the local disk and on S3 (moto's server).
 
-Once as fast as loopback is, where all work beside the transfer shows, and once at the pace of a network of 1 Gbit/s
-(the server's ``rate``). Every round does the same transfers one after the other, so that what else the machine does
-falls on all; the table has the medians of the rounds and of the ratios within a round.
+It runs once at the full speed of loopback, where all work besides the transfer shows, and once at the pace of a 1
+Gbit/s network (the server's ``rate``). Every round does the same transfers one after the other, so that other load on
+the machine affects all of them. The table shows the medians of the rounds and of the ratios within a round.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ SIGNED = ("--aws-sigv4", "aws:amz:us-east-1:s3", "--user", "test:test")
 
 
 def tiny_video(path: Path) -> None:
-    """Write a real MP4 of some kilobytes."""
+    """Write a real MP4 of a few kilobytes."""
     from airflow_provider_apimart.emulator.media.videos import VideoSpec, make_video
 
     make_video(VideoSpec(320, 180, 4, False, "a benchmark", ("a benchmark",)), path)
@@ -51,7 +51,7 @@ def padded_video(path: Path, size: int) -> None:
 
 @contextmanager
 def server(*command: str) -> Iterator[subprocess.Popen[str]]:
-    """Run a server of ours or moto's in a process of its own."""
+    """Run one of our servers, or moto's, in a process of its own."""
     child = subprocess.Popen(  # noqa: S603 - our own modules
         [sys.executable, *command], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
     )
@@ -83,21 +83,21 @@ def said(child: subprocess.Popen[str]) -> str:
 
 
 def curl(*arguments: str) -> float:
-    """Run curl and return the seconds of the transfer, by curl's own clock: its start is not counted."""
+    """Run curl and return the seconds of the transfer, measured by curl itself, without its start-up."""
     command = ["curl", "--silent", "--show-error", "--fail", "--noproxy", "*", "--write-out", "%{time_total}"]
     done = subprocess.run([*command, *arguments], capture_output=True, text=True, check=True)  # noqa: S603
     return float(done.stdout)
 
 
 def timed(*command: str) -> float:
-    """Run a command and return the seconds that it took, its start included."""
+    """Run a command and return the seconds that it took, including its start-up."""
     began = time.perf_counter()
     subprocess.run(command, capture_output=True, check=True)  # noqa: S603 - named by this module
     return time.perf_counter() - began
 
 
 def curl_local(url: str, folder: Path) -> dict[str, float]:
-    """Fetch with curl; then what ours does besides, with a shell's tools: hash the file and bring it to the disk."""
+    """Fetch with curl, then do our other work with shell tools: hash the file and flush it to disk."""
     path = folder / "curl.mp4"
     path.unlink(missing_ok=True)
     fetched = curl("--output", str(path), url)
@@ -117,7 +117,7 @@ def curl_s3(url: str, folder: Path, endpoint: str) -> dict[str, float]:
 
 
 def ours(url: str, output: str, endpoint: str | None) -> dict[str, Any]:
-    """Land in a process of its own, under a name that is free: to drop what is replaced takes a large file long."""
+    """Land in a process of its own, under an unused name, because replacing a large file takes long."""
     if endpoint is None:
         Path(output, "video.mp4").unlink(missing_ok=True)
     tiny = f"{url.rpartition('/')[0]}/{TINY}"
@@ -138,7 +138,7 @@ def ours(url: str, output: str, endpoint: str | None) -> dict[str, Any]:
 
 
 def rounds(count: int, peer: Callable[[], dict[str, float]], mine: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """Do both in turn and sum up."""
+    """Run both in turn and summarize."""
     found = []
     for _ in range(count):
         peers, landed = peer(), mine()
@@ -151,7 +151,7 @@ def rounds(count: int, peer: Callable[[], dict[str, float]], mine: Callable[[], 
         "worst_peak_mb": max(landed["peak_mb"] for _, landed in found),
         "base_mb": median([landed["base_mb"] for _, landed in found]),
         "peers": {name: median([peers[name] for peers, _ in found]) for name in names},
-        # Throughput of ours as a share of the other's.
+        # Our throughput as a share of the peer's.
         "ratios": {name: median([peers[name] / landed["seconds"] for peers, landed in found]) for name in names},
     }
 
@@ -194,12 +194,12 @@ def lines_of(size: int, rate: float, url: str, out: Path, endpoint: str, count: 
 
 
 def pace(rate: float) -> str:
-    """Return how fast the server sent."""
+    """Return the server's sending rate as text."""
     return f"{rate * 8 / 1000:g} Gbit/s" if rate else "loopback"
 
 
 def fresh_bucket(endpoint: str) -> None:
-    """Empty the store: moto keeps what it is given in memory."""
+    """Empty the store, because moto keeps everything in memory."""
     httpx.post(f"{endpoint}/moto-api/reset", trust_env=False).raise_for_status()
     curl("--request", "PUT", "--output", os.devnull, *SIGNED, f"{endpoint}/{BUCKET}")
 

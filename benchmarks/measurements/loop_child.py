@@ -1,8 +1,8 @@
-"""One contestant's triggers in one event loop, as in a triggerer: started by the parent, told what by JSON on stdin.
+"""One contestant's triggers in one event loop, as in a triggerer: the parent starts it and sends an order as JSON.
 
-The main thread runs the loop, with a ticker that is due every 10 ms. A second thread keeps the time: it takes the
-figures when the window begins and ends, prints them as JSON and ends the process. So a loop that is stalled for minutes
-ends on time too, with what it reached.
+The order comes on stdin. The main thread runs the loop, with a ticker that is due every 10 ms. A second thread keeps
+the time: it takes the figures when the window begins and ends, prints them as JSON and ends the process. So even a loop
+that stalls for minutes ends on time, with the figures that it reached.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from benchmarks.servers.status import WARM_UP_INDEX, Job
 
 STEP = 0.01
 WARM_UP_SECONDS = 3.0
-#: A loop that has not turned for so long will not, as far as the table is concerned: its window begins, or ends.
+#: A loop that has not turned for this long counts as stalled: its window begins, or ends.
 STALL_SECONDS = 10.0
 
 
@@ -41,7 +41,7 @@ class Child:
     :param order: ``contestant`` and ``url``; ``jobs``: ``[index, starts after so many seconds, takes seconds, interval
         or null]`` of each; ``warm``: seconds before the window; ``seconds``: of the window at most; ``until_done``: end
         it when all jobs are done.
-    :param told: takes the figures.
+    :param told: the stream that the figures are written to.
     """
 
     def __init__(self, order: dict[str, Any], told: TextIO) -> None:
@@ -66,7 +66,7 @@ class Child:
             self.failed = error
             if not self.origin:
                 raise
-        # The other thread ends the process.
+        # The timekeeping thread ends the process.
         self.done.set()
         threading.Event().wait()
 
@@ -78,7 +78,7 @@ class Child:
         ticker = asyncio.create_task(self.tick())
         async with asyncio.TaskGroup() as group:
             for index, start, takes, interval in self.order["jobs"]:
-                # What is overdue starts at once: else a stalled loop would hold fewer triggers than it was given.
+                # Overdue triggers start at once. Otherwise a stalled loop would hold fewer triggers than it was given.
                 if (pause := self.origin + start - time.time()) > 0:
                     await asyncio.sleep(pause)
                 group.create_task(self.wait(Job(self.origin + start, takes, index), interval))
@@ -86,7 +86,7 @@ class Child:
         ticker.cancel()
 
     async def warm_up(self) -> None:
-        """Let one trigger poll once: what is imported and opened then belongs to no trigger in particular."""
+        """Let one trigger poll once, so that imports and shared resources are not counted for any trigger."""
         self.first = time.time()
         trial = asyncio.create_task(self.wait(Job(self.first - 3600, 1e6, WARM_UP_INDEX), 60.0))
         await asyncio.sleep(WARM_UP_SECONDS)
@@ -94,7 +94,7 @@ class Child:
         await asyncio.gather(trial, return_exceptions=True)
         self.events.clear()
         gc.collect()
-        # What is free already would hide a part of what the triggers take.
+        # Memory that is already free would hide part of what the triggers use.
         with contextlib.suppress(OSError, AttributeError):
             ctypes.CDLL("libc.so.6").malloc_trim(0)
         self.rss_before = self.process.memory_info().rss
@@ -112,13 +112,13 @@ class Child:
         self.events[job.index] = time.time() - job.ends, ok, "" if ok else text
 
     async def tick(self) -> None:
-        """Note when the loop gets round."""
+        """Note each time the loop reaches the ticker."""
         while True:
             self.wakes.append(time.time())
             await asyncio.sleep(STEP)
 
     def keep_time(self) -> None:
-        """Wait for the window, then tell."""
+        """Wait for the window to end, then print the figures."""
         self.sleep_until(self.origin + self.order["warm"], self.origin)
         begin, cpu = time.time(), self.cpu()
         self.sleep_until(begin + self.order["seconds"], begin)
@@ -146,14 +146,14 @@ class Child:
         os._exit(0)
 
     def sleep_until(self, moment: float, since: float) -> None:
-        """Sleep, or less where all is done and that is what was asked for, or the loop has plainly stalled.
+        """Sleep until a moment; end early if the loop has stalled, or if all jobs are done and the order says so.
 
         :param since: a stall before this moment does not count.
         """
         while (left := moment - time.time()) > 0:
             if self.done.is_set() and (self.order["until_done"] or self.failed):
                 return
-            # Whose whole lives are measured may recover.
+            # A run that measures the whole life of jobs may recover from a stall.
             last = max(since, self.wakes[-1] if self.wakes else since)
             if not self.order["until_done"] and time.time() - last > STALL_SECONDS:
                 return
@@ -170,11 +170,12 @@ def main() -> None:
     """Read the order and run it."""
     resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
     order = json.loads(sys.stdin.readline())
-    # What others print, from other threads too, must not get between the figures.
+    # Other output, also from other threads, must not mix with the figures.
     told = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
     with open(os.devnull, "wb") as nowhere:
         os.dup2(nowhere.fileno(), sys.stdout.fileno())
-    # Some write a line for each poll, which in a triggerer costs more than the poll. Nobody's is counted here.
+    # Some contestants log a line for each poll, which in a triggerer costs more than the poll. No contestant's logging
+    # is counted here.
     import airflow.triggers.base  # noqa: F401 - sets up the logging that is switched off next
 
     logging.disable(logging.CRITICAL)

@@ -1,4 +1,4 @@
-"""Runs contestants' children against the one status server, and adds what the server saw to what they tell."""
+"""Runs the contestants' child processes against one status server, and adds the server's counts to their figures."""
 
 from __future__ import annotations
 
@@ -18,29 +18,29 @@ from benchmarks.servers.status import WARM_UP_INDEX
 
 T = TypeVar("T")
 
-#: What a child may take on top of its window to start and to tell.
+#: The extra time that a child has, besides its window, to start and to report.
 GRACE_SECONDS = 120.0
 
 
 class Server:
-    """The status server, from outside."""
+    """The status server, as its parent process sees it."""
 
     def __init__(self, url: str) -> None:
         self.url = url
         self._http = httpx.Client(base_url=url, trust_env=False, timeout=60.0)
 
     def open(self, account: str, **settings: float) -> str:
-        """Make an account anew, with its limit or its answers' time; return the URL that it asks under."""
+        """Create or reset an account with its limit or answer time; return the URL under which it polls."""
         self._get("open", account, **settings)
         return f"{self.url}/{account}"
 
     def count(self, account: str, since: float, until: float) -> dict[str, int]:
-        """Return the polls and refusals of an account in a span of time, and the connections of all."""
+        """Return the polls and refusals of an account in a span of time, and the connections of all accounts."""
         counts: dict[str, int] = self._get("count", account, since=since, until=until)
         return counts
 
     def asked(self, account: str, since: float, until: float) -> list[tuple[float, int]]:
-        """Return when which job was asked about, and answered."""
+        """Return the time and the job of each answered poll."""
         return [(when, index) for when, index in self._get("asked", account, since=since, until=until)]
 
     def _get(self, what: str, account: str, **query: float) -> Any:
@@ -65,14 +65,14 @@ def status_server(answer_seconds: float) -> Iterator[Server]:
 
 
 def run_child(server: Server, order: dict[str, Any], account: str = "bench", **settings: float) -> dict[str, Any]:
-    """Run one contestant and return its figures; ``{"error": ...}`` where it gave none.
+    """Run one contestant and return its figures; ``{"error": ...}`` if it gave none.
 
-    :param account: what it asks under; others may run beside it under other names.
-    :param settings: of the account: ``per_minute``, ``answer_seconds``.
+    :param account: the account under which it polls; others may run in parallel under other names.
+    :param settings: settings of the account: ``per_minute``, ``answer_seconds``.
     """
     url = server.open(account, **settings)
     contestant = CONTESTANTS[order["contestant"]]
-    # Proxies and credentials of the environment are nobody's business here.
+    # Children must not use the environment's proxies and credentials.
     env = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
     env |= contestant.environment(url)
     env["PYTHONWARNINGS"] = "ignore"
@@ -95,10 +95,10 @@ def run_child(server: Server, order: dict[str, Any], account: str = "bench", **s
     return found | {
         "polls": server.count(account, found["begin"], found["end"])["polls"],
         "throttled": server.count(account, found["origin"], found["end"])["throttled"],
-        # Since its start: a connection that is opened once and kept is one.
+        # Count from its start, so that a connection that is opened once and kept counts as one.
         "connections": server.count(account, found["first"], found["end"])["connections"],
         "window": found["end"] - found["begin"],
-        # All questions of its life, but for the trial's.
+        # All polls of its life, except the trial poll.
         "asked": [
             (when, index)
             for when, index in server.asked(account, found["origin"], found["end"])
@@ -108,6 +108,6 @@ def run_child(server: Server, order: dict[str, Any], account: str = "bench", **s
 
 
 def beside(jobs: Sequence[Callable[[], T]]) -> list[T]:
-    """Run contestants beside each other; return their figures in the order that they were given in."""
+    """Run contestants in parallel; return their figures in the given order."""
     with ThreadPoolExecutor(max(1, len(jobs))) as pool:
         return [each.result() for each in [pool.submit(job) for job in jobs]]

@@ -1,4 +1,4 @@
-"""(b), simulated: polls a job and the delay until its end is known. The provider's own scheduling, without a clock."""
+"""(b), simulated: polls per job and delay until its end is known. The provider's own scheduling, without a clock."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from airflow_provider_apimart.generation.waiting.polling import PollingWait
 from airflow_provider_apimart.generation.waiting.schedule import Durations
 from benchmarks.measurements.figures import Pace, durations, fixed_at_equal_polls
 
-#: Given the seconds since the submission, the job's length and the number of polls so far: seconds until the next poll.
+#: Takes the seconds since the submission, the job's length and the polls so far; returns seconds until the next poll.
 NextWait = Callable[[float, float, int], float]
 
 
 class Adaptive:
-    """The provider's own pace for one job. The one place where these benchmarks touch its scheduling module.
+    """The provider's own pace for one job. Only this class of the benchmarks uses the scheduling module.
 
-    :param durations: what is known of such jobs, which this one adds to.
-    :param progress: the API tells a linear progress.
+    :param durations: the known durations of such jobs; this job's duration is added.
+    :param progress: the API reports linear progress.
     """
 
     def __init__(self, durations: Durations, *, progress: bool = True, jitter: float = 0.5) -> None:
@@ -40,18 +40,18 @@ class Adaptive:
         return seconds
 
     def ended(self, elapsed: float) -> None:
-        """Tell it that the job was found finished; APIMart's own word on how long it took is not given."""
+        """Note that a poll found the job finished. The duration that APIMart reports is not used."""
         data = {"status": "completed", "result": {"videos": [{"url": ["https://media.example/simulated.mp4"]}]}}
         self._polling.saw(Generation.read(data, "simulated"), elapsed)
 
 
 def fixed(interval: float) -> NextWait:
-    """Poll every so many seconds."""
+    """Poll at a fixed interval."""
     return lambda elapsed, takes, polls: interval
 
 
 def polls_of(takes: float, wait: NextWait, answer: float) -> list[float]:
-    """Return when each poll of one job is answered, to the first that tells its end."""
+    """Return when each poll of one job is answered, up to the first answer that reports its end."""
     answered: list[float] = []
     now = 0.0
     while not answered or answered[-1] < takes:
@@ -63,13 +63,13 @@ def polls_of(takes: float, wait: NextWait, answer: float) -> list[float]:
 
 
 def simulate(jobs: Sequence[float], make: Callable[[int], NextWait], answer: float) -> Pace:
-    """Return what a way of polling does over jobs."""
+    """Return the figures of a way of polling over these jobs."""
     runs = [polls_of(takes, make(number), answer) for number, takes in enumerate(jobs)]
     return Pace.of([len(each) for each in runs], [each[-1] - takes for each, takes in zip(runs, jobs, strict=True)])
 
 
 def polls_between(created: float, takes: float, since: float, until: float, answer: float) -> int:
-    """Return how many polls of ours are due in a span of time, for a job that runs for longer."""
+    """Return how many of our polls are due in a span of time, for a job that runs longer."""
     wait = Adaptive(Durations(75.0))
     count, polls, now = 0, 0, 0.0
     while created + now < until:
@@ -79,7 +79,7 @@ def polls_between(created: float, takes: float, since: float, until: float, answ
     return count
 
 
-#: name -> (median of the jobs, what ours expects, the API tells a progress)
+#: name -> (median of the jobs, the median that ours expects, whether the API reports progress)
 SCENARIOS = {
     "as expected, with progress": (75.0, 75.0, True),
     "as expected, no progress": (75.0, 75.0, False),
@@ -89,7 +89,7 @@ SCENARIOS = {
 
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
-    """Compare the adaptive pace with fixed ones over the same durations."""
+    """Compare the adaptive pace with fixed intervals over the same durations."""
     answer, found = options.answer_seconds, []
     for name, (median, expected, progress) in SCENARIOS.items():
         jobs = durations(options.simulated_jobs, median, options.sigma)

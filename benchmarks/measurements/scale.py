@@ -10,13 +10,13 @@ from benchmarks.measurements.loops import run_child, status_server
 from benchmarks.measurements.pacing import polls_between
 from benchmarks.peers.contestants import CONTESTANTS
 
-#: A job that nobody sees the end of.
+#: A job that does not end during the measurement.
 LONG_SECONDS = 1_000_000.0
-#: Ours asks about a job that was just submitted no sooner.
+#: Ours does not poll a new job before this.
 FIRST_POLL_SECONDS = 10.0
-#: After the last trigger's start, until the window begins.
+#: The time from the last trigger's start to the beginning of the window.
 SETTLE_SECONDS = 2.0
-#: Ours without a fixed interval: jobs of this length, of which none ends in the window.
+#: The length of jobs for ours without a fixed interval. None of them ends in the window.
 ADAPTIVE_JOB_SECONDS = 240.0
 
 
@@ -26,9 +26,9 @@ def contestants(names: list[str]) -> list[str]:
 
 
 def order_of(row: str, size: int, options: argparse.Namespace) -> dict[str, Any]:
-    """Return what a child is told.
+    """Return the order for a child process.
 
-    Triggers start evenly over one interval, as a triggerer meets them, and not all in the same moment.
+    Triggers start evenly over one interval, as in a triggerer, and not all at the same moment.
     """
     name = row.partition(",")[0]
     adaptive = row != name

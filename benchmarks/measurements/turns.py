@@ -1,7 +1,7 @@
-"""(a), the other half: ours with more triggers than it may ask at their best pace. Who is asked when, and who waits?
+"""(a), second half: ours with more triggers than it may poll at their best pace. Which are polled when, and which wait?
 
-A window of some seconds cannot tell whether everybody has a turn, so these runs are long enough for that; they mostly
-wait, and run beside each other, each with an account of its own on the one server.
+A window of a few seconds cannot show whether every trigger gets a turn, so these runs are long enough for that. They
+mostly wait, so they run in parallel, each with an account of its own on one shared server.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from typing import Any
 from benchmarks.measurements.figures import turns
 from benchmarks.measurements.loops import Server, beside, run_child, status_server
 
-#: All triggers start within this.
+#: All triggers start within this time.
 RAMP_SECONDS = 10.0
-#: A job that nobody sees the end of. (Not so long that the best pace for it were a slow one.)
+#: A job that does not end during the measurement, but not so long that its best pace would be slow.
 JOB_SECONDS = 240.0
 
 
 def order_of(size: int, seconds: float) -> dict[str, Any]:
-    """Return what a child is told."""
+    """Return the order for a child process."""
     jobs = [(number, number / size * RAMP_SECONDS, max(JOB_SECONDS, 2 * seconds), None) for number in range(size)]
     return {"contestant": "ours", "jobs": jobs, "warm": 0.0, "seconds": seconds, "until_done": False}
 
@@ -49,7 +49,7 @@ def measure(server: Server, size: int, answer: float, seconds: float) -> dict[st
 
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
-    """Run all of them beside each other."""
+    """Run all sizes in parallel."""
     with status_server(options.answer_seconds) as server:
         pairs = [each.split("@") for each in options.turns]
         jobs = [partial(measure, server, int(size), float(answer), options.turn_seconds) for size, answer in pairs]

@@ -1,8 +1,8 @@
-"""Two triggerer-like processes on one account that lets so many requests a minute through. Loopback only.
+"""Two triggerer-like processes on one account with a limit of requests per minute. Loopback only.
 
 ``python -m benchmarks.measurements.two_processes`` takes about two minutes and prints what each process got, minute by
-minute. The processes know nothing of each other; the second begins half a minute later. ``--ceiling`` states the limit
-in both connections; without it both go by the 429s.
+minute. The processes do not know of each other; the second starts half a minute later. ``--ceiling`` states the limit
+in both connections; without it, both learn the limit from 429s.
 """
 
 from __future__ import annotations
@@ -25,9 +25,10 @@ KEYS = ("sk-process-one", "sk-process-two")
 
 
 class Limited:
-    """A server that answers "processing", and 429 above its limit; one sliding window for all keys.
+    """A server that answers "processing", or 429 above its limit, with one sliding window for all keys.
 
-    :param window: seconds that the limit counts over; shorter than a minute, so that a benchmark shows many of them.
+    :param window: the seconds over which the limit counts; shorter than a minute, so that a benchmark covers many
+        windows.
     """
 
     def __init__(self, limit: int, window: float) -> None:
@@ -78,7 +79,7 @@ class Limited:
 
 
 def triggerer(port: int, key: str, generations: int, seconds: float, ceiling: float | None) -> None:
-    """Wait for generations that never end, as many triggers of one triggerer do."""
+    """Wait for generations that never end, like many triggers in one triggerer."""
     settings = Settings(key, f"http://127.0.0.1:{port}", requests_per_minute=ceiling)
 
     async def open_client() -> AsyncApimartClient:

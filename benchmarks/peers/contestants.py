@@ -1,7 +1,8 @@
 """The contestants: ours and the peers, each through its own trigger class, and what is replaced for each.
 
 Each provider's own hook looks up its connection, answered by ``AIRFLOW_CONN_...`` in the environment. In a triggerer
-the lookup would be a request to the supervisor, which costs all more, and most of all those who ask synchronously.
+the lookup would be a request to the supervisor. It would cost every contestant more, most of all those with a
+synchronous lookup.
 """
 
 from __future__ import annotations
@@ -23,15 +24,16 @@ class Contestant:
     """One trigger class.
 
     :param distribution: what to install for it; its version goes into the table.
-    :param trigger: how the table calls the class.
-    :param default_seconds: what its operator polls at if not told otherwise; ``None``: adaptive.
+    :param trigger: the class's name in the table.
+    :param default_seconds: the default poll interval of its operator; ``None``: adaptive.
     :param make: makes a trigger for a job, given the seconds between polls (``None``: its own default).
-    :param succeeded: whether the payload of its event says that the job is done.
+    :param succeeded: says whether the payload of its event means that the job is done.
     :param connection: the Airflow connection, given the server's URL.
-    :param conn_id: its id.
+    :param conn_id: the connection's id.
     :param replaced: what was replaced, for the docs.
-    :param prepare: replaces it, given the server's URL.
-    :param storms: asks again at once when it is refused, and so leaves nothing of the machine to others beside it.
+    :param prepare: makes the replacement, given the server's URL.
+    :param storms: polls again at once when it is refused, and so leaves no capacity of the machine to others that run
+        in parallel.
     """
 
     distribution: str
@@ -63,7 +65,7 @@ def _base(job: Job, seconds: float | None) -> Any:
     from airflow.triggers.base import BaseTrigger, TriggerEvent
 
     class SleepTrigger(BaseTrigger):
-        """Asks nobody: what Airflow's own part costs."""
+        """Polls nothing: it shows the cost of Airflow's own part."""
 
         def serialize(self) -> tuple[str, dict[str, Any]]:
             return ("", {})

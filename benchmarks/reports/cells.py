@@ -1,4 +1,4 @@
-"""How the page writes tables, figures and where they come from. Pure."""
+"""How the page formats tables, figures and their origin. Pure."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def figure(value: float | None, unit: str = "", digits: int = 2) -> str:
-    """Return a number with so many significant digits, and never in powers of ten."""
+    """Return a number with this many significant digits, never in scientific notation."""
     if value is None or math.isnan(value):
         return "-"
     if value == 0:
@@ -47,7 +47,7 @@ def lasted(seconds: float) -> str:
 
 
 def percent(share: float | None) -> str:
-    """Return a share; what is not all of it is never rounded up to 100 %."""
+    """Return a share as a percentage; a share below one is never rounded up to 100 %."""
     if share is None:
         return "-"
     return f"{math.floor(share * 1000) / 10:g} %" if 0.99 < share < 1 else f"{min(share, 1.0) * 100:.0f} %"

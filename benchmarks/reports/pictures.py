@@ -1,5 +1,5 @@
-"""The pictures of the docs page, as small SVGs that bring their own background: light, and dark where the reader's
-system is. (An image on a page cannot know the page's own theme.) Renderers without CSS show the light one.
+"""The pictures of the docs page, as small SVGs with their own background: light, or dark if the reader's system is. (An
+image on a page cannot know the page's own theme.) Renderers without CSS show the light one.
 """
 
 from __future__ import annotations
@@ -28,11 +28,12 @@ LOOKS = {
 
 
 def draw(found: dict[str, Any], folder: Path) -> None:
-    """Draw what there are results for."""
+    """Draw the pictures for which there are results."""
     import matplotlib
 
     matplotlib.use("svg")
-    # Text stays text: smaller, and it can be searched and read aloud. A fixed salt: the same figures, the same file.
+    # Text stays text, which is smaller, searchable and readable aloud. The fixed salt gives the same file for the same
+    # figures.
     settings = {"svg.fonttype": "none", "svg.hashsalt": "apimart", "font.size": 11, "text.color": INK}
     for name in ("axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color"):
         settings[name] = INK
@@ -62,7 +63,7 @@ def _save(picture: Any, axes: Any, path: Path) -> None:
 
 
 def with_dark(svg: str) -> str:
-    """Give a picture its colours on a dark page. Rules that are important win over the elements' own style."""
+    """Add a picture's dark colours. Rules marked "important" override the elements' own style."""
     rules = [
         f'[style*="{what}: {light}"] {{ {what}: {dark} !important }}'
         for light, dark in DARK.items()

@@ -102,7 +102,7 @@ def limit(found: dict[str, Any]) -> str:
 
 
 def alone() -> str:
-    """Return who ran alone in (c), and why."""
+    """Return which contestants ran alone in (c), and why."""
     names = ", ".join(f"*{name}*" for name, each in CONTESTANTS.items() if each.storms)
     return f"; {names} ran alone, because it retries at once when it is refused" if names else ""
 
@@ -177,7 +177,7 @@ SECTIONS: dict[str, Callable[[dict[str, Any]], str]] = {
 
 
 def section(name: str, found: dict[str, Any]) -> str:
-    """Return one part; one that failed says so."""
+    """Return one part's section; for a part that failed, the section says so."""
     if "error" in found:
         return f"## {name}: failed\n\n{about(found)}\n\nGave no figures: `{found['error'][:200]}`"
     return SECTIONS[name](found)

@@ -88,7 +88,7 @@ def scale_row(line: dict[str, Any]) -> list[str]:
 
 
 def turns(found: dict[str, Any]) -> str:
-    """Return who is asked when, where not all polls fit."""
+    """Return which triggers are polled when, if not all polls fit."""
     head = ["triggers, an answer takes", "polls a second", "asked at all", "first asked after", "at most",
             "asked again after", "p99", "at most", "longest without a poll", "asked in the last 60 s", "loop lag p99",
             "CPUs"]  # fmt: skip

@@ -1,8 +1,8 @@
-"""A small, fast APIMart for measurements: jobs of some seconds, a rate limit, failing generations, dropped answers.
+"""A small, fast APIMart for measurements: jobs of a few seconds, a rate limit, failing generations, dropped answers.
 
 Not the emulator: that one keeps and logs everything in SQLite, which is right for tests and too slow for ten thousand
-rows. This one keeps its books in memory and tells them at ``/stats``. Run as
-``python -m benchmarks.servers.apimart --port 0``.
+rows. This one keeps its counts in memory and reports them at ``/stats``. Run as ``python -m benchmarks.servers.apimart
+--port 0``.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ PRICE = 0.256
 
 
 class Server:
-    """The ASGI app and its books."""
+    """The ASGI app and its counts."""
 
     def __init__(self, options: argparse.Namespace, video: bytes) -> None:
         self.options = options
@@ -89,11 +89,11 @@ class Server:
         return answer
 
     def drops(self, count: int) -> bool:
-        """Say whether this answer is lost: so many of a thousand, evenly."""
+        """Say whether this answer is lost: a fixed number per thousand, evenly spread."""
         return count * self.options.dropped_permille % 1000 < self.options.dropped_permille
 
     def limit(self, now: float) -> float:
-        """Return the seconds until a request may come, 0 where it may come now; a sliding window of a minute."""
+        """Return the seconds until a request is allowed, 0 if it is allowed now; the window slides over a minute."""
         if not self.options.per_minute:
             return 0.0
         while self.window and self.window[0] <= now - 60:
@@ -124,7 +124,7 @@ class Server:
         return self.json(200, {"code": 200, "data": data}, more)
 
     def task(self, generation_id: str, now: float, host: str) -> tuple[int, bytes, bytes, Any]:
-        """Tell how a generation is."""
+        """Return the state of a generation."""
         job = self.jobs.get(generation_id)
         if job is None:
             return self.json(404, {"error": {"message": "no such task"}})
@@ -141,11 +141,11 @@ class Server:
 
     @staticmethod
     def json(status: int, value: Any, more: Any = ()) -> tuple[int, bytes, bytes, Any]:
-        """Return an answer of JSON."""
+        """Return a JSON answer."""
         return status, json.dumps(value).encode(), b"application/json", list(more)
 
     def stats(self) -> dict[str, Any]:
-        """Return the books."""
+        """Return the counts."""
         paid = Counter(job["row"] for job in self.jobs.values() if not job["fails"])
         return {
             "requests": self.requests,

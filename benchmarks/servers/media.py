@@ -1,7 +1,7 @@
 """Serves one folder over HTTP with ``sendfile``: ``python -m benchmarks.servers.media FOLDER``.
 
-Plain GET with a length and an ETag, which is all that curl and ours ask for; ``?rate=125`` sends so many megabytes a
-second, without it as fast as the machine can.
+It serves plain GET with a length and an ETag, which is all that curl and ours need. ``?rate=125`` sends 125 megabytes
+per second; without it, the server sends as fast as the machine can.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Handler(BaseHTTPRequestHandler):
                 self.connection.sendfile(file)
 
     def send_slowly(self, file: Any, size: int, rate: float) -> None:
-        """Send at a steady rate; a receiver that was slow for a moment may catch up, as behind a network's buffers."""
+        """Send at a steady rate. A receiver that was slow for a moment may catch up, as with a network's buffers."""
         began, sent = time.monotonic(), 0
         while sent < size:
             if (ahead := sent / rate - (time.monotonic() - began)) > 0:
@@ -50,7 +50,7 @@ class Handler(BaseHTTPRequestHandler):
             sent += os.sendfile(self.connection.fileno(), file.fileno(), sent, min(STEP_BYTES, size - sent))
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
 
 def main() -> None:

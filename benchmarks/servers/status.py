@@ -1,12 +1,12 @@
 """The status endpoints of APIMart and of the peers' APIs on loopback: ``python -m benchmarks.servers.status``.
 
-Stateless about jobs: a job's number says when it was made and when it ends (:class:`Job`), so every contestant asks
-about the same jobs and none has to be submitted. It keeps the times of all polls and of all TCP connections, which the
-parent reads for a span of time; what a contestant says about itself is not believed.
+The server stores no jobs: a job's number says when it was created and when it ends (:class:`Job`). So every contestant
+polls the same jobs, and none has to be submitted. The server keeps the times of all polls and of all TCP connections,
+and the parent reads them for a span of time. What a contestant says about itself is not used.
 
-The first part of a path is the account that is asked with: each has books and a limit of its own, so that several
-contestants can be served beside each other. Every answer takes the same time, 200 ms if not told otherwise. With a
-limit, what comes above it in any minute (a sliding window) gets a 429 with ``Retry-After``.
+The first part of a path is the account. Each account has its own counts and limit, so that several contestants can be
+served in parallel. Every answer takes the same time, 200 ms by default. With a limit, requests above it in any minute
+(a sliding window) get a 429 with ``Retry-After``.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from airflow_provider_apimart.emulator.server import open_socket
 
-#: The job of a child's trial poll, which is in no table.
+#: The job of a child's trial poll, which no table includes.
 WARM_UP_INDEX = 99_999
 
 Answer = tuple[int, dict[str, Any]]
@@ -38,7 +38,7 @@ Answer = tuple[int, dict[str, Any]]
 
 @dataclass(frozen=True)
 class Job:
-    """What a job's number holds.
+    """The data in a job's number.
 
     :param created: unix seconds, to the millisecond.
     :param seconds: how long it takes, to the millisecond, under 10,000,000 s.
@@ -56,7 +56,7 @@ class Job:
 
     @property
     def ends(self) -> float:
-        """When it is done, in unix seconds."""
+        """When the job ends, in unix seconds."""
         return self.created + self.seconds
 
     @classmethod
@@ -107,16 +107,16 @@ def fivetran(job: Job, done: bool, now: float) -> Answer:
 
 
 def http(job: Job, done: bool, now: float) -> Answer:
-    """Any HTTP resource that is not there (404) until it is."""
+    """An HTTP resource that answers 404 until the job is done."""
     return (200, {"done": True}) if done else (404, {"done": False})
 
 
-#: The second part of the path says who is asked.
+#: The second part of the path selects the API.
 APIS = {each.__name__: each for each in (apimart, openai, airbyte, dbt, fivetran, http)}
 
 
 class Account:
-    """One account: its limit, and what happened when.
+    """One account: its limit, and the times of its polls.
 
     :param answer_seconds: how long each answer takes.
     :param per_minute: its limit; 0: none.
@@ -128,7 +128,7 @@ class Account:
         self.window: deque[float] = deque()
 
     def limit(self, now: float) -> float:
-        """Return the seconds until a request may come, 0 where it may come now."""
+        """Return the seconds until the next request is allowed, 0 if it is allowed now."""
         if not self.per_minute:
             return 0.0
         while self.window and self.window[0] <= now - 60:
@@ -147,7 +147,7 @@ class Account:
 class StatusServer:
     """The ASGI app.
 
-    :param answer_seconds: how long an answer takes where an account is not told otherwise.
+    :param answer_seconds: how long an answer takes unless the account sets another time.
     """
 
     def __init__(self, answer_seconds: float) -> None:
@@ -174,7 +174,7 @@ class StatusServer:
         await send({"type": "http.response.body", "body": body})
 
     async def poll(self, path: str) -> tuple[int, Any]:
-        """Answer a question about a job, after the time that an answer takes."""
+        """Answer a poll of a job, after the time that an answer takes."""
         now = time.time()
         parts = path.strip("/").split("/")
         account, job = self.accounts[parts[0]], Job.of(int(parts[-1]))
@@ -184,7 +184,7 @@ class StatusServer:
             return 429, {"error": {"message": "slow down"}, "retry_after": int(wait) + 1}
         account.answered(now, job.index)
         await asyncio.sleep(account.answer_seconds)
-        # As things stand when the answer is sent.
+        # The job's state is taken when the answer is sent.
         now = time.time()
         return APIS[parts[1]](job, now >= job.ends, now)
 
@@ -197,14 +197,14 @@ class StatusServer:
         per_minute: float = 0,
         answer_seconds: float | None = None,
     ) -> Any:
-        """``open`` makes an account anew, with its limit; ``count`` counts over a span of time, ``asked`` lists it."""
+        """``open`` resets an account and its limit; ``count`` counts in a span of time, ``asked`` lists the polls."""
         if what == "open":
             seconds = self.answer_seconds if answer_seconds is None else answer_seconds
             self.accounts[name] = Account(seconds, int(per_minute))
             return {}
         account = self.accounts[name]
         if what == "count":
-            # Whose a connection is shows with its first request only, so they are those of all accounts.
+            # Only its first request shows which account uses a connection, so the count covers all accounts.
             kinds = {"polls": account.polls, "throttled": account.throttled, "connections": self.connections}
             return {kind: bisect_left(times, until) - bisect_left(times, since) for kind, times in kinds.items()}
         span = slice(bisect_left(account.polls, since), bisect_left(account.polls, until))
@@ -212,7 +212,7 @@ class StatusServer:
 
 
 def counting(app: StatusServer) -> type[HttpToolsProtocol]:
-    """Return uvicorn's protocol, which tells the app of each connection."""
+    """Return uvicorn's protocol, which reports each connection to the app."""
 
     class Counting(HttpToolsProtocol):
         def connection_made(self, transport: Any) -> None:

@@ -1,7 +1,7 @@
-"""APIMart's status endpoint for jobs that go on until they are told to end: ``python -m benchmarks.servers.wait``.
+"""APIMart's status endpoint for jobs that run until they are ended on request: ``python -m benchmarks.servers.wait``.
 
-It counts what a triggerer must not do: ask about one generation twice at once. What was under way when a triggerer was
-killed is under way here until its answer would have been sent.
+It counts what a triggerer must not do: poll one generation twice at the same time. If a triggerer is killed during a
+poll, the poll counts as in progress here until its answer would have been sent.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class WaitServer:
         self.mark()
 
     def mark(self) -> None:
-        """Count from now on."""
+        """Reset the counts."""
         self.seen: dict[str, int] = {}
         self.first_at = self.last_first_at = 0.0
         self.overlaps = self.polls = self.connections = 0
@@ -57,7 +57,7 @@ class WaitServer:
         await send({"type": "http.response.body", "body": body})
 
     async def poll(self, name: str) -> dict[str, Any]:
-        """Answer a question about a job."""
+        """Answer a poll of a job."""
         now = time.time()
         self.polls += 1
         if name not in self.seen:
@@ -83,12 +83,12 @@ class WaitServer:
         return {"code": 200, "data": data}
 
     def control(self, path: str) -> dict[str, Any]:
-        """``mark`` counts anew, ``done`` lets all jobs be completed; all of them, as ``count``, tell the counts."""
+        """``mark`` resets the counts, ``done`` completes all jobs; both return the counts, as ``count`` does."""
         if path == "/control/mark":
             self.mark()
         if path == "/control/done":
             self.done = True
-        # Who has not been asked about again yet waits, too.
+        # A job that has not been polled again yet is also waiting.
         now = time.time()
         still = max((now - max(answered, self.marked_at) for answered in self.answered_at.values()), default=0.0)
         return {
@@ -101,9 +101,9 @@ class WaitServer:
 
 
 def counting(app: WaitServer, control: str) -> type[HttpToolsProtocol]:
-    """Return uvicorn's protocol, which tells the app of each connection.
+    """Return uvicorn's protocol, which reports each connection to the app.
 
-    :param control: the address that the parent asks from, which is not counted.
+    :param control: the address from which the parent sends its requests, which are not counted.
     """
 
     class Counting(HttpToolsProtocol):
@@ -124,7 +124,7 @@ def counting(app: WaitServer, control: str) -> type[HttpToolsProtocol]:
     return Counting
 
 
-#: The parent asks from this address of the loopback.
+#: The parent sends its requests from this loopback address.
 CONTROL_ADDRESS = "127.0.0.2"
 
 

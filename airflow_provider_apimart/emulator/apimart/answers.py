@@ -1,4 +1,4 @@
-"""Error bodies as recorded in section 7 of the contract. Each route picks its shape here, so that none invents one."""
+"""Error bodies as recorded in section 7 of the contract. All routes take their error shapes from here."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 from fastapi.responses import JSONResponse, Response
 
-#: ``error.type`` (and text) for each status, as the documentation has them.
+#: ``error.type`` and text for each status, as documented.
 KINDS: dict[int, tuple[str, str]] = {
     400: ("invalid_request_error", "Invalid request parameters"),
     401: ("authentication_error", "Authentication failed, please check your API key"),
@@ -40,7 +40,7 @@ IDEMPOTENCY: dict[str, tuple[int, str]] = {
 
 
 def request_id() -> str:
-    """Return an id of the form that the service puts into ``X-Oneapi-Request-Id``."""
+    """Return an id in the form that the service uses in ``X-Oneapi-Request-Id``."""
     return time.strftime("%Y%m%d%H%M%S", time.gmtime()) + secrets.token_hex(9)
 
 
@@ -76,7 +76,7 @@ def bare(status: int, message: str) -> ApiError:
 
 
 def unauthorised(key: str) -> ApiError:
-    """Build the two 401 bodies that were recorded: key missing, and key wrong."""
+    """Build one of the two recorded 401 bodies: key missing or key wrong."""
     if not key:
         return ApiError(
             401, {"error": {"message": "API key is required. Use Authorization: Bearer <key>", "type": "apimart_error"}}
@@ -86,7 +86,7 @@ def unauthorised(key: str) -> ApiError:
 
 
 def idempotency(code: str, *, message: str | None = None, retry_after: str | None = None) -> ApiError:
-    """Build a conflict over an idempotency key, in the shape of the page that documents them."""
+    """Build a conflict over an idempotency key, in the documented shape."""
     status, text = IDEMPOTENCY[code]
     error = {"message": message or text, "type": "invalid_request_error", "param": "Idempotency-Key", "code": code}
     body = {"request_id": f"req_{secrets.token_hex(8)}", "error": error}

@@ -1,7 +1,6 @@
 """What the service says about its models: the list, their schemas, their documentation and their prices.
 
-Prices come from :mod:`airflow_provider_apimart.generation.pricing.prices`, the same list that generations are charged
-by.
+Prices come from :mod:`airflow_provider_apimart.generation.pricing.prices`, the list by which generations are charged.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from airflow_provider_apimart.generation.pricing.prices import list_price
 
 DISCOUNT = Decimal("0.8")
 DOCS = "https://docs.apimart.ai/en/api-reference/videos/veo3/"
-#: Field → its JSON type, as the two documentation pages list them.
+#: Maps each field to its JSON type, as listed on the two documentation pages.
 _COMMON: dict[str, dict[str, Any]] = {
     "model": {"type": "string"},
     "prompt": {"type": "string"},
@@ -88,7 +87,7 @@ def _price(model: str, key: str) -> dict[str, Any]:
 
 
 def price_entry(model: str) -> dict[str, Any]:
-    """Return a model's entry in the price list; of the official models, ``-audio`` keys are prices with sound."""
+    """Return a model's entry in the price list. For the official models, ``-audio`` keys are prices with sound."""
     official = model in OFFICIAL
     sizes = ("720p", "1080p", "4k")
     keys = [*sizes, *(f"{size}-audio" for size in sizes)] if official else list(sizes)

@@ -53,11 +53,11 @@ class Context:
         return hashlib.sha256(key.encode()).hexdigest()[:12]
 
     def base_url(self, request: Request) -> str:
-        """Return the base of the URLs that this answer hands out."""
+        """Return the base of the URLs in this answer."""
         return (self.settings.public_url or str(request.base_url)).rstrip("/")
 
     def balance_micros(self, now: float, key_id: str | None = None) -> tuple[int, int]:
-        """Return (what is left, what was used) of the account, or of a key's quota."""
+        """Return (remaining, used) micro-dollars of the account, or of a key's quota."""
         quota = self.settings.key_quota_usd
         start = self.settings.balance_usd if key_id is None or quota is None else quota
         settled, reserved = self.store.spent(now, key_id)
@@ -76,11 +76,11 @@ class Context:
 
 
 def fault_of(request: Request) -> Fault | None:
-    """Return the fault that the request has met."""
+    """Return the fault that applies to the request, if any."""
     fault = request.scope.get(FAULT)
     return fault if isinstance(fault, Fault) else None
 
 
 def note(request: Request, generation_id: str) -> None:
-    """Tell the log which generation a request was about."""
+    """Note for the log which generation a request was about."""
     request.scope[NOTES]["generation_id"] = generation_id

@@ -1,7 +1,8 @@
-"""The routes beside generation: uploads, balances, and a CMS for the example DAG.
+"""The routes other than generation: uploads, balances, and a CMS for the example DAG.
 
-The CMS is **not** part of APIMart. It is a webhook that takes what a finished video is published with, so that the
-example DAG has somewhere to publish to; ``generation_id`` and ``sample`` together make a second delivery a no-op.
+The CMS is **not** part of APIMart. It is a webhook that takes the data with which a finished video is published, so
+that the example DAG has somewhere to publish to. ``generation_id`` and ``sample`` together make a second delivery a
+no-op.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ _MAGIC = (
 
 
 def sniff(data: bytes) -> tuple[str, str] | None:
-    """Return (content type, file extension) of an image by its first bytes."""
+    """Return (content type, file extension) of an image, judged by its first bytes."""
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         return "image/webp", "webp"
     return next(((kind, ext) for magic, kind, ext in _MAGIC if data.startswith(magic)), None)

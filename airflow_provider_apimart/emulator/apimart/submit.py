@@ -1,7 +1,7 @@
 """The two routes that cost money: submission and remix, and everything that makes a repeated one safe.
 
 A generation and the idempotency key that made it are written in one transaction. Refused requests (401, 400, 402) are
-not remembered under their key. While a request is being worked on, its key is "in progress", in memory only: a killed
+not remembered under their key. While a request is being processed, its key is "in progress" in memory only, so a killed
 emulator has either done the work or not.
 """
 
@@ -29,7 +29,7 @@ IDEMPOTENCY_KEY = re.compile(r"[!-~]{1,191}")
 
 
 def envelope(task_id: str, version: str, base_url: str) -> tuple[int, dict[str, Any]]:
-    """Return (status, body) of an accepted submission, in the version that was asked for."""
+    """Return (status, body) of an accepted submission, in the requested version."""
     if version != VERSION:
         return 200, {"code": 200, "data": [{"status": "submitted", "task_id": task_id}]}
     data = {
@@ -42,7 +42,7 @@ def envelope(task_id: str, version: str, base_url: str) -> tuple[int, dict[str, 
 
 
 def fingerprint(body: Any, version: str) -> str:
-    """Return what two requests under one key must share: the body by its meaning, and the response version."""
+    """Return what two requests under one key must share: the body's meaning and the response version."""
     return hashlib.sha256(json.dumps([body, version], sort_keys=True).encode()).hexdigest()
 
 
@@ -74,9 +74,9 @@ class Submission:
             raise answers.documented(400, "Idempotency-Key must be 1-191 visible ASCII characters")
 
     def replay(self, now: float) -> Response | None:
-        """Answer from memory if this key has been here before.
+        """Answer from the stored result if this key was used before.
 
-        :raises ApiError: 409 where the contract wants one.
+        :raises ApiError: 409 if the contract requires one.
         """
         if self.key is None:
             return None
@@ -99,7 +99,7 @@ class Submission:
         return JSONResponse(body, status, headers)
 
     async def run(self, read: tuple[str, Spec] | None, fault: Fault | None) -> Response:
-        """Go through the whole life of the request: replay, wait, check, charge, write, answer."""
+        """Process the request from start to end: replay, wait, check, charge, write, answer."""
         now = tasks.wall_clock()
         mark = (self.key_id, self.endpoint, self.key) if self.key is not None else None
         if mark is not None and mark in self.context.in_progress:
@@ -120,7 +120,7 @@ class Submission:
             self.context.in_progress.discard(mark or ("", "", ""))
 
     def _lose(self, read: tuple[str, Spec] | None, fault: Fault) -> Response:
-        """Make the outcome of this key unknown for good; with ``executed``, after the work was done."""
+        """Make the outcome of this key unknown forever; with ``executed``, after doing the work."""
         if fault.executed:
             model, spec = read if read is not None else validation.read_generation(self.body)
             self._start(model, spec, fault)
@@ -170,14 +170,14 @@ class Submission:
 
 
 def _scripted(fault: Fault | None, prompt: str) -> tuple[str, dict[str, Any] | None]:
-    """Return the (outcome, error) that a fault or a mark in the prompt has in store for a generation."""
+    """Return the (outcome, error) that a fault or a mark in the prompt sets for a generation."""
     if fault is None or fault.kind not in OUTCOMES:
         return tasks.prompt_outcome(prompt), None
     return OUTCOMES[fault.kind], task_error(fault)
 
 
 def task_error(fault: Fault) -> dict[str, Any] | None:
-    """Return the parts of a task's error that a fault spells out."""
+    """Return the parts of a task's error that a fault sets."""
     error = {"message": fault.message, "code": fault.code, "type": fault.type}
     return {name: value for name, value in error.items() if value is not None} or None
 

@@ -1,4 +1,4 @@
-"""Asking for a task, and the media that it names."""
+"""The routes for polling a task and for the media that it names."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ UPLOAD_TTL_SECONDS = 72 * 3600
 
 
 def _apply(context: Context, generation: Generation, fault: Fault | None, now: float) -> Generation:
-    """Let a fault, or the switch that renews URLs, change the generation before it is shown."""
+    """Let a fault, or the ``renew_urls`` setting, change the generation before it is shown."""
     store = context.store
     if fault is not None and fault.kind in OUTCOMES:
         store.finish(generation.id, now, OUTCOMES[fault.kind], task_error(fault))
@@ -38,7 +38,7 @@ def _video_urls(data: dict[str, Any]) -> list[str]:
 
 
 def _reshape(data: dict[str, Any], fault: Fault | None) -> Any:
-    """Return the whole answer, in another recorded shape if a fault asks for one."""
+    """Return the whole answer, in another recorded shape if a fault requests one."""
     shape = fault.value if fault is not None and fault.kind == "shape" else None
     urls = _video_urls(data)
     videos = data.get("result", {}).get("videos", [])

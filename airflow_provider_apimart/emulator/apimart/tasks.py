@@ -1,6 +1,7 @@
 """The state of a generation at a given moment, computed from its stored times, and APIMart's representation of it.
 
-Nothing here ticks or remembers: a restart, or a look a day later, gives the answer that an uninterrupted run gives.
+No timer runs and nothing is remembered here. So after a restart, or a day later, the answer is the same as in an
+uninterrupted run.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Any
 
 from airflow_provider_apimart.emulator.state.store import Generation
 
-#: The first part of a job is spent waiting for a machine.
+#: The share of a job that is spent waiting for a machine.
 PENDING_SHARE = 0.1
 _CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 
@@ -32,12 +33,12 @@ MESSAGES: dict[str, tuple[str, str]] = {
     "es": ("La generación del vídeo falló, inténtelo de nuevo", "bloqueado por la revisión de seguridad"),
 }
 EMPTY_TEXT = "No videos found in the response. The prompt may violate the Prohibited Use Policy"
-#: Words in a prompt that decide how its generation ends, for trying things by hand.
+#: Marks in a prompt that decide how its generation ends, for manual experiments.
 PROMPT_OUTCOMES = {"[[fail]]": "failed", "[[reject]]": "rejected", "[[empty]]": "empty", "[[cancel]]": "cancelled"}
 
 
 def new_id(now: float) -> str:
-    """Return a task id as the service makes them: ``task_`` and a ULID."""
+    """Return a task id in the service's form: ``task_`` and a ULID."""
     value = (int(now * 1000) << 80) | secrets.randbits(80)
     return "task_" + "".join(_CROCKFORD[(value >> shift) & 31] for shift in range(125, -1, -5))
 
@@ -51,7 +52,7 @@ def job_seconds(generation_id: str, base: float, *, vary: bool) -> float:
 
 
 def prompt_outcome(prompt: str) -> str:
-    """Return the outcome that a mark in the prompt asks for, ``completed`` without one."""
+    """Return the outcome that a mark in the prompt requests; ``completed`` without a mark."""
     return next((outcome for mark, outcome in PROMPT_OUTCOMES.items() if mark in prompt.lower()), "completed")
 
 
@@ -60,7 +61,7 @@ def status_of(generation: Generation, now: float) -> tuple[str, int]:
     if now >= generation.finish_at:
         names = {"empty": "completed", "rejected": "failed"}
         return names.get(generation.outcome, generation.outcome), 100
-    # A clock that was set back must not break a job that takes no time.
+    # A job that takes no time must not fail if the clock was set back.
     share = (now - generation.created) / max(generation.finish_at - generation.created, 1e-9)
     if share < PENDING_SHARE:
         return "pending", 0
@@ -68,7 +69,7 @@ def status_of(generation: Generation, now: float) -> tuple[str, int]:
 
 
 def usd(micros: int) -> float:
-    """Return micro-dollars as the number that the API shows."""
+    """Return micro-dollars as the dollars that the API shows."""
     return micros / 1_000_000
 
 
@@ -76,8 +77,8 @@ def usd(micros: int) -> float:
 class UrlSigner:
     """Makes and checks the names under which videos are served.
 
-    A name says which generation, sample and issue of the URL it belongs to, and is signed, so that nothing about URLs
-    has to be stored but their end.
+    A name holds the generation, the sample and the serial number of the URL, and it is signed. So only the expiry of
+    URLs has to be stored.
     """
 
     secret: str
@@ -129,7 +130,7 @@ def task_view(
     """Return ``data`` of ``GET /v1/tasks/{id}``, field for field as recorded.
 
     :param urls: the URLs of the samples; used only once the generation is completed.
-    :param language: what ``?language=`` asked for; decides nothing but ``error.message``.
+    :param language: the value of ``?language=``; it affects only ``error.message``.
     :param split_samples: one entry of ``videos`` for each sample.
     """
     status, progress = status_of(generation, now)
@@ -157,7 +158,7 @@ def task_view(
         data["result"] = {"videos": []}
     else:
         groups = [[url] for url in urls] if split_samples else [urls]
-        # Recorded answers have expires_at exactly a day after the (whole) second of completion.
+        # In recorded answers, expires_at is exactly a day after the (whole) second of completion.
         expires_at = (
             int(generation.url_expires_at) if generation.url_expires_at is not None else completed + int(generation.ttl)
         )
@@ -166,5 +167,5 @@ def task_view(
 
 
 def wall_clock() -> float:
-    """Return the time that everything here is measured in: unix seconds, which survive a restart."""
+    """Return the emulator's time: unix seconds, which stay valid after a restart."""
     return time.time()

@@ -1,7 +1,7 @@
 """What the server refuses, written from the contract and not from our client, whose own checks are tested against it.
 
-Unknown fields are let through, as the service's schemas say ``additionalProperties: true``. Where the contract leaves a
-value open (a duration other than 4, 6 or 8), the strict reading is taken, so that a user's mistake is seen here first.
+Unknown fields are let through, as the service's schemas say ``additionalProperties: true``. If the contract leaves a
+value open (a duration other than 4, 6 or 8), the emulator is strict, so that users notice their mistake here first.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ REMIX_FIELDS: dict[str, tuple[Check, str]] = {
 
 def _check(body: Mapping[str, Any], rules: Mapping[str, tuple[Check, str]]) -> None:
     for name, (good, allowed) in rules.items():
-        # A null counts as a field that was not sent, as it does for a server written in Go.
+        # A null counts as a field that was not sent, as in a server written in Go.
         if body.get(name) is not None and not good(body[name]):
             raise documented(400, f"invalid {name}: {body[name]!r}, {allowed}")
 
@@ -129,7 +129,7 @@ def _size(body: Mapping[str, Any]) -> tuple[str, int, int]:
 
 
 def read_generation(body: Any) -> tuple[str, Spec]:
-    """Check the body of a submission and return its model and the video that it asks for.
+    """Check the body of a submission and return its model and the requested video.
 
     :raises ApiError: 400, as the service would say it.
     """
@@ -181,7 +181,7 @@ def read_remix(body: Any, source_model: str) -> tuple[str, Spec]:
 
 
 def reject_nan(text: str) -> float:
-    """Refuse the numbers that Python's JSON reader takes and JSON does not have."""
+    """Refuse the numbers that Python's JSON reader accepts although JSON does not have them."""
     if math.isfinite(float(text)):
         return float(text)
     raise ValueError(f"not JSON: {text}")

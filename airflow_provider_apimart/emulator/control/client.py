@@ -13,15 +13,16 @@ from airflow_provider_apimart.emulator.state.settings import DEFAULT_KEY
 
 @cache
 def _tls() -> ssl.SSLContext:
-    # httpx loads the certificates of the system for every client, which takes longer than a call to loopback.
+    # One context is shared: by default httpx loads the system's certificates for every client, which takes longer than
+    # a call to loopback.
     return ssl.create_default_context()
 
 
 class EmulatorControl:
-    """Remote control of an emulator, whoever started it.
+    """Remote control of an emulator, no matter how it was started.
 
     :param base_url: where it listens.
-    :param api_key: a key that it accepts, for callers that ask this object for one.
+    :param api_key: a key that the emulator accepts, for callers that need one.
     """
 
     def __init__(self, base_url: str, api_key: str = DEFAULT_KEY) -> None:
@@ -29,7 +30,7 @@ class EmulatorControl:
         self.api_key = api_key
 
     def _call(self, method: str, path: str, payload: Any = None) -> Any:
-        # The environment's proxies are not for loopback.
+        # The environment's proxies must not be used for loopback.
         with httpx.Client(base_url=self.base_url, trust_env=False, timeout=30, verify=_tls()) as client:
             response = client.request(method, f"/_emulator/{path}", json=payload if payload is not None else {})
         if response.is_error:
@@ -63,7 +64,7 @@ class EmulatorControl:
         return expired
 
     def finish(self, generation_id: str = "all", outcome: str | None = None) -> list[str]:
-        """End one unfinished generation, or all, now, and return the ids of those that ended.
+        """End one unfinished generation, or all of them, now. Return the ids of those that ended.
 
         :param outcome: ``completed``, ``failed``, ``rejected``, ``empty`` or ``cancelled``; ``None``: as planned.
         """

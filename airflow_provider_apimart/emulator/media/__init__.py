@@ -1,4 +1,4 @@
 """Makes the videos and serves their bytes as a media host does.
 
-A video appears under its name whole, and the name says everything that went into it.
+A video appears under its name only when it is complete, and the name is derived from all of its inputs.
 """

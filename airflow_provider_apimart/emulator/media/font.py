@@ -1,7 +1,7 @@
-"""A 5x7 dot font, because the ffmpeg inside PyAV cannot draw text and no other dependency is wanted for it.
+"""A 5x7 dot font, because PyAV's ffmpeg cannot draw text and another dependency is not worth it.
 
-Capital letters, digits and common signs. Other characters are shown by their nearest letter (an accent is dropped), or
-as a hollow box: text in other scripts is not legible in the picture.
+Capital letters, digits and common signs. Other characters are drawn as their nearest letter (an accent is dropped) or
+as a hollow box, so text in other scripts is not legible in the picture.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def glyph(character: str) -> tuple[int, ...]:
 
 
 def wrap(text: str, columns: int, lines: int) -> list[str]:
-    """Break a text into lines at its spaces, and end it with "..." if it does not fit."""
+    """Break a text into lines at spaces. End it with "..." if it does not fit."""
     out: list[str] = []
     line = ""
     for word in text.split():
@@ -64,7 +64,7 @@ def wrap(text: str, columns: int, lines: int) -> list[str]:
 
 
 def draw(plane: bytearray, stride: int, text: str, left: int, top: int, scale: int, shade: int) -> None:
-    """Draw one line of text into a plane of 8-bit samples; what does not fit on the right is left out."""
+    """Draw one line of text into a plane of 8-bit samples, cut off at the right edge."""
     for index, character in enumerate(text):
         at = left + index * (WIDTH + 1) * scale
         if at + WIDTH * scale > stride:

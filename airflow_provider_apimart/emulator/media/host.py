@@ -1,4 +1,4 @@
-"""Serves bytes as a media host does: one range at a time, a strong ETag, CloudFront's XML where access is refused."""
+"""Serves bytes as a media host does: one range at a time, a strong ETag, CloudFront's XML if access is refused."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _RANGE = re.compile(r"bytes=(\d*)-(\d*)")
 
 
 def refused(status: int) -> Response:
-    """Return an error as a media host gives it: XML, and CloudFront's headers."""
+    """Return an error as a media host sends it: XML with CloudFront's headers."""
     code = "AccessDenied" if status == 403 else HTTPStatus(status).phrase.replace(" ", "")
     error = f"<Error><Code>{code}</Code><Message>{HTTPStatus(status).phrase}</Message></Error>"
     text = f'<?xml version="1.0" encoding="UTF-8"?>\n{error}'
@@ -27,9 +27,9 @@ def denied() -> Response:
 
 
 def _span(header: str, size: int) -> tuple[int, int] | None:
-    """Return the first and last byte of a range, ``None`` for one that cannot be served.
+    """Return the first and last byte of a range; ``None`` for a range that cannot be served.
 
-    :raises ValueError: for a header that is not one range of bytes, which is to be ignored.
+    :raises ValueError: for a header that is not a single range of bytes; the caller ignores such a header.
     """
     match = _RANGE.fullmatch(header.strip())
     if match is None or not any(match.groups()):

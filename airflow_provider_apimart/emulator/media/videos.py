@@ -1,7 +1,7 @@
-"""Makes the videos: real MP4s of the asked duration, size and sound, with the prompt written into the picture.
+"""Makes the videos: real MP4s with the requested duration, size and sound, and with the prompt in the picture.
 
 A video is made once, when it is first requested, off the event loop, and stored under a name derived from all its
-inputs. A file appears under that name only when it is whole.
+inputs. A file appears under that name only when it is complete.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ BACKGROUND, TEXT, DIM, BAR = 48, 235, 160, 210
 
 @dataclass(frozen=True)
 class VideoSpec:
-    """Everything that a video is made from."""
+    """All inputs of a video."""
 
     width: int
     height: int
@@ -59,7 +59,7 @@ def _codec() -> tuple[str, dict[str, str]]:
 
 
 def _picture(spec: VideoSpec) -> bytearray:
-    """Return the brightness of the part of the picture that does not move."""
+    """Return the brightness plane of the picture's static part."""
     luma = bytearray([BACKGROUND]) * (spec.width * spec.height)
     short = min(spec.width, spec.height)
     scale = max(2, short // 180)
@@ -108,7 +108,7 @@ def _add_video(container: Any, stream: Any, spec: VideoSpec) -> None:
 
 
 def _add_audio(container: Any, stream: Any, spec: VideoSpec) -> None:
-    # Ten whole waves to a frame: each frame continues the one before it without a click.
+    # A frame holds exactly ten waves, so frames follow each other without a click.
     wave = array("f", (0.1 * math.sin(2 * math.pi * 10 * n / AUDIO_FRAME) for n in range(AUDIO_FRAME))).tobytes()
     for number in range(spec.seconds * SAMPLE_RATE // AUDIO_FRAME):
         frame = av.AudioFrame(format="fltp", layout="stereo", samples=AUDIO_FRAME)
@@ -142,7 +142,7 @@ def make_video(spec: VideoSpec, path: Path) -> None:
 class MediaShelf:
     """Makes each video once and hands it out.
 
-    :param folder: where the videos are kept; ``None`` takes a temporary folder that goes with the shelf.
+    :param folder: where the videos are kept; ``None`` uses a temporary folder that is removed with the shelf.
     """
 
     def __init__(self, folder: Path | None) -> None:
@@ -150,7 +150,7 @@ class MediaShelf:
         self.folder = folder if folder is not None else Path(self._temporary.name if self._temporary else ".")
         self.folder.mkdir(parents=True, exist_ok=True)
         self._locks: dict[str, asyncio.Lock] = {}
-        # Two cores are shared with the tests that wait for these videos.
+        # Two at a time, because the tests that wait for these videos share the cores.
         self._slots = asyncio.Semaphore(2)
 
     def close(self) -> None:
@@ -159,7 +159,7 @@ class MediaShelf:
             self._temporary.cleanup()
 
     async def get(self, spec: VideoSpec) -> VideoFile:
-        """Return a video, making it first if nobody has asked for it before."""
+        """Return a video. Make it first if it does not exist yet."""
         name = spec.digest()
         path = self.folder / f"{name}.mp4"
         async with self._locks.setdefault(name, asyncio.Lock()):

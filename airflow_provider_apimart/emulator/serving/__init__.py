@@ -1,4 +1,4 @@
-"""Puts the routes into one application, below a layer that logs requests and plays faults of the connection.
+"""Combines the routes into one application, inside a layer that logs requests and produces connection faults.
 
 Every request to the API, the media and the CMS is logged; the log never holds a key.
 """

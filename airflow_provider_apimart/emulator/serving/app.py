@@ -1,4 +1,4 @@
-"""Puts the routes together into one application, with the layer of :mod:`.middleware` around it."""
+"""Combines the routes into one application, inside the layer of :mod:`.middleware`."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ async def _http_error(request: Request, error: Any) -> Response:
 def create_app(settings: EmulatorSettings) -> ASGIApp:
     """Return the emulator as an ASGI application; its lifespan closes the state.
 
-    :param settings: how it is to behave.
+    :param settings: how the emulator behaves.
     """
     context = Context.create(settings)
 

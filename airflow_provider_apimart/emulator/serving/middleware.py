@@ -1,8 +1,8 @@
-"""The layer around a route: the log of requests, and the faults that a route cannot produce by itself.
+"""The layer around the routes: the request log, and the faults that a route cannot produce itself.
 
-An ASGI layer outside FastAPI, because a connection that closes without an answer, a body shorter than announced and an
-answer that is lost after the work was done are below what a web framework offers. Every request to the API, the media
-and the CMS passes here and is logged, the API key only as "absent", "valid" or "wrong".
+This is an ASGI layer outside FastAPI, because a web framework cannot close a connection without an answer, send a body
+shorter than announced, or lose an answer after the work was done. Every request to the API, the media and the CMS
+passes here and is logged, the API key only as "absent", "valid" or "wrong".
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ _ROUTES: tuple[tuple[str, re.Pattern[str]], ...] = (
 class AbortableProtocol(H11Protocol):
     """uvicorn's HTTP protocol that can be told to drop a connection."""
 
-    #: Open connections by the client's address, which is what an ASGI scope tells of its connection.
+    #: Open connections by the client's address, the only thing that an ASGI scope says about its connection.
     open_transports: ClassVar[dict[tuple[str, int], asyncio.Transport]] = {}
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -82,14 +82,14 @@ async def drop_connection(scope: Scope, receive: Receive) -> None:
 
 @dataclass
 class Captured:
-    """An answer that was caught on its way out."""
+    """An answer of the application, captured before it is sent."""
 
     status: int = 200
     headers: list[tuple[bytes, bytes]] = field(default_factory=list)
     body: bytearray = field(default_factory=bytearray)
 
     async def __call__(self, message: Message) -> None:
-        """Take one message, as the ``send`` of an application."""
+        """Take one message, in the role of the application's ``send``."""
         if message["type"] == "http.response.start":
             self.status, self.headers = message["status"], list(message.get("headers", []))
         elif message["type"] == "http.response.body":
@@ -115,7 +115,7 @@ def _headers(scope: Scope) -> dict[str, str]:
 
 
 def fault_answer(fault: Fault) -> answers.ApiError | None:
-    """Return the error with which a fault replaces an answer, if it is of that sort."""
+    """Return the error with which a fault replaces the answer, if it is a fault of that kind."""
     retry_after = {"Retry-After": fault.retry_after} if fault.retry_after else {}
     if fault.kind in IDEMPOTENCY_CODES:
         after = fault.retry_after or ("1" if fault.kind == "idempotency_in_progress" else None)
@@ -137,7 +137,7 @@ def fault_answer(fault: Fault) -> answers.ApiError | None:
 
 
 class FaultMiddleware:
-    """Logs each request and plays its fault; everything else goes to the application inside.
+    """Logs each request and produces its fault; everything else passes to the application inside.
 
     :param app: the FastAPI application.
     """
@@ -245,7 +245,7 @@ class FaultMiddleware:
             await self._app(scope, replay, caught)
             await _spoil(fault, caught, scope, receive, send)
         elif fault.kind == "idempotency_indeterminate" and route in ("submit", "remix"):
-            # The route itself remembers this for the key.
+            # The route itself stores this outcome for the key.
             await self._app(scope, replay, send)
         else:
             answer = _plain_answer(fault, route)
@@ -287,7 +287,7 @@ def _replay(body: bytes, receive: Receive) -> Receive:
 
 
 def _plain_answer(fault: Fault, route: str) -> Captured | None:
-    """Return the whole answer with which a fault replaces the real one."""
+    """Return the complete answer with which a fault replaces the real one."""
     if fault.kind == "status" and route == "media":
         refused = host.refused(fault.status or 500)
         extra = [(b"retry-after", fault.retry_after.encode())] if fault.retry_after else []
@@ -314,7 +314,7 @@ def _plain_answer(fault: Fault, route: str) -> Captured | None:
 
 
 async def _spoil(fault: Fault, caught: Captured, scope: Scope, receive: Receive, send: Send) -> None:
-    """Send a caught answer in the way that the fault asks for."""
+    """Send a captured answer in the way that the fault requires."""
     body = bytes(caught.body)
     kept = len(body) // 2 if fault.bytes is None else min(fault.bytes, len(body))
     start: dict[str, Any] = {"type": "http.response.start", "status": caught.status}
@@ -329,7 +329,7 @@ async def _spoil(fault: Fault, caught: Captured, scope: Scope, receive: Receive,
     elif fault.kind == "cut":
         await send({**start, "headers": caught.with_length(len(body))})
         await send({"type": "http.response.body", "body": body[:kept], "more_body": True})
-        # Aborting at once could discard what is still on its way out.
+        # Aborting at once could discard data that is still being sent.
         await asyncio.sleep(0.05)
         await drop_connection(scope, receive)
     else:

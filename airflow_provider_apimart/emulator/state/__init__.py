@@ -1,4 +1,4 @@
-"""What an emulator is told and remembers: settings, generations, keys and scripted faults.
+"""An emulator's settings and memory: generations, keys and scripted faults.
 
-Each change is one transaction, so that a kill leaves all of it or nothing.
+Each change is one transaction, so that a kill leaves either all or none of it.
 """

@@ -11,11 +11,11 @@ from typing import Any
 
 from airflow_provider_apimart.emulator.state.store import Store
 
-#: Where in the ASGI scope a route finds its fault and leaves what the log should know.
+#: The keys in the ASGI scope under which a route finds its fault and leaves notes for the log.
 FAULT, NOTES = "apimart.fault", "apimart.notes"
 ROUTES = ("submit", "remix", "task", "upload", "media", "balance", "models", "pricing", "cms", "*")
 
-#: Every kind and what it does; the documentation is made of the same sentences.
+#: Every kind and what it does. The documentation uses the same sentences.
 KINDS: dict[str, str] = {
     "status": "answer with `status` (default 500) and the error body documented for it",
     "build_request_failed": "answer 500 with the masked validation error `build_request_failed: ...`",
@@ -46,7 +46,7 @@ KINDS: dict[str, str] = {
     "expire_url": "the URLs of the generation expire now",
     "renew_url": "the task's answer carries a new URL",
 }
-#: Other shapes that have been seen: of a task's answer, and of a submission's.
+#: Other recorded shapes of a task's answer and of a submission's answer.
 SHAPES = (
     *(
         "url_string",
@@ -82,7 +82,7 @@ class Fault:
     :param route: where: one of :data:`ROUTES`; ``submit`` covers ``remix`` too.
     :param kind: what: one of :data:`KINDS`.
     :param times: how many requests meet it; -1 for all.
-    :param after: how many fitting requests pass before it begins.
+    :param after: how many matching requests pass before it begins.
     :param status: HTTP status, for the kinds that have one.
     :param retry_after: the ``Retry-After`` header: seconds or an HTTP date.
     :param message: text of the error.
@@ -93,7 +93,7 @@ class Fault:
     :param value: the status of ``task_status``, the shape of ``shape``.
     :param location: where ``redirect`` points.
     :param executed: do the work before answering wrongly (``status``, ``html``, ``redirect``, ``stall`` ...).
-    :param prompt_contains: meet only requests about a prompt with this text.
+    :param prompt_contains: meet only requests whose prompt contains this text.
     :param generation_id: meet only requests about this generation.
     """
 
@@ -115,7 +115,7 @@ class Fault:
     generation_id: str | None = None
 
     def fits(self, route: str, prompt: str | None, generation_id: str | None) -> bool:
-        """Tell whether a request is one that this fault is for."""
+        """Say whether this fault applies to a request."""
         if self.route not in ("*", route) and not (self.route == "submit" and route == "remix"):
             return False
         if self.prompt_contains is not None and self.prompt_contains not in (prompt or ""):
@@ -135,7 +135,7 @@ _TYPES: dict[str, tuple[type, ...]] = {
 def read_fault(values: Mapping[str, Any]) -> Fault:
     """Read one fault of a script.
 
-    :raises ValueError: with what is wrong and what is allowed.
+    :raises ValueError: the text says what is wrong and what is allowed.
     """
     unknown = set(values) - _NAMES
     if unknown:
@@ -181,7 +181,7 @@ class FaultScript:
         return None
 
     def describe(self) -> list[dict[str, Any]]:
-        """Return the script with what is left of each fault."""
+        """Return the script, with the remaining count of each fault."""
         rows = self._store.faults()
         return [
             {"id": row["id"], **row["spec"], "after": row["skip"], "remaining": row["remaining"], "hits": row["hits"]}

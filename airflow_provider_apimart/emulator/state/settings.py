@@ -7,13 +7,13 @@ from decimal import Decimal
 from pathlib import Path
 
 DEFAULT_KEY = "emulator-key"
-#: APIMart's documented retention of idempotency keys and life of a result's URL.
+#: How long, according to its documentation, APIMart keeps idempotency keys and result URLs.
 DAY_SECONDS = 86_400
 
 
 @dataclass(frozen=True)
 class EmulatorSettings:
-    """Everything that can be chosen about an emulator.
+    """All options of an emulator.
 
     :param job_seconds: how long a generation takes from submission to its end; 0 ends it at once.
     :param vary_jobs: stretch each job by up to 30 %, computed from its id, so that jobs do not end together.
@@ -23,13 +23,14 @@ class EmulatorSettings:
     :param key_quota_usd: what each key may spend; ``None`` gives it the account's balance.
     :param unlimited_key: the keys have no quota of their own, and their balance says -1.
     :param url_ttl_seconds: how long a video's URL works after completion.
-    :param renew_urls: asking for a task whose URL expired gives a new URL.
+    :param renew_urls: a poll of a task whose URL has expired returns a new URL.
     :param ignore_idempotency: ignore ``Idempotency-Key``.
     :param idempotency_ttl_seconds: how long a key is remembered.
-    :param split_samples: with ``sample_count`` > 1, one entry of ``videos`` each, not several URLs in one entry.
+    :param split_samples: with ``sample_count`` > 1, one entry of ``videos`` per sample instead of several URLs in one
+        entry.
     :param latency_ms: wait this long before answering any API or media request.
     :param state: the SQLite file; ``None`` keeps the state in memory.
-    :param media_cache: keep the videos beside the state file; otherwise they go when the emulator stops.
+    :param media_cache: keep the videos beside the state file; otherwise they are deleted when the emulator stops.
     :param public_url: the base of URLs in answers; ``None`` uses the request's ``Host``.
     """
 
@@ -51,5 +52,5 @@ class EmulatorSettings:
     public_url: str | None = None
 
     def accepts(self, key: str) -> bool:
-        """Tell whether this API key is let in."""
+        """Say whether this API key is accepted."""
         return key in self.api_keys or (self.any_key and bool(key) and not key.startswith("bad"))

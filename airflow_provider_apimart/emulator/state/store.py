@@ -1,8 +1,9 @@
 """The emulator's memory: the only place with SQL.
 
 Every change is one transaction, and a generation is written together with the idempotency key that made it, so a
-SIGKILL leaves both or neither. Nothing ticks: what a generation is now follows from its stored times (``tasks.py``),
-and what is left of the balance follows from the generations. Times are unix seconds, money is whole micro-dollars.
+SIGKILL leaves both or neither. No timer runs: a generation's current state follows from its stored times
+(``tasks.py``), and the remaining balance follows from the generations. Times are unix seconds, money is whole
+micro-dollars.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-#: Outcomes whose reserved money goes back when they end.
+#: Outcomes that release the reserved money.
 REFUNDED = ("failed", "rejected", "cancelled")
 KEPT_REQUESTS = 10_000
 
@@ -44,7 +45,7 @@ _TABLES = ("generations", "idempotency", "faults", "requests", "uploads", "cms")
 
 @dataclass(frozen=True)
 class Generation:
-    """One row of ``generations``. ``body`` is what was posted, ``spec`` what the video looks like."""
+    """One row of ``generations``. ``body`` is the request's body; ``spec`` describes the video."""
 
     id: str
     key_id: str
@@ -65,7 +66,7 @@ class Generation:
     posts: int = 1
 
     def expires_at(self) -> float:
-        """Return when the present URL stops working."""
+        """Return when the current URL stops working."""
         return self.url_expires_at if self.url_expires_at is not None else self.finish_at + self.ttl
 
 
@@ -104,7 +105,7 @@ class Store:
             path.parent.mkdir(parents=True, exist_ok=True)
         self._db = sqlite3.connect(path or ":memory:", check_same_thread=False, isolation_level=None, timeout=10)
         self._db.row_factory = sqlite3.Row
-        # WAL with NORMAL survives the death of the process, which is what is promised, and costs no fsync per write.
+        # WAL with NORMAL survives a killed process, which is all that is promised, and needs no fsync per write.
         self._db.execute("PRAGMA journal_mode=WAL")
         self._db.execute("PRAGMA synchronous=NORMAL")
         self._db.executescript(_SCHEMA)
@@ -130,7 +131,7 @@ class Store:
             return self._db.execute(sql, args).fetchall()
 
     def reset(self) -> None:
-        """Forget everything but the secret that signs the URLs."""
+        """Forget everything except the secret that signs the URLs."""
         with self._transaction() as db:
             for table in _TABLES:
                 db.execute(f"DELETE FROM {table}")  # noqa: S608 - a fixed list of names
@@ -193,7 +194,7 @@ class Store:
     def finish(
         self, generation_id: str, now: float, outcome: str | None = None, error: dict[str, Any] | None = None
     ) -> bool:
-        """End an unfinished generation now, with another outcome if one is given. Tell whether it was unfinished."""
+        """End an unfinished generation now, with another outcome if one is given. Say whether it was unfinished."""
         text = json.dumps(error) if error is not None else None
         with self._transaction() as db:
             done = db.execute(
@@ -204,7 +205,7 @@ class Store:
             return done.rowcount > 0
 
     def set_url(self, generation_id: str, *, expires_at: float, new_serial: bool) -> None:
-        """Move the end of a video's URL, handing out a new URL if ``new_serial``."""
+        """Change when a video's URL expires; with ``new_serial``, issue a new URL."""
         with self._transaction() as db:
             db.execute(
                 "UPDATE generations SET url_expires_at=?, url_serial=url_serial+? WHERE id=?",
@@ -225,7 +226,7 @@ class Store:
     # --- idempotency -------------------------------------------------------------------------------------------------
 
     def remembered(self, key_id: str, endpoint: str, key: str, not_before: float) -> Remembered | None:
-        """Return what is known of an idempotency key that was first seen after ``not_before``."""
+        """Return what is known about an idempotency key that was first used after ``not_before``."""
         sql = "SELECT * FROM idempotency WHERE key_id=? AND endpoint=? AND key=? AND created>?"
         rows = self._rows(sql, key_id, endpoint, key, not_before)
         if not rows:
@@ -237,7 +238,7 @@ class Store:
         )
 
     def set_indeterminate(self, key_id: str, endpoint: str, key: str, fingerprint: str, now: float) -> None:
-        """Remember that nobody knows what became of the request under this key."""
+        """Remember that the outcome of the request under this key is unknown."""
         with self._transaction() as db:
             row = (key_id, endpoint, key, fingerprint, now)
             sql = "INSERT INTO idempotency (key_id, endpoint, key, fingerprint, state, created) VALUES (?,?,?,?,"
@@ -275,7 +276,7 @@ class Store:
     # --- the log of requests -----------------------------------------------------------------------------------------
 
     def log_request(self, **values: Any) -> int:
-        """Store a request as it comes in, and return its number."""
+        """Store a request on arrival, and return its number."""
         names = ", ".join(values)
         marks = ", ".join("?" * len(values))
         with self._transaction() as db:
@@ -285,7 +286,7 @@ class Store:
             return number
 
     def log_answer(self, number: int, *, status: int | None, seconds: float, generation_id: str | None) -> None:
-        """Complete a request of the log; a status of ``None`` means that no answer was sent."""
+        """Add the answer to a logged request; a status of ``None`` means that no answer was sent."""
         with self._transaction() as db:
             sql = "UPDATE requests SET status=?, seconds=?, generation_id=? WHERE id=?"
             db.execute(sql, (status, seconds, generation_id, number))

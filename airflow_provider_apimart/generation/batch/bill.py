@@ -34,12 +34,12 @@ class Bill:
 
     @property
     def usd(self) -> Decimal:
-        """The sum of what is known."""
+        """The sum of all known estimates."""
         return sum((usd * count for (_, _, usd), count in self.groups.items()), Decimal(0))
 
     @property
     def count(self) -> int:
-        """All requests."""
+        """The number of requests, with or without a price."""
         return self.groups.total() + self.unknown.total()
 
     def lines(self) -> Iterable[str]:

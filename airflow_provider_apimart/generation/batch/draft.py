@@ -1,7 +1,7 @@
-"""A plan in the making: rows are packed into chunks as they arrive, and kept aside until the last one is checked.
+"""A plan in the making: rows are packed into chunks as they arrive, and held back until the last one is checked.
 
-So a table is never held in memory, however many rows it has and however long its prompts are: only each row's slot and
-price are.
+So a table is never held in memory, however many rows it has and however long its prompts are. Only each row's slot and
+price are in memory.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class PlanDraft:
         self._slots: list[str] = []
         self._estimates: list[float | None] = []
         self._twins: list[Twin] = []
-        #: Of each chunk: its rows and its bytes.
+        #: For each chunk: the number of its rows and of its bytes.
         self._chunks: list[tuple[int, int]] = []
         self._lines: list[bytes] = []
         self._length = 0
@@ -63,7 +63,7 @@ class PlanDraft:
     def add(self, row: PlannedRow) -> None:
         """Take the next row; its position is the number of rows before it."""
         line = json.dumps(row.as_json(), ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
-        # No line ends other than ours: bytes.splitlines only knows those of ASCII, and JSON escapes them.
+        # The row itself holds no line break: bytes.splitlines splits at ASCII line ends only, and JSON escapes those.
         if len(self._lines) >= CHUNK_ROWS or self._length + len(line) > CHUNK_BYTES:
             self._close_chunk()
         self._lines.append(line)
@@ -116,7 +116,7 @@ class PlanDraft:
         )
         text = json.dumps({"version": VERSION, **asdict(index)}, separators=(",", ":")).encode()
         home = folder.child(f"plan-{hashlib.sha256(text).hexdigest()[:16]}")
-        # The index comes last: where it is, the rows are.
+        # The index is written last: if it exists, the rows exist too.
         if stored_size(home.child(INDEX)) != len(text):
             self._write_rows(folder.child(index.rows), doubles)
             commit_bytes(home.child(INDEX), text)
@@ -144,7 +144,7 @@ def write_plan(
     apimart_conn_id: str,
     median_seconds: float,
 ) -> Plan:
-    """Write a plan of rows that are all available already."""
+    """Write a plan whose rows are all available already."""
     with PlanDraft() as draft:
         for row in rows:
             draft.add(row)

@@ -11,7 +11,7 @@ from airflow_provider_apimart.generation.batch.journal import JournalWriter
 
 log = logging.getLogger(__name__)
 
-#: How long a line that nothing waits for stays in memory, so that others can be written with it.
+#: How long a line stays in memory if nothing waits for it, so that others can be written with it.
 PATIENCE_SECONDS = 0.2
 AGAIN_SECONDS = 5.0
 Offload = Callable[..., Awaitable[Any]]
@@ -48,7 +48,8 @@ class GroupCommit:
             try:
                 await self._offload(self._writer.add, lines)
             except BaseException:
-                # Lines that did arrive will arrive twice, which changes nothing.
+                # Lines that did reach the storage will be written twice. That is harmless: the ledger merges
+                # duplicates.
                 self._lines = [*lines, *self._lines]
                 self._wanted.set()
                 raise

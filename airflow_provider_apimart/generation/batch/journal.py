@@ -2,7 +2,7 @@
 
 Each writing process has its own files, so two writers never touch one file. On a local disk that is one growing file,
 flushed to disk with each group of lines; on any other storage each group is a small object, because objects cannot
-grow. Nothing relied on a group that was not written whole: a row is paid for only after its line is durable.
+grow. A group that was only partly written does no harm: a row is paid for only after its line is durable.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class JournalWriter:
         self._name = f"{writer}-{secrets.token_hex(6)}"
         self._segment = 0
         self._descriptor: int | None = None
-        #: For callers that count.
+        #: Read by callers that measure what a journal writes.
         self.bytes_written = 0
         self.writes = 0
 
@@ -64,7 +64,7 @@ class JournalWriter:
         self.writes += 1
 
     def close(self) -> None:
-        """Close what is open."""
+        """Close the open file, if any."""
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
@@ -112,9 +112,9 @@ def journal_files(folder: Target) -> list[Target]:
 
 
 def read_journal(folder: Target) -> Iterator[dict[str, Any]]:
-    """Yield all lines of a journal, in no order.
+    """Yield all lines of a journal, in no particular order.
 
-    :raises LandingError: when the storage does not answer: "no line" would mean "nothing was paid".
+    :raises LandingError: when the storage does not answer, because "no line" would mean "nothing was paid".
     :raises UnreadableRecordError: for a file that no journal writer wrote.
     """
     files = journal_files(folder)

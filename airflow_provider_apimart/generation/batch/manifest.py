@@ -1,4 +1,4 @@
-"""The manifest of a batch: one line per row, with what was asked for, what became of it, and what it cost.
+"""The manifest of a batch: one line per row, with the request, its outcome and its cost.
 
 It is written under a hidden name and then committed, so no reader ever sees half of it. JSONL by default; in Parquet
 (with pyarrow) labels and request are JSON text, since tables differ in their columns.
@@ -31,8 +31,9 @@ JSON_COLUMNS = ("labels", "request", "videos", "mismatches")
 class Totals:
     """The totals of a manifest.
 
-    :param hopeless: rows without videos that no retry can help.
-    :param mismatched: rows whose videos are not what was asked for, and the first mismatch as text.
+    :param hopeless: rows without videos, for which a retry cannot change anything.
+    :param mismatched: how many rows have videos that differ from their request; ``mismatches`` holds the first few as
+        text.
     :param owed: rows whose generation is or may be paid for, and whose videos another try can still land.
     """
 
@@ -54,7 +55,7 @@ class Totals:
 
     @property
     def left(self) -> int:
-        """Rows that were not begun."""
+        """Rows that were not started."""
         return self.outcomes[Outcome.LEFT]
 
     @property
@@ -85,7 +86,7 @@ def manifest_lines(plan: Plan, ledger: Ledger, totals: Totals) -> Iterator[dict[
             parent, state = parents[twin.position]
             good = Outcome(parent["outcome"]).good
             line = {**parent, "row": twin.number, "labels": dict(twin.labels)}
-            # One video, one price: the row that was paid for carries it.
+            # One video has one price, and it belongs to the row that was paid for.
             line |= {"outcome": str(Outcome.REUSED), "cost_usd": 0.0} if good else {"cost_usd": None}
             line["estimated_cost_usd"] = 0.0
             _count(totals, line, state)

@@ -1,8 +1,8 @@
 """The plan of a batch: its rows and its rules, written to storage by the worker (``draft.py``) and never changed.
 
-Rows are kept in chunks, so that no reader has to hold all prompts. What every reader needs of all rows (slots and
-estimates) is in one small index. A plan's name is a hash of its content: a retry of the same table finds it, and a
-changed table gets its own plan beside that of a trigger that is still running.
+Rows are kept in chunks, so that no reader has to hold all prompts. What every reader needs to know about all rows
+(slots and estimates) is in one small index. A plan's name is a hash of its content. So a retry of the same table finds
+the plan, and a changed table gets a plan of its own beside the one that a running trigger still uses.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ INDEX, TWINS = "index.json", "twins.jsonl"
 class Rules:
     """The rules of a batch.
 
-    :param max_generations: how often a row may fail at APIMart, over all tries, before it is given up.
-    :param on_mismatch: with "fail" a video that is not what was asked for counts as a failure.
-    :param max_cost_usd: no row is submitted that would push the total over it.
+    :param max_generations: how often a row may fail at APIMart, over all tries, before the batch gives it up.
+    :param on_mismatch: with "fail", a video that differs from its request counts as a failure.
+    :param max_cost_usd: a row that would push the total over this limit is not submitted.
     """
 
     max_in_flight: int = 20
@@ -85,8 +85,8 @@ class PlannedRow:
 class Index:
     """What is known about all rows without reading them.
 
-    :param slots: of each row, by position.
-    :param estimates: USD of each row, by position.
+    :param slots: the slot of each row, by position.
+    :param estimates: the estimated cost of each row in USD, by position.
     :param medians: the usual duration of each row's job, in seconds.
     :param rows: the folder of the chunks, beside the plan's. It is named by its content, so plans with the same rows
         and different rules share it.
@@ -110,7 +110,7 @@ class Index:
 class Twin:
     """A row with the same request as an earlier row, whose video it shares.
 
-    :param position: of the row that is paid for.
+    :param position: the position of the row that is paid for.
     """
 
     number: int
@@ -193,7 +193,7 @@ class Plan:
 
 
 def slot_of(key: str, fingerprint: str) -> str:
-    """Return the name of a row in the journal: another key, or another image under the same path, is another slot."""
+    """Return a row's name in the journal. Another key, or another image under the same path, gives another slot."""
     return hashlib.sha256(f"{key} {fingerprint}".encode()).hexdigest()[:24]
 
 
@@ -203,7 +203,7 @@ def row_fingerprint(request: VeoRequest, images: Mapping[str, str]) -> str:
 
 
 def state_folder(root: Target, identity: Identity) -> Target:
-    """Return where the plans and the journal of a task are."""
+    """Return the folder of a task's plans and journal."""
     return root.child(STATE_FOLDER).child(identity.slug)
 
 

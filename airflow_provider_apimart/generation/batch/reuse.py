@@ -1,7 +1,7 @@
-"""Videos that exist already: this task's own, checked again, and those of other tasks under the same root.
+"""Videos that exist already: this task's own, which are checked again, and those of other tasks under the same root.
 
-The journals are the index: a line that says "landed" names the request's fingerprint, so nothing has to be kept twice
-and nothing can disagree.
+The journals are the index: a line that says "landed" names the request's fingerprint. So no second index exists that
+could disagree with them.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Opener = Callable[[str], Target]
 
 
 def note_lost(plan: Plan, ledger: Ledger, writer: JournalWriter, open_target: Opener, now: float) -> int:
-    """Record which landed rows have lost a file since; return how many."""
+    """Record which landed rows have lost a file since they landed; return how many."""
     slots = [slot for slot, row in ledger.rows.items() if row.state is RecordState.LANDED and not row.lost]
     lines = []
     for slot, whole in zip(slots, _whole([ledger.rows[slot].landed or [] for slot in slots], open_target), strict=True):
@@ -44,12 +44,12 @@ def note_reused(
     for row in plan.rows():
         slot = plan.index.slots[row.position]
         known = ledger.rows.get(slot)
-        # A row whose generation was, or may have been, paid for lands its own video.
+        # If a row's generation was or may have been paid for, the row lands that video and reuses no other.
         if known is None or known.state in (RecordState.REFUSED, RecordState.FAILED):
             wanted[row.fingerprint] = slot
     if not wanted:
         return 0
-    # A later run may have made a deleted video again: each set of files that was ever landed is a candidate.
+    # A video may have been deleted and then made again by a later run, so every set of landed files is a candidate.
     found: dict[tuple[str, tuple[str, ...]], dict[str, Any]] = {}
     for journal in _other_journals(root, plan):
         for line in read_journal(journal):
@@ -92,7 +92,7 @@ def _other_journals(root: Target, plan: Plan) -> list[Target]:
 
 
 def _whole(videos: list[list[dict[str, Any]]], open_target: Opener) -> Iterable[bool]:
-    """Say of each list of videos whether all of them are in storage, as long as they were."""
+    """Say for each list of videos whether all of them are in storage with their recorded sizes."""
 
     def there(one: list[dict[str, Any]]) -> bool:
         return bool(one) and all(stored_size(open_target(video["path"])) == video["bytes"] for video in one)

@@ -1,9 +1,9 @@
-"""What is known about each row of a batch: the lines of the journal, and what they say together.
+"""What is known about each row of a batch: the lines of the journal, and the state that they add up to.
 
 A line describes one step of one row. Lines come from several writers (a try, its trigger, a restarted trigger) and are
 merged by their content, not by the order in which they are read: a later generation of a row takes precedence over an
-earlier one, and within a generation the later state does. So two writers at once, a line read twice, or a folder read
-in any order change nothing.
+earlier one, and within a generation the later state does. So the result is the same if two writers work at once, a line
+is read twice, or a folder is read in any order.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ class Outcome(StrEnum):
 
     #: Its videos are in storage.
     LANDED = "landed"
-    #: The same request was landed under the same root before: nothing was paid.
+    #: The same request was landed under the same root before. Nothing was paid.
     REUSED = "reused"
-    #: APIMart reported a failure, as often as the batch lets a row fail. Not charged.
+    #: APIMart reported as many failures as the batch allows a row. Not charged.
     FAILED = "failed"
     #: APIMart refused the content. Not charged.
     REJECTED = "rejected"
@@ -32,7 +32,7 @@ class Outcome(StrEnum):
     REFUSED = "refused"
     #: Completed without a video.
     EMPTY = "empty"
-    #: Not finished by its deadline. It goes on at APIMart, and the next try re-attaches.
+    #: Not finished by its deadline. It keeps running at APIMart, and the next try re-attaches.
     PARKED = "parked"
     #: Paid for, but not in storage.
     UNLANDED = "unlanded"
@@ -62,11 +62,11 @@ _RANK = {
 class RowState:
     """What is known about one row's latest generation. Times are unix seconds.
 
-    :param at: when the line that counts was written.
+    :param at: when the line that decides was written.
     :param outcome: how the row's last run ended, if that says more than its state.
-    :param final: neither a retry nor a clear can make it better.
-    :param lost: it was landed, but a file of it is gone.
-    :param source: the landed row of another run that replaces this one.
+    :param final: neither a retry nor a clear can change the outcome.
+    :param lost: it was landed, but one of its files is gone.
+    :param source: the landed row of another run whose videos this row uses.
     """
 
     state: RecordState
@@ -90,7 +90,7 @@ class RowState:
 
     @property
     def row_outcome(self) -> Outcome:
-        """The outcome, as far as it is known."""
+        """The outcome, as far as it can be told from the journal."""
         match self.state:
             case RecordState.LANDED if not self.lost:
                 return Outcome.REUSED if self.reused else Outcome.LANDED
@@ -106,7 +106,7 @@ class RowState:
                 return self.outcome or (Outcome.UNLANDED if self.lost else Outcome.PARKED)
 
 
-#: Fields of a line that a later line of the same generation adds to.
+#: Fields that a generation keeps from its earlier lines if a later line does not set them.
 _CARRIED = (
     "intent_at", "account", "uploads", "uploaded_at", "generation_id", "submitted_at", "completed_at", "cost_usd",
     "landed",
@@ -117,7 +117,7 @@ _CARRIED = (
 class Ledger:
     """All rows, merged from their lines.
 
-    :param rows: by the row's slot (see :func:`.plan.slot_of`).
+    :param rows: the state of each row, by slot (see :func:`.plan.slot_of`).
     :param wanted: if given, lines of other rows are skipped.
     """
 
@@ -152,10 +152,10 @@ def state_of(line: Mapping[str, Any]) -> RowState:
 
 
 def merged(one: RowState, other: RowState) -> RowState:
-    """Return what two lines of a row say together; their order does not matter."""
+    """Merge two lines of a row; their order does not matter."""
     old, new = sorted((one, other), key=_weight)
     if (old.epoch, old.number) == (new.epoch, new.number):
-        # Landed again, it is still the video that another run has paid for.
+        # After it is landed again, it is still the video that another run has paid for.
         new.reused = new.reused or (old.reused and new.generation_id in (None, old.generation_id))
         for name in _CARRIED:
             if getattr(new, name) is None:
@@ -164,8 +164,8 @@ def merged(one: RowState, other: RowState) -> RowState:
 
 
 def _weight(row: RowState) -> tuple[Any, ...]:
-    # "Nothing was done" and "about to be sent" alternate under one key; if clocks cannot tell which came last, the
-    # costlier interpretation counts.
+    # "Nothing was done" and "about to be sent" alternate under one key. If the times cannot tell which came last, the
+    # interpretation that may have cost money counts.
     return row.epoch, row.number, _RANK[row.state], row.at, row.state is RecordState.INTENT, not row.lost
 
 
@@ -205,7 +205,7 @@ def line_of(
 
 
 def record_of(row: RowState, *, fingerprint: str, idempotency_key: str, model: str, **more: Any) -> Record:
-    """Return the record that a row's lines amount to."""
+    """Return the record that a row's lines add up to."""
     return Record(
         state=row.state,
         fingerprint=fingerprint,

@@ -1,6 +1,6 @@
-"""What APIMart says about money: what account and key hold, and what its price list says.
+"""What APIMart says about money: what the account and the key hold, and what the price list says.
 
-For a 402: the numbers that a person needs to top up by the right amount. Nothing here is paid for.
+After a 402, these are the numbers that a person needs to top up by the right amount. Nothing here is paid for.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from airflow_provider_apimart.generation.pricing.prices import APIMART_LIST, OWN
 
 
 def missing_balance(client: ApimartClient, request: VeoRequest) -> str:
-    """Return what the request costs and what account and key hold, as far as APIMart says. Never raises."""
+    """Return the request's cost and what the account and the key hold, as far as APIMart says. Never raises."""
     price = estimate(request)
     cost = f"about {price.usd} USD ({price.basis}, list price)" if price else "an amount that is not published"
     account, key = _ask(client, protocol.account_balance()), _ask(client, protocol.key_balance())
@@ -23,15 +23,15 @@ def missing_balance(client: ApimartClient, request: VeoRequest) -> str:
 
 
 def held_by(error: ApimartError) -> Balance | None:
-    """Return the balance that the refusal to tell it tells, if it does."""
+    """Return the balance that an error states, if any: a 402 for a balance request can name what the account holds."""
     told = error.current_usd if isinstance(error, InsufficientBalanceError) else None
     return None if told is None else Balance(remaining_usd=told, used_usd=None)
 
 
 def price_list(client: ApimartClient) -> PriceList:
-    """Return APIMart's prices, or the provider's own where they cannot be had; its source says which. Never raises."""
+    """Return APIMart's prices, or the provider's own if those are unavailable; ``source`` says which. Never raises."""
     try:
-        # Once: there is another list to go by, and nobody waits minutes to be told a price.
+        # No retries: another list is available, and nobody wants to wait minutes for a price.
         prices = client.send(protocol.prices(client.prices_base_url), repeat=False)
     except ApimartError as error:
         return PriceList(source=f"{OWN_LIST}, since APIMart's could not be had: {error}")
@@ -39,7 +39,7 @@ def price_list(client: ApimartClient) -> PriceList:
 
 
 def left(balance: Balance | None) -> str:
-    """Return what a balance has left, for people."""
+    """Return what is left of a balance, as text for people."""
     if balance is None or (balance.remaining_usd is None and not balance.unlimited):
         return "an unknown amount"
     return "any amount" if balance.unlimited else f"{balance.remaining_usd:.2f} USD"
@@ -47,7 +47,7 @@ def left(balance: Balance | None) -> str:
 
 def _ask(client: ApimartClient, call: Call[Balance]) -> Balance | None:
     try:
-        # Once: an account without money has been seen to get a 402 for reads, too.
+        # No retries: an account without money has been seen to get a 402 for reads, too.
         return client.send(call, repeat=False)
     except ApimartError as error:
         return held_by(error)

@@ -1,8 +1,8 @@
 """Whether an account holds enough for what is coming. Shared by the sensor (worker) and its trigger.
 
-Two things limit what can be spent: the account's balance and the quota of the key; both have to cover the amount. An
-account without money answers reads with a 402, too: that is a balance of nothing, not an error. Errors that pass do not
-end the wait; a wrong key or host does, because no top-up mends it.
+Two things limit what can be spent: the account's balance and the key's quota. Both have to cover the amount. For an
+account without money, APIMart answers reads with a 402, too. That means a balance of zero and is not an error.
+Temporary errors do not end the wait. A wrong key or host does, because no top-up fixes it.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ _HOPELESS = (
 
 @dataclass(frozen=True)
 class Funds:
-    """What account and key hold."""
+    """What the account and the key hold."""
 
     account: Balance
     key: Balance
 
     def cover(self, usd: Decimal) -> bool:
-        """Say whether both cover an amount. What APIMart does not say covers nothing."""
+        """Say whether both cover an amount. A value that APIMart does not report covers nothing."""
         return all(
             balance.unlimited or (balance.remaining_usd is not None and Decimal(str(balance.remaining_usd)) >= usd)
             for balance in (self.account, self.key)
@@ -45,7 +45,7 @@ class Funds:
         return f"{usd} USD are needed; the account holds {left(self.account)}, the key may spend {left(self.key)}."
 
     def result(self) -> dict[str, Any]:
-        """Return both as plain JSON, ``None`` where there is no limit."""
+        """Return both as plain JSON; ``None`` means no limit."""
         return {"account_usd": self.account.remaining_usd, "key_usd": self.key.remaining_usd}
 
 
@@ -55,10 +55,10 @@ def is_hopeless(error: Exception) -> bool:
 
 
 def is_empty(error: Exception) -> bool:
-    """Say whether an error tells that the account is empty."""
+    """Say whether an error means that the account is empty."""
     return isinstance(error, errors.InsufficientBalanceError)
 
 
 def hopeless_text(error: ApimartError) -> str:
-    """Return what to say when waiting cannot help."""
+    """Return the error text for when waiting cannot help."""
     return f"The balance cannot be asked for: {error}. Correct the connection, then clear the task. Nothing was charged"

@@ -1,12 +1,12 @@
 """What a request will cost.
 
-Prices come from APIMart's public price list where it can be had (:class:`PriceList`); what it does not say comes from
-the list here: APIMart's prices after its standard discount, as of 2026-09 (section 8.4 of the contract). An account's
-group ratio can change what is really charged; the ``cost`` of a finished generation is the truth. 4K of the official
-models has no published price: the higher reading, twice the price per second, is used and said to be a guess.
+Prices come from APIMart's public price list if it is available (:class:`PriceList`). The list here fills its gaps:
+APIMart's prices after its standard discount, as of 2026-09 (section 8.4 of the contract). An account's group ratio can
+change the actual charge; the ``cost`` of a finished generation is authoritative. 4K of the official models has no
+published price. The higher interpretation, twice the price per second, is used and marked as a guess.
 
-What counts is the body that is sent: ``extra_body`` can set what the price depends on, too. A price that cannot be
-told is ``None``, never a guess on the cheap side.
+The estimate is made from the body that is sent, because ``extra_body`` can also set fields that the price depends on.
+An unknown price is ``None``, never a guess that is too low.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from typing import Any
 from airflow_provider_apimart.client.models import Price
 from airflow_provider_apimart.client.request import VeoRequest
 
-#: Dollars a video, by resolution (these models make 8 s and nothing else).
+#: Dollars per video, by resolution (these models make 8 s videos only).
 PER_VIDEO: dict[str, dict[str, Decimal]] = {
     "veo3.1-lite": {"720p": Decimal("0.07"), "1080p": Decimal("0.07"), "4k": Decimal("0.57")},
     "veo3.1-fast": {"720p": Decimal("0.14"), "1080p": Decimal("0.14"), "4k": Decimal("0.64")},
     "veo3.1-quality": {"720p": Decimal("1.00"), "1080p": Decimal("1.00"), "4k": Decimal("1.50")},
 }
-#: Dollars a second, without and with an audio track.
+#: Dollars per second, without and with an audio track.
 PER_SECOND: dict[str, tuple[Decimal, Decimal]] = {
     "veo3.1-fast-official": (Decimal("0.064"), Decimal("0.08")),
     "veo3.1-quality-official": (Decimal("0.16"), Decimal("0.32")),
@@ -35,7 +35,7 @@ PER_SECOND_SIZES = ("720p", "1080p", "4k")
 OFFICIAL_4K_FACTOR = Decimal(2)
 #: Names under which the price page lists the same models.
 ALIASES = {f"{model}-ext": model for model in PER_VIDEO}
-#: Fields that change the price in a way that nobody has published.
+#: Fields that change the price in an unpublished way.
 UNPRICED = ("official_fallback",)
 
 OWN_LIST = "the provider's own list of 2026-09"
@@ -96,7 +96,7 @@ class _Asked:
 class PriceList:
     """Prices by model, resolution and sound.
 
-    :param prices: what APIMart's price list says; where it does not say, the list of this file is used.
+    :param prices: the prices of APIMart's list; the list of this file fills the gaps.
     :param source: where the prices come from, for the log.
     """
 
@@ -104,12 +104,12 @@ class PriceList:
         self.source = source
         self._prices: dict[str, list[Price]] = {}
         for price in prices:
-            # Nothing is free here: a zero is a price that the list does not know.
+            # Nothing is free at APIMart: a zero means that the list does not know the price.
             if price.usd > 0 and price.unit in ("usd_per_second", "usd_per_call"):
                 self._prices.setdefault(price.model, []).append(price)
 
     def estimate(self, request: VeoRequest) -> Estimate | None:
-        """Return what ``request`` will cost, or ``None`` where that is published nowhere."""
+        """Return what ``request`` will cost, or ``None`` if no price is published."""
         asked = _asked(request)
         if asked is None:
             return None
@@ -133,14 +133,14 @@ class PriceList:
         fitting = [price for price in prices if _words(price.key)[1] is asked.audio]
         note, least = "", Decimal(0)
         if asked.audio and not fitting:
-            # One price for both, or one without sound only.
+            # The list has one price for both, or only one without sound.
             fitting = prices
             if asked.model in PER_SECOND:
                 own = list_price(asked.model, duration_seconds=1, resolution=asked.size, generate_audio=True)
                 note, least = ", the dearer of it and our own price with audio", own.usd if own else least
         if not fitting or (least and fitting[0].unit != "usd_per_second"):
             return None
-        # Where a list says two things, the dearer one is believed.
+        # If the list has two prices, the higher one is used.
         price = max(fitting, key=lambda price: price.usd)
         rate = max(Decimal(str(price.usd)), least)
         if price.unit == "usd_per_call":
@@ -151,12 +151,12 @@ class PriceList:
 
 
 def estimate(request: VeoRequest) -> Estimate | None:
-    """Return what ``request`` costs by this file's own list, or ``None`` where no price is published."""
+    """Return what ``request`` costs by this file's own list, or ``None`` if no price is published."""
     return PriceList().estimate(request)
 
 
 def _asked(request: VeoRequest) -> _Asked | None:
-    """Return what is really asked for, ``extra_body`` included; ``None`` where that cannot be told."""
+    """Return what is actually requested, ``extra_body`` included; ``None`` if that cannot be determined."""
     body: Mapping[str, Any] = request.body()
     size, seconds = body.get("resolution", "720p"), body.get("duration", 8)
     audio, samples = body.get("generate_audio", False), body.get("sample_count", 1)
@@ -168,7 +168,7 @@ def _asked(request: VeoRequest) -> _Asked | None:
 
 
 def _words(key: str) -> tuple[str, bool | None]:
-    """Read a key of APIMart's price list: a resolution, with or without a word about sound."""
+    """Read a key of APIMart's price list: a resolution, with or without a suffix about sound."""
     words = [word for word in re.split(r"[^a-z0-9]+", key.lower()) if word]
     sizes = [word for word in words if word in PER_SECOND_SIZES]
     rest = {word for word in words if word not in PER_SECOND_SIZES}

@@ -1,4 +1,4 @@
-"""Rows and cells of a prompt table, from files and records, into checked requests.
+"""Turns the rows and cells of a prompt table, from files or records, into checked requests.
 
 All problems of a table are reported together, before anything is paid for.
 """

@@ -1,8 +1,8 @@
-"""One cell of a table: whether it is empty, what it is as a parameter, and what it is as a label.
+"""One cell of a table: whether it is empty, its value as a parameter, and its value as a label.
 
-Tables spell the same value in many ways: a database without booleans has 0 and 1, a whole number beside empty cells
-becomes 8.0 in many tools, JSON in a text column is text, and numpy has numbers of its own. What can only mean one thing
-is taken as that; anything else is left to the request's own check, which refuses it.
+Tables spell the same value in many ways. A database without booleans has 0 and 1. Many tools turn a whole number beside
+empty cells into 8.0. JSON in a text column is text, and numpy has its own number types. A spelling that can only mean
+one thing is taken as that. Anything else is left to the request's own check, which refuses it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from airflow_provider_apimart.client.null_words import is_damage, says_nothing, 
 
 WHOLE_NUMBERS = frozenset({"duration", "seed", "sample_count"})
 TRUTHS = frozenset({"generate_audio", "enhance_prompt"})
-#: What people write. Every space in it is theirs.
+#: Text that people write. Its spaces are kept as they are.
 PROSE = frozenset({"prompt", "negative_prompt"})
 _TRUE, _FALSE = frozenset({"true", "t", "yes", "y", "1"}), frozenset({"false", "f", "no", "n", "0"})
 _WHOLE = re.compile(r"([0-9]{1,12})\.0+")
@@ -30,13 +30,13 @@ class BadCell(ValueError):
 
 
 def plain(cell: Any) -> Any:
-    """Return a cell as Python's own type: numpy's scalars and arrays as what they hold, bytes in UTF-8 as text."""
+    """Return a cell as a plain Python type: numpy's scalars and arrays as the values they hold, UTF-8 bytes as text."""
     if isinstance(cell, (bytes, bytearray, memoryview)):
         try:
             return bytes(cell).decode()
         except UnicodeDecodeError:
             return cell
-    # Nobody has a value of numpy's before numpy is loaded.
+    # No cell can be a numpy value unless numpy is loaded.
     numpy = sys.modules.get("numpy")
     if numpy is None or not isinstance(cell, (numpy.generic, numpy.ndarray)):
         return cell
@@ -48,7 +48,7 @@ def plain(cell: Any) -> Any:
 
 
 def is_empty(cell: Any) -> bool:
-    """Say whether a cell holds nothing: ``None``, text that says so, or any library's "not a number"."""
+    """Say whether a cell is empty: ``None``, text that means so, or any library's "not a number"."""
     if cell is None:
         return True
     if isinstance(cell, str):
@@ -57,14 +57,14 @@ def is_empty(cell: Any) -> bool:
         return True
     if isinstance(cell, Decimal):
         return cell.is_nan()
-    # NaN is the one number that is not itself.
+    # NaN is the only number that does not equal itself.
     return isinstance(cell, float) and cell != cell
 
 
 def matches(cell: Any, wanted: Any) -> bool:
-    """Say whether a cell holds what is wanted; ``None`` wants an empty cell.
+    """Say whether a cell holds the wanted value; ``None`` stands for an empty cell.
 
-    Cells of text files have no types: ``False`` is also "false" and "0", and 0 is also "0.00".
+    Cells of text files have no types, so ``False`` also matches "false" and "0", and 0 also matches "0.00".
     """
     cell = plain(cell)
     if wanted is None:
@@ -86,7 +86,7 @@ def matches(cell: Any, wanted: Any) -> bool:
 def parameter(name: str, cell: Any) -> Any:
     """Return a cell as the value of a request's parameter.
 
-    :raises BadCell: for what cannot be read as one.
+    :raises BadCell: if the cell cannot be read as such a value.
     """
     if isinstance(cell, str):
         if is_damage(cell):
@@ -103,7 +103,7 @@ def parameter(name: str, cell: Any) -> Any:
 
 
 def label(cell: Any) -> Any:
-    """Return a cell as plain JSON; an empty one is ``None``, text stays what it is."""
+    """Return a cell as plain JSON. An empty cell is ``None``; text is not changed."""
     cell = plain(cell)
     if isinstance(cell, str):
         return _valid(cell)
@@ -134,7 +134,7 @@ def _valid(text: str) -> str:
 
 
 def _whole(cell: Any) -> Any:
-    # A number far out of any range stays what it is, so that the error shows it and not its thousand digits.
+    # A number far out of any range is not converted, so that the error does not show a thousand digits.
     if isinstance(cell, (float, Decimal)) and -1e15 < cell < 1e15 and cell == int(cell):
         return int(cell)
     if isinstance(cell, str) and (match := _WHOLE.fullmatch(cell)):
@@ -147,7 +147,7 @@ def _truth(cell: Any) -> Any:
         return bool(cell)
     if isinstance(cell, str):
         word = strip(cell).lower()
-        # What is 1 becomes 1.0 beside empty cells.
+        # Many tools turn a 1 beside empty cells into 1.0.
         word = match[1] if (match := _WHOLE.fullmatch(word)) else word
         if word in _TRUE or word in _FALSE:
             return word in _TRUE
@@ -164,7 +164,7 @@ def _json(text: str) -> Any:
 def unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """Return the pairs of a JSON object as a dict: the hook for ``json.loads``.
 
-    :raises ValueError: for a key that comes twice, of which JSON does not say which one counts.
+    :raises ValueError: for a key that appears twice, because JSON does not say which one counts.
     """
     found = dict(pairs)
     if len(found) < len(pairs):
@@ -180,5 +180,5 @@ def _decimal(value: Decimal) -> Any:
     if value == value.to_integral_value():
         return int(value)
     number = float(value)
-    # A price such as 9.90 is a number; what a float would round is kept as text.
+    # A price such as 9.90 becomes a number. A value that a float would round is kept as text.
     return number if Decimal(repr(number)) == value else str(value)

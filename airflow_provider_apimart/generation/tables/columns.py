@@ -1,8 +1,9 @@
-"""Which column of a table is which parameter, and what is said of a table whose columns cannot be told.
+"""Which column of a table is which parameter, and the error for a table whose columns cannot be identified.
 
-A column whose name is a parameter's but for case, spaces, hyphens and underscores is that parameter ("Aspect Ratio",
-"aspectRatio"). A name that is only like one ("seconds", "promt") is asked back: as a label it would be paid for at the
-parameter's default, and guessing is not for a program that pays. What is like no parameter is a label.
+A column is a parameter if its name differs from the parameter's only in case, spaces, hyphens and underscores ("Aspect
+Ratio", "aspectRatio"). If a name only resembles one ("seconds", "promt"), the table is refused and the user has to
+decide. As a label, the column would leave the parameter at its default, and a program that pays must not guess. A
+column that resembles no parameter is a label.
 """
 
 from __future__ import annotations
@@ -17,16 +18,16 @@ from typing import Any
 from airflow_provider_apimart.client.null_words import strip
 from airflow_provider_apimart.client.request import VeoRequest
 
-#: How like a parameter's name another one must be to be asked back, and to be worth a warning.
+#: How closely a name must resemble a parameter's to be refused, and to be worth a warning.
 LIKENESS, SOME_LIKENESS = 0.9, 0.8
-#: Columns that an error's text names.
+#: How many columns an error's text names.
 MAX_NAMES = 30
 
-#: Characters of no width that have no meaning in a name. (Joiners have one: in Persian, in emoji.)
+#: Zero-width characters that have no meaning in a name. (Joiners do have one, in Persian and in emoji.)
 _NO_WIDTH = dict.fromkeys((0x00AD, 0x200B, 0x200E, 0x200F, 0x2060, 0xFEFF))
 _JOINERS = dict.fromkeys((0x200C, 0x200D))
 _BY_LETTERS = {name.replace("_", ""): name for name in VeoRequest.FIELDS}
-#: What other video APIs, and people, call it.
+#: Names that other video APIs, and people, use for a parameter.
 _OTHER_NAMES = {
     **dict.fromkeys(
         "seconds secs durationseconds durationsecs durationsec durationinseconds durationinsecs durationins "
@@ -45,20 +46,20 @@ _OTHER_NAMES = {
     "promptenhancement": "enhance_prompt",
     "personsgeneration": "person_generation",
 }
-#: Too short to tell a slip of the pen from another word (mode, need), or one letter from a word that is one
-#: ("enhanced_prompt").
+#: Parameters that are never matched by resemblance: too short to tell a typo from another word (mode, need), or one
+#: letter away from a name of its own ("enhanced_prompt").
 _NOT_BY_LIKENESS = frozenset({"model", "seed", "enhance_prompt"})
 #: Columns that are often the prompt.
 _PROMPT_LIKE = tuple("text caption description script instruction idea scene body content title query".split())
 
 
 def clean_name(name: Any) -> str:
-    """Return a column's name without what nobody sees: byte order marks, characters of no width."""
+    """Return a column's name without invisible characters: byte order marks and zero-width characters."""
     return str(name).translate(_NO_WIDTH)
 
 
 def parameter_of(name: str) -> str | None:
-    """Return the parameter that a name is, but for case, spaces, hyphens and underscores."""
+    """Return the parameter that a name equals if case, spaces, hyphens and underscores are ignored."""
     return _BY_LETTERS.get(re.sub(r"[\s_-]", "", name.translate(_NO_WIDTH | _JOINERS).lower()))
 
 
@@ -69,7 +70,7 @@ def near(name: str) -> str | None:
 
 @functools.lru_cache(maxsize=1024)
 def slip(name: str) -> str | None:
-    """Return the parameter that a name is but for a slip of the pen."""
+    """Return the parameter that a name equals apart from a typo."""
     letters = _letters(name)
     if letters in _BY_LETTERS:
         return _BY_LETTERS[letters]
@@ -88,9 +89,9 @@ def _letters(name: str) -> str:
 
 @dataclass(frozen=True)
 class Header:
-    """The columns of a table whose records all have the same.
+    """The columns of a table whose records all have the same columns.
 
-    :param hint: what is to be said where they turn out to be wrong.
+    :param hint: what the error says in addition if the columns turn out to be wrong.
     """
 
     names: tuple[str, ...]
@@ -101,7 +102,7 @@ class Header:
 class Columns:
     """Which column is which parameter.
 
-    :param renamed: column to parameter; or to another name, under which it travels as a label.
+    :param renamed: maps a column to a parameter, or to another name, under which it is kept as a label.
     """
 
     renamed: Mapping[str, str] = field(default_factory=dict)
@@ -134,12 +135,12 @@ class Columns:
         return self._asked_back(taken)
 
     def _asked_back(self, taken: Mapping[str, str]) -> str | None:
-        """Ask what the labels are whose names are nearly those of parameters that the record does not have."""
+        """Return the question about labels whose names resemble parameters that the record does not have."""
         found: dict[str, str] = {}
         for name, column in taken.items():
             target = self._targets.get(clean_name(column))
             if self.of(column)[1] or (target is not None and _letters(target) == _letters(column)):
-                # A parameter; or a label that is to keep its name.
+                # The column is a parameter, or a label that is to keep its name.
                 continue
             meant = near(name) if target is None else slip(name)
             if meant is None or meant in taken:
@@ -157,9 +158,9 @@ class Columns:
         )
 
     def not_there(self, header: Header | None, set_already: Collection[str]) -> str | None:
-        """Say what the whole table lacks, if anything: a renamed column, or a prompt.
+        """Return what the whole table lacks, if anything: a renamed column, or a prompt.
 
-        :param header: of a table that has one; without it the columns that have come count.
+        :param header: the header, if the table has one; without it, the columns seen so far count.
         :param set_already: parameters that need no column.
         """
         names = list(header.names) if header else list(self._known)
@@ -172,13 +173,13 @@ class Columns:
             return None
         labels = [name for name in names if not self.of(name)[1] and clean_name(name) not in self._targets]
         if not hint and labels and not any(near(name) == "prompt" for name in labels):
-            # A name that is near is asked back, with what to write.
+            # If a name resembles "prompt", the error asks about it and says what to write.
             hint = f". Say which one is the prompt: columns={{{_prompt_among(labels)!r}: 'prompt'}}"
         return f"has no column 'prompt'; {has}{hint}"
 
     @property
     def slips(self) -> dict[str, str]:
-        """The labels seen so far whose names are somewhat like a parameter's that the table lacks, and which."""
+        """The labels seen so far that somewhat resemble a parameter that the table lacks, each with that parameter."""
         taken = {name for name, known in self._known.values() if known}
         likely = {
             column: difflib.get_close_matches(

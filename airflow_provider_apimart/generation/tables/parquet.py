@@ -1,8 +1,9 @@
-"""The rows of a Parquet file, read in batches, with a bound on what a file can make this process hold.
+"""The rows of a Parquet file, read in batches, with a limit on the memory that a file can make this process use.
 
-A file of some kilobytes can unpack to gigabytes. What its metadata announces is looked at before anything is unpacked;
-text is read as dictionaries, in which a value that comes a million times is there once; and no cell may be larger than
-one of a CSV file. A label that Python has no type for (nanoseconds, the year 20,000, an unknown time zone) is text.
+A file of a few kilobytes can unpack to gigabytes. So the sizes in its metadata are checked before anything is unpacked.
+Text is read as dictionaries, which hold a value once even if it appears a million times. No cell may be larger than a
+cell of a CSV file. A label that Python has no type for (nanoseconds, the year 20,000, an unknown time zone) becomes
+text.
 """
 
 from __future__ import annotations
@@ -16,18 +17,18 @@ from airflow_provider_apimart.generation.tables.columns import Header
 from airflow_provider_apimart.generation.tables.rows import Record, TableError
 from airflow_provider_apimart.generation.tables.text_files import MAX_CELL, check_header
 
-#: Rows that are decoded at once, at most; fewer where they are large.
+#: The most rows that are decoded at once; fewer if they are large.
 BATCH_ROWS, BATCH_BYTES = 500, 32 * 1024 * 1024
 #: What one column of a row group may unpack to.
 MAX_CHUNK = 512 * 1024 * 1024
 
 
 class StorageFault(Exception):
-    """The storage raised while the file was read; the cause is what it raised."""
+    """The storage raised an error while the file was read; that error is the cause."""
 
 
 class _Watched:
-    """A file that tells its own errors from pyarrow's, which are OSErrors, too."""
+    """A file whose own errors can be told from pyarrow's, which are OSErrors, too."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
@@ -46,7 +47,7 @@ def parquet_records(file: BinaryIO, name: str) -> Iterator[Record]:
     """Yield the header and the rows of a Parquet file.
 
     :raises TableError: for a file that is damaged, or unpacks to too much.
-    :raises StorageFault: where the storage gave up.
+    :raises StorageFault: if the storage failed.
     """
     try:
         import pyarrow
@@ -66,9 +67,9 @@ def parquet_records(file: BinaryIO, name: str) -> Iterator[Record]:
             watched,
             metadata=metadata,
             read_dictionary=_text_columns(metadata),
-            # As nanoseconds, which is the default, dates that Spark writes would be other dates.
+            # The default, nanoseconds, would change some dates that Spark writes.
             coerce_int96_timestamp_unit="us",
-            # Where the writer has left checksums, a changed byte is no other prompt.
+            # If the writer has stored checksums, a damaged byte raises an error instead of changing a prompt.
             page_checksum_verification=True,
         )
         names = table.schema_arrow.names
@@ -90,7 +91,7 @@ def _check_sizes(metadata: Any, name: str) -> None:
         for index in range(group.num_columns):
             chunk = group.column(index)
             nested = metadata.schema.column(index).max_repetition_level > 0
-            # Lists of many equal values are packed into nothing; that they are many is announced.
+            # A list of many equal values is packed to almost nothing, but the metadata says how many there are.
             size = max(chunk.total_uncompressed_size, chunk.num_values * 8 if nested else 0)
             if size > MAX_CELL * max(1, group.num_rows):
                 raise _too_large(name, chunk.path_in_schema, f"{_mib(size // max(1, group.num_rows))} on average")
@@ -154,11 +155,11 @@ def _most(numbers: Any) -> int:
 
 
 def _value(cell: Any) -> Any:
-    """Return a cell as Python's own value; as text where Python has none."""
+    """Return a cell as a Python value, or as text if Python has no type for it."""
     from pyarrow import types
 
     if getattr(cell.type, "unit", None) == "ns" and (cell.value or 0) % 1000:
-        # The same with and without pandas, which pyarrow would ask for help.
+        # This gives the same result with and without pandas, which pyarrow would otherwise use.
         return _text(cell)
     try:
         return cell.as_py()
@@ -183,9 +184,9 @@ def _text(cell: Any) -> str | float:
     try:
         text = cell.cast(pyarrow.string()).as_py()
     except pyarrow.ArrowInvalid:
-        # A time zone that is not known here: the instant itself is.
+        # The time zone is not known here, but the instant is, so it is written in UTC.
         text = cell.cast(pyarrow.timestamp(cell.type.unit, "UTC")).cast(pyarrow.string()).as_py()
     if text.startswith("<"):
-        # "<value out of range: ...>": so far away that there is no date for it.
+        # The text would be "<value out of range: ...>": no date exists that far away.
         return str(cell.value)
     return re.sub(r"([+-]\d\d)(\d\d)$", r"\1:\2", text.replace(" ", "T", 1).replace("Z", "+00:00"))

@@ -1,13 +1,13 @@
-"""A prompt table: records become checked requests, or one error that tells everything that is wrong in all of them.
+"""A prompt table: records become checked requests, or one error that lists every problem in all of them.
 
-Pure. A record is a mapping of columns to cells, from wherever it was read. Which column is which parameter is for
-``columns.py`` to say; what is no parameter travels along as a label.
+Pure. A record is a mapping of columns to cells, from wherever it was read. ``columns.py`` decides which column is which
+parameter. Any other column is kept as a label.
 
-* Every row is checked before one is paid: a table with one bad row gives no row at all.
+* Every row is checked before one is paid: a table with one bad row yields no row at all.
 * An empty cell (``None``, blank text, NaN, a null word) means "not set".
-* What is wrong with the table as a whole is told once, and not row by row.
-* A row's key depends on what is asked for and not on where the row stands: rows may be inserted, removed and reordered
-  without anything being paid for twice.
+* A problem of the table as a whole is reported once, not row by row.
+* A row's key depends on its request and not on its position. So rows may be inserted, removed and reordered, and
+  nothing is paid for twice.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ __all__ = [
     "table_error",
 ]
 
-#: Groups of problems that an error's text spells out; the error itself holds all of them.
+#: How many groups of problems an error's text lists; the error itself holds all of them.
 MAX_SHOWN = 1000
 
 
@@ -48,8 +48,9 @@ class Row:
     """One row of a table, ready to be paid for.
 
     :param number: 1-based, in the order of the table; a header is not counted.
-    :param labels: the columns that are no parameters, as plain JSON.
-    :param key: tells who pays: the fingerprint of the request, and which of several identical rows it is.
+    :param labels: the columns that are not parameters, as plain JSON.
+    :param key: identifies the row for payment: the fingerprint of the request, and which of several identical rows it
+        is.
     """
 
     number: int
@@ -59,7 +60,7 @@ class Row:
 
     @property
     def repeats(self) -> bool:
-        """Whether an earlier row of the table asks for the same."""
+        """Whether an earlier row of the table has the same request."""
         return not self.key.endswith("-1")
 
 
@@ -71,7 +72,7 @@ class BadRecord:
     allowed: str
 
 
-#: What a table is read as: a header, where all records have the same columns, and records.
+#: What reading a table yields: records, after a header if all records have the same columns.
 Record = Mapping[str, Any] | BadRecord | Header
 
 
@@ -87,7 +88,7 @@ class RowProblem:
 
 
 class TableError(ApimartError, ValueError):
-    """A table that cannot be taken as it is. Holds all problems of all its rows; nothing was submitted."""
+    """A table that cannot be used as it is. Holds all problems of all its rows; nothing was submitted."""
 
     terminal = True
     charge = Charge.NO
@@ -101,15 +102,15 @@ class TableError(ApimartError, ValueError):
 
 
 class EmptyTableError(TableError):
-    """A table without a row."""
+    """A table without rows."""
 
 
 @dataclass
 class SkipIf:
-    """Which rows of a table are none.
+    """Which rows of a table are to be skipped.
 
-    :param conditions: column to the value, or the list of values, that makes a row be skipped; ``None`` is an empty
-        cell. One condition that holds is enough.
+    :param conditions: maps a column to the value, or list of values, for which a row is skipped; ``None`` stands for an
+        empty cell. One condition that holds is enough.
     """
 
     conditions: Mapping[str, Any]
@@ -125,7 +126,7 @@ class SkipIf:
         return False
 
     def not_there(self, columns: Columns) -> str | None:
-        """Say which columns are asked for that the table does not have, if any."""
+        """Return which columns the conditions name but the table does not have, if any."""
         there = {name for column in columns.seen for name in (clean_name(column), columns.of(column)[0])}
         missing = [name for name in self.conditions if name not in there]
         return (
@@ -145,8 +146,8 @@ def read_rows(
 
     :param defaults: parameters for rows that do not set them.
     :param skip_if: the rows to leave out: see :class:`SkipIf`.
-    :param name: what the table is called in an error.
-    :raises TableError: with all problems of all rows; :class:`EmptyTableError` where there is no row.
+    :param name: the table's name in errors.
+    :raises TableError: with all problems of all rows; :class:`EmptyTableError` if the table has no row.
     """
     return list(stream_rows(records, columns=columns, defaults=defaults, skip_if=skip_if, name=name))
 
@@ -161,7 +162,7 @@ def stream_rows(
 ) -> Iterator[Row]:
     """Yield the rows of a table as :func:`read_rows` returns them, one at a time.
 
-    The rest of the table may be wrong: nothing may be done for a row before the last one has come without an error.
+    The rest of the table may be wrong, so do nothing for a row until the last one has come without an error.
 
     :raises TableError: after the last row, with all problems of all rows.
     """
@@ -182,7 +183,7 @@ def stream_rows(
             continue
         if header is not None and not isinstance(record, BadRecord) and _is_header(record, columns):
             if _folded(_names_in(record)) == _folded(record):
-                # Files that were joined: what stands here again is no row.
+                # In joined files the header appears again; it is not a row.
                 continue
             record = BadRecord(list(record.values()), "this is another header; join files of the same columns only")
         count += 1
@@ -216,12 +217,12 @@ def stream_rows(
 
 
 def _is_mapping(value: object) -> bool:
-    # What a template or a DAG file gives need not be what the annotation says.
+    # A value from a template or a DAG file may not match the annotation.
     return isinstance(value, Mapping)
 
 
 def _is_header(record: Mapping[str, Any], columns: Columns) -> bool:
-    """Say whether a row is a header itself: it has the names of its columns, or that of the prompt as its prompt."""
+    """Say whether a row is itself a header: it holds its columns' names, or the prompt column's name as its prompt."""
     names = _names_in(record)
     return set(_folded(names)) == set(_folded(record)) or any(
         columns.of(column) == ("prompt", True) and (name == column or parameter_of(name) == "prompt")
@@ -230,17 +231,17 @@ def _is_header(record: Mapping[str, Any], columns: Columns) -> bool:
 
 
 def _folded(names: Iterable[str]) -> list[str]:
-    # "Prompt" of one export is "prompt" of another.
+    # Exports differ in case: "Prompt" in one is "prompt" in another.
     return [name.casefold() for name in names]
 
 
 def _names_in(record: Mapping[str, Any]) -> list[str]:
-    # No column's name is as long as a prompt can be.
+    # Column names are short. A longer cell is a prompt.
     return [clean_name(cell).strip() if isinstance(cell, str) and len(cell) < 200 else "" for cell in record.values()]
 
 
 def _refuse(name: str, wrong: str | None, lacks: str | None = None, not_skipped: str | None = None) -> None:
-    """Raise what is to be said of the table as a whole.
+    """Raise the error about the table as a whole, if anything is wrong.
 
     :param lacks: the rest of a sentence that begins with the table's name; the others are sentences.
     """
@@ -253,7 +254,7 @@ def _refuse(name: str, wrong: str | None, lacks: str | None = None, not_skipped:
 
 
 def table_error(name: str, count: int, problems: list[RowProblem]) -> TableError:
-    """Return the error that tells all problems of a table of ``count`` rows."""
+    """Return the error that lists all problems of a table of ``count`` rows."""
     return TableError(_text(name, count, problems), tuple(problems))
 
 
@@ -296,7 +297,7 @@ def _check(
 
 
 def _text(name: str, count: int, problems: list[RowProblem]) -> str:
-    """Return all problems as text: the same mistake in many rows is told once, with all of their numbers."""
+    """Return all problems as text: the same mistake in many rows is listed once, with all of their numbers."""
     groups: dict[str, list[int]] = {}
     for problem in problems:
         groups.setdefault(str(problem.problem), []).append(problem.row)

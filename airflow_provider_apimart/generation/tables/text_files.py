@@ -1,9 +1,9 @@
-"""The text of a table file as records: CSV and JSON lines, one record at a time, so that a large file is never held.
+"""Reads the text of a CSV or JSON lines file one record at a time, so that a large file is never held in memory.
 
-What cannot be read is a :class:`~airflow_provider_apimart.generation.tables.rows.BadRecord` in its row's place, so that
-it is told together with everything else that is wrong in the table. Nothing is guessed where words of a prompt are at
-stake: a row with more cells than the header is most often a prompt with a comma and no quotes, one with fewer is half
-of a prompt, and a value that swallows whole rows began with a quote that was meant as a character.
+A row that cannot be read becomes a :class:`~airflow_provider_apimart.generation.tables.rows.BadRecord` in its place, so
+that it is reported together with all other problems of the table. Nothing is guessed if words of a prompt could be
+lost. A row with more cells than the header is most often a prompt with a comma and no quotes. A row with fewer cells is
+half of a prompt. A value that swallows whole rows began with a quote that was meant as a character.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ from airflow_provider_apimart.generation.tables.rows import BadRecord, EmptyTabl
 
 #: The csv module's own limit of 131,072 characters is lower than what a quoted JSON cell may hold.
 MAX_CELL = 4 * 1024 * 1024
-#: Lines that a value may go on for, where a space stands before its quote.
+#: How many lines a value may span if a space precedes its opening quote.
 MAX_VALUE_LINES = 50
 DELIMITERS = ",;\t|"
-#: The first line by which Excel is told the delimiter, and which it writes.
+#: The first line that tells Excel the delimiter. Excel writes it, too.
 _SEP = re.compile(r"\"?sep=([^\r\n\"])\"?[\s,;]*", re.IGNORECASE)
 
 
 def is_delimiter(value: object) -> bool:
-    """Say whether a value can stand between the cells of a CSV file."""
+    """Say whether a value can be the delimiter of a CSV file."""
     return isinstance(value, str) and len(value) == 1 and value not in '\r\n"'
 
 
@@ -46,11 +46,12 @@ def csv_records(
 ) -> Iterator[Record]:
     """Yield the header and the records of a CSV file.
 
-    :param delimiter: between cells. ``None``: what a first line ``sep=;`` says, or the ``usual`` one.
-    :param quoting: ``False``: quotes are characters of the text. ``True``: they enclose values. ``None``: they do, and
-        a value that looks as if a stray quote had merged rows is refused.
-    :param prefix: of these arguments' names, as the user knows them.
-    :raises TableError: for a header that names no columns, or one twice.
+    :param delimiter: the character between cells. ``None`` means the one in a first line such as ``sep=;``, or else the
+        ``usual`` one.
+    :param quoting: ``False``: quotes are characters of the text. ``True``: they enclose values. ``None``: they enclose
+        values, but a value that looks as if a stray quote had merged rows is refused.
+    :param prefix: the prefix of these arguments' names, as the user knows them.
+    :raises TableError: for a header that names no columns, or names one twice.
     """
     before = csv.field_size_limit(MAX_CELL)
     try:
@@ -60,7 +61,7 @@ def csv_records(
 
 
 class _Lines(Iterator[str]):
-    """The lines of a file, counted; those of the record at hand can be given back."""
+    """The lines of a file, counted. The current record's lines can be given back."""
 
     def __init__(self, lines: Iterable[str]) -> None:
         self._lines = iter(lines)
@@ -85,17 +86,17 @@ class _Lines(Iterator[str]):
 
     @property
     def text(self) -> str:
-        """The record as it stands in the file."""
+        """The record's text, exactly as in the file."""
         return "".join(self._taken)
 
     @property
     def has_escaped_quote(self) -> bool:
-        """Whether the record has a quote behind a backslash, as Spark writes it."""
+        """Whether the record has a quote after a backslash, as Spark writes it."""
         return '\\"' in self.text
 
     @property
     def is_sep_line(self) -> bool:
-        """Whether the record is a line that tells the delimiter."""
+        """Whether the record is a line that declares the delimiter."""
         return len(self._taken) == 1 and _SEP.fullmatch(clean_name(self._taken[0])) is not None
 
     def has_quoted(self, delimiter: str) -> bool:
@@ -103,7 +104,7 @@ class _Lines(Iterator[str]):
         return any(line.startswith('"') or f'{delimiter}"' in line for line in self._taken)
 
     def give_back(self) -> None:
-        """Put the record's lines back, to be read in another way."""
+        """Put the record's lines back, so that they can be read in another way."""
         self._back.extendleft(reversed(self._taken))
         self.number -= len(self._taken)
         self._taken = []
@@ -146,8 +147,8 @@ class _Csv:
                 return
             if cells is None:
                 return
-            # Spreadsheets leave rows of nothing but delimiters behind, and old DOS a 0x1A. Files that were joined have
-            # their first line again.
+            # Spreadsheets leave rows that hold only delimiters, and old DOS programs leave a 0x1A. Joined files repeat
+            # their first line.
             if any(map(strip, cells)) and not (self.said and self.lines.is_sep_line):
                 yield self._record(cells, header, start)
 
@@ -159,7 +160,7 @@ class _Csv:
                 else "a file that was cut off, or a value with a line end in it, which needs quotes"
             )
             allowed = f"line {start}: allowed: {len(header)} cells, as in the header; here are {len(cells)} ({why})"
-            # Of several lines it is for a quote alone.
+            # Only a quote can make a record span several lines.
             return BadRecord(cells, allowed + (self._quotes_hint() if self.lines.taken > 1 else ""))
         cells = cells[: len(header)]
         if self.quoting is None and self.lines.taken > 1 and _is_merged(cells, self.delimiter, trusted=self.quoted):
@@ -190,7 +191,7 @@ class _Csv:
             header = self._read(self.spaced) or []
         header = [clean_name(column).strip() for column in header]
         while header and not header[-1]:
-            # A comma at the end of every line names no column.
+            # A comma at the end of every line makes an extra column without a name.
             header.pop()
         check_header(header, self.name)
         return header
@@ -200,7 +201,7 @@ class _Csv:
         if self.spaced or self.quoting is False or not cells:
             return cells
         if any(cell.startswith(" ") and cell.lstrip(" ").startswith('"') for cell in cells):
-            # A space before a quote: the quote encloses the value all the same, if that makes a row of it.
+            # A quote after a space still encloses the value, if the record is a complete row that way.
             self.lines.give_back()
             try:
                 again = self._read(True, self.lines.number + MAX_VALUE_LINES)
@@ -213,7 +214,7 @@ class _Csv:
         return cells
 
     def _plain_line(self, width: int) -> list[str] | None:
-        """Return the cells of a line in which no quote can enclose a value. Most TSV files have no other quotes."""
+        """Split a line whose quotes enclose no value. Most TSV files have no other quotes."""
         if self.delimiter != "\t" or self.quoting is not None:
             return None
         self.lines.give_back()
@@ -251,13 +252,13 @@ class _Csv:
 
 
 def _is_merged(cells: list[str], delimiter: str, *, trusted: bool) -> bool:
-    """Say whether a value looks like the rest of a row, whole rows, and the beginning of one.
+    """Say whether a value looks like the rest of one row, then whole rows, then the beginning of another.
 
-    A file whose writer knows quotes doubles those in a value, so a value that has one was quoted on purpose. In prose a
-    space follows a comma. And what would be the other cells of those rows is like those of this one.
+    A writer that uses quotes doubles those inside a value, so a value that holds a quote was quoted on purpose. In
+    prose, a space follows a comma. And the other cells of merged rows would resemble the cells of this row.
 
-    :param trusted: quotes have enclosed values in this file before; then a whole row has to be in the value, or numbers
-        in two places where the two halves of rows have to have them.
+    :param trusted: quotes have enclosed values in this file before. Then the value must hold a whole row, or the two
+        half rows must have numbers in at least two of the places where this row has them.
     """
     tight = re.compile(f"{re.escape(delimiter)}(?=\\S)")
     for place, cell in enumerate(cells):
@@ -272,7 +273,7 @@ def _is_merged(cells: list[str], delimiter: str, *, trusted: bool) -> bool:
         first, *whole, last = (tight.split(line) for line in lines)
         rows = [before + first, *whole, last + after]
         halves = [*zip(first[1:], after, strict=False), *zip(last[:-1], before, strict=False)]
-        # One may be a decimal comma.
+        # A single match may be a decimal comma.
         if trusted and not whole and sum(_kind(one) == _kind(other) == "number" for one, other in halves) < 2:
             continue
         if all(
@@ -312,7 +313,7 @@ def check_header(header: Sequence[str], name: str) -> None:
 def jsonl_records(lines: Iterable[str], *, name: str = "the table") -> Iterator[Record]:
     """Yield the records of a file with one JSON object a line.
 
-    :raises TableError: for JSON that is no such file at all.
+    :raises TableError: for JSON that is not a file of this kind.
     """
     first = True
     for line in lines:
@@ -338,11 +339,11 @@ def jsonl_records(lines: Iterable[str], *, name: str = "the table") -> Iterator[
 
 
 def what_else(head: bytes, kind: str, prefix: str = "") -> str | None:
-    """Say what a file is, and what to do, if its first bytes show that it is no table of its kind.
+    """Return what a file is and what to do, if its first bytes show that it is not a table of its declared kind.
 
     :param head: its first 4 KB or so, unpacked.
-    :param kind: its format, as it is said to be.
-    :param prefix: of the argument ``format``, as the user knows it.
+    :param kind: its declared format.
+    :param prefix: the prefix of the argument ``format``, as the user knows it.
     """
     if head.startswith(b"PAR1\x15"):
         return None if kind == "parquet" else f"a Parquet file; say {prefix}format='parquet'"
@@ -350,7 +351,7 @@ def what_else(head: bytes, kind: str, prefix: str = "") -> str | None:
         if head.startswith(magic):
             is_excel = magic == _ZIP and (b"xl/" in head or b"[Content_Types].xml" in head)
             return f"an Excel workbook; {_SAVE}" if is_excel else text
-    # The header's names are ASCII, which has a NUL in every other byte.
+    # The header's names are ASCII. In UTF-16, every other byte of such text is a NUL.
     start = head[:64]
     even, odd = start[0::2].count(0), start[1::2].count(0)
     if kind != "parquet" and (even == 0) != (odd == 0) and max(even, odd) > len(start) // 8:

@@ -1,4 +1,4 @@
-"""Works a plan off: submits, polls and lands rows within their limits, and writes down what becomes of each.
+"""Carries out a plan: submits, polls and lands rows within the limits, and journals what becomes of each.
 
-A row is submitted only after its intent is durable, and what runs is brought home whatever stops the submissions.
+A row is submitted only after its intent is durable. Running generations are landed, whatever stops the submissions.
 """

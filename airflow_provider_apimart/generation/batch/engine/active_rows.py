@@ -1,4 +1,4 @@
-"""Rows in progress, and rows that wait for their time."""
+"""Rows in progress, and rows that wait until they are due."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ class Active:
     """A row in progress. Times are unix seconds.
 
     :param doubtful: a submission under its key may have been carried out.
-    :param first_sent: when its submission was first tried here.
-    :param failing_since: when polls of it began to fail, if the last one failed (on the account's clock).
-    :param settling: what was seen of a "completed" without a video.
+    :param first_sent: when this process first tried to submit it.
+    :param failing_since: when its polls began to fail (on the account's clock), if the last poll failed.
+    :param settling: what has been observed since APIMart said "completed" without a video.
     :param last_word: what was unusual about APIMart's last answer.
     :param at_work: seconds after the submission at which it was last seen running.
     """
@@ -46,7 +46,7 @@ class Active:
 
 @dataclass(frozen=True, slots=True)
 class Todo:
-    """A row whose next generation is to be paid for."""
+    """A row whose next generation has yet to be paid for."""
 
     position: int
     epoch: int

@@ -1,8 +1,8 @@
-"""How long a batch may take, and what becomes of its rows when that time is up.
+"""How long a batch may take, and what happens to its rows when that time is up.
 
-At its deadline nothing more is submitted, and what runs is asked for once more: what has completed is landed, the rest
-is parked, and the journal keeps it for the next try. None of that waits for a host that does not answer or an account
-that is rate limited, so a batch also ends when nothing moves.
+At the deadline the batch submits nothing more and polls every running generation once more. Completed ones are landed.
+The rest are parked, and the journal keeps them for the next try. These last steps have time limits of their own, so a
+host that does not answer or a rate-limited account cannot keep the batch from ending.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ from airflow_provider_apimart.generation.batch.engine.waiting import park
 from airflow_provider_apimart.generation.batch.plan import Rules
 from airflow_provider_apimart.generation.batch.states import Outcome
 
-#: After the deadline: how long last questions may wait for their turn,
+#: After the deadline: how long the last polls may wait for their turn.
 LAST_QUESTIONS_SECONDS = 60.0
-#: and how long completed videos have to land. What takes longer is left to the next try.
+#: After the deadline: how long completed videos have to land. What takes longer is left to the next try.
 LAST_LANDINGS_SECONDS = 300.0
-#: An idempotency key lives for a day, so an account that refuses everything holds a row up for no longer.
+#: An idempotency key lives for a day, so an account that refuses everything delays a row no longer than that.
 PATIENCE = timedelta(days=1)
 LONGEST = timedelta(days=365)
-#: Submissions take turns with questions, and a row has up to two frames to upload.
+#: Submissions alternate with polls, and a row has up to two frames to upload.
 REQUESTS_PER_SUBMISSION = 4
 
 
 def close(run: RunState) -> None:
-    """Wind the batch up, as far as its deadline has passed."""
+    """Take the closing steps that are due at this time after the deadline."""
     late = run.now() - _since(run)
     if late < 0:
         return
@@ -45,33 +45,33 @@ def close(run: RunState) -> None:
 
 
 def is_quiet(run: RunState) -> bool:
-    """Say whether requests that are under way are waited for no more: a host that does not answer holds nothing up."""
+    """Say whether to stop waiting for requests in flight, so that a host that does not answer delays nothing."""
     return run.now() >= _since(run) + LAST_QUESTIONS_SECONDS
 
 
 def is_over(run: RunState) -> bool:
-    """Say whether not even what is under way is waited for."""
+    """Say whether to stop waiting for landings in progress, too."""
     return run.now() >= _since(run) + LAST_LANDINGS_SECONDS
 
 
 def next_step(run: RunState, now: float) -> float:
-    """Return the seconds until there is something to wind up; infinite for a batch without a deadline."""
+    """Return the seconds until the next closing step; infinite for a batch without a deadline."""
     steps = (_since(run) + after - now for after in (0.0, LAST_QUESTIONS_SECONDS, LAST_LANDINGS_SECONDS))
     return min((seconds for seconds in steps if seconds > 0), default=math.inf)
 
 
 def _since(run: RunState) -> float:
-    # A triggerer that was away comes back after the deadline, and asks once more all the same.
+    # A triggerer may restart after the deadline. It still polls each generation once more.
     return max(run.ends_at, run.progress.started)
 
 
 def longest(rules: Rules, rows: int) -> timedelta:
-    """Return how long a batch without a deadline can take at worst: who hears nothing for so long hears nothing.
+    """Return how long a batch without a deadline can take at worst. After that, no result can be expected.
 
-    A day, and for each wave of ``max_in_flight`` rows the ``timeout`` of its generations, as often as they may fail,
-    and the time that ``requests_per_minute`` makes submissions wait.
+    It is the sum of a day, the ``timeout`` of a generation for each wave of ``max_in_flight`` rows, and the time that
+    ``requests_per_minute`` makes submissions wait. The last two are multiplied by how often a row may fail.
 
-    :param rows: that are not at their end.
+    :param rows: how many rows have not ended.
     """
     seconds = math.ceil(rows / rules.max_in_flight) * rules.timeout_seconds
     if rules.requests_per_minute:

@@ -1,15 +1,16 @@
-"""The engine of a batch: limited generations at once, limited requests a minute, each row paid for once.
+"""The engine of a batch: it limits concurrent generations and requests per minute, and pays for each row once.
 
 Why it never pays twice:
 
-1. A row's key is computed from who asks and for what (:func:`.identity.idempotency_key`), so any later process computes
-the same key.
+1. A row's key is computed from the task's identity and the request (:func:`.identity.idempotency_key`), so any later
+process computes the same key.
 2. A row is submitted only after its intent is durable in the journal, with the uploaded frames that its body names.
 3. After an unknown outcome, only the identical request is sent again, under the same key; only APIMart's own failure
 gives a row its next number.
-4. :func:`.decide.decide` decides about a row that an earlier process started, as about a single generation.
+4. :func:`.decide.decide` decides what to do with a row that an earlier process started, as it does for a single
+generation.
 
-One coroutine holds all waiting rows, in heaps. Tasks exist only for requests in flight (a few), for videos being landed
+One coroutine holds all waiting rows in heaps. Tasks exist only for requests in flight (a few), for videos being landed
 (a few) and for the journal. The engine never blocks: the thread pool does all file work.
 """
 
@@ -42,9 +43,9 @@ MAX_REQUESTS = 16
 MAX_LANDINGS = 8
 #: Finished generations that may wait for landing before no more are submitted.
 LANDING_BACKLOG = 200
-#: Intents written together, and how many are written ahead of their turn.
+#: How many intents are written together, and how many are written ahead of their turn.
 GROUP, AHEAD = 50, 16
-#: An intent that was written ahead and not used for this long is written again, because its key's life counts from it.
+#: An intent that was written ahead and not used for this long is written again: its key's life counts from the intent.
 STALE = timedelta(hours=1)
 
 
@@ -65,11 +66,11 @@ class Engine:
     """Carries out a plan. Used once.
 
     :param workers: does the blocking work.
-    :param lane: the way to APIMart.
-    :param log: where progress and trouble are told.
-    :param now: tells the time in unix seconds.
-    :param deadline: when the run has to end, in unix seconds: nothing more is submitted then, what runs at APIMart is
-        parked, and what is finished there is landed; see ``closing.py``.
+    :param lane: sends the requests to APIMart.
+    :param log: receives progress and warnings.
+    :param now: returns the time in unix seconds.
+    :param deadline: when the run has to end, in unix seconds. Then nothing more is submitted, running generations are
+        parked, and finished ones are landed; see ``closing.py``.
     """
 
     def __init__(
@@ -93,7 +94,7 @@ class Engine:
             ends_at=math.inf if deadline is None else deadline,
         )
         lane.on_pause = self._say_pause
-        # One question's turn, then one submission's.
+        # Polls and submissions alternate.
         self._polled_last = False
         self._requests: set[asyncio.Task[None]] = set()
         self._preparing: asyncio.Task[None] | None = None
@@ -103,7 +104,7 @@ class Engine:
     # --- the loop ------------------------------------------------------------------------------------------------
 
     async def run(self) -> Ending:
-        """Work until every row has an outcome, or until nothing more may be paid and what runs has ended."""
+        """Work until every row has an outcome, or until nothing more may be paid for and no generation runs."""
         flushing = asyncio.create_task(self.state.journal.run())
         try:
             await begin(self.state)
@@ -118,7 +119,7 @@ class Engine:
                 await self._pause()
                 closing.close(self.state)
                 if closing.is_quiet(self.state):
-                    # The journal knows what was sent.
+                    # Cancelling is safe: the journal knows what was sent.
                     for task in (*self._requests, *filter(None, [self._preparing])):
                         task.cancel()
             if self._crash is not None:
@@ -139,7 +140,7 @@ class Engine:
             task.cancel()
         await asyncio.gather(*tasks, flushing, return_exceptions=True)
         try:
-            # What is known of money must reach the journal though this very task is being cancelled.
+            # What is known about money must reach the journal even while this task is being cancelled.
             await asyncio.shield(self.state.journal.aclose())
         finally:
             await self.state.lane.aclose()
@@ -148,7 +149,7 @@ class Engine:
         """Start what is due, as far as the rate limiter lets it pass."""
         state = self.state
         now = state.now()
-        # (Whether something is due is looked at first: to ask the lane is to ask for a turn.)
+        # Check first whether anything is due: a call of lane.wait() already requests a turn.
         while len(self._requests) < MAX_REQUESTS and state.wants_to_send(now) and state.lane.wait() <= 0:
             work = self._next_request(now)
             if work is None:
@@ -160,7 +161,8 @@ class Engine:
 
     def _next_request(self, now: float) -> Coroutine[Any, Any, None] | None:
         state = self.state
-        # What may be paid for comes first. Then submissions and questions take turns, so that neither starves.
+        # Resends come first, because they may have been paid for already. Then submissions and polls alternate, so that
+        # neither starves.
         if (active := state.resends.pop(now)) is not None:
             return submit(state, active)
         if not self._polled_last and (active := state.polls.pop(now)) is not None:
@@ -173,16 +175,16 @@ class Engine:
         return None if active is None else ask(state, active)
 
     def _renew(self) -> None:
-        """Take back intents that were written ahead and not used: they are written anew before their keys are too old.
+        """Take back intents that were written ahead and not used, to write them anew before their keys are too old.
 
-        If a key is too old already, this process was suspended: another may have used the intent since.
+        If a key is too old already, this process was suspended. Another process may have used the intent since.
         """
         state = self.state
         while state.ready and STALE <= state.utc() - state.ready[0].record.intent_at < KEY_LIFE:
             state.begin_again(state.ready.popleft())
 
     def _prepare(self) -> None:
-        """Have the next intents written, if there is room for them."""
+        """Start writing the next intents, if there is room for them."""
         state = self.state
         if self._preparing is not None or not state.todo or state.stop is not None:
             return
@@ -190,7 +192,7 @@ class Engine:
             LANDING_BACKLOG, state.rules.max_in_flight
         ):
             return
-        # Where the outcome of a submission is never asked for again, nothing that was not sent may look as if it was.
+        # If unknown submissions are never resent, an intent that was not sent must not look like one that was.
         ahead = min(AHEAD, state.rules.max_in_flight) if state.rules.on_unknown_submit == "resend" else 0
         room = state.rules.max_in_flight + ahead - len(state.in_flight) - len(state.ready)
         if room > 0:
@@ -241,7 +243,7 @@ class Engine:
 
     def _say_pause(self, error: ApimartError) -> None:
         state = self.state
-        # The 1st, 2nd, 4th, 8th…: told, but not over and over.
+        # Log the 1st, 2nd, 4th, 8th… pause only, so that the log is not flooded.
         if state.lane.cuts & (state.lane.cuts - 1) == 0:
             state.log.warning(
                 "APIMart asks for a pause (%s): nothing is asked for %.0f s, and then at most %.0f requests a minute.",

@@ -1,8 +1,8 @@
 """What an error means for a row of a batch, and for the batch. Pure: the engine carries it out.
 
-An error of a paid call is one of four things: temporary (the identical request is sent again under the same key), the
-row's own (the row ends, the others continue), the batch's (no more submissions; what runs is waited for and landed), or
-the account's pause (a 429). An unknown outcome is never called a failure.
+An error of a paid call is one of four kinds. A temporary error: the identical request is sent again under the same key.
+An error of the row: the row ends, the others continue. An error of the batch: submissions stop, and running generations
+are waited for and landed. A pause of the account: a 429. An unknown outcome is never called a failure.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ LONGEST_WAIT_SECONDS = 60.0
 TEMPORARY_REFUSALS = 6
 LANDING_TRIES = 4
 LANDING_WAITS = (2.0, 10.0, 30.0)
-#: After this many videos in a row that could not be landed, the storage counts as unusable and nothing more is paid
+#: After this many consecutive videos that could not be landed, the storage counts as unusable and nothing more is paid
 #: for.
 LANDINGS_LOST = 8
 
@@ -42,7 +42,7 @@ class StopKind(StrEnum):
 class Stop:
     """The end of submissions.
 
-    :param final: a retry would end the same way unless a person helps.
+    :param final: a retry would end the same way unless a person intervenes.
     """
 
     kind: StopKind
@@ -54,8 +54,8 @@ class Stop:
 class Verdict:
     """What to do with a row whose submission failed.
 
-    :param again_after: the seconds after which it is sent again; ``None`` ends it.
-    :param pause: the account pauses (for ``Retry-After``, or as the rate limiter says).
+    :param again_after: the seconds after which it is sent again; ``None`` ends the row.
+    :param pause: the account pauses (for ``Retry-After``, or as long as the rate limiter says).
     :param outcome: how it ended.
     :param undone: nothing was done, so it can be submitted anew later.
     :param stop: nothing more is submitted.
@@ -82,7 +82,7 @@ def after_submission(
 
     :param doubtful: this attempt, or one before it under the same key, may have been carried out.
     :param failures: attempts that have failed in a row, this one included.
-    :param given_up: it has been tried for as long as a row may be.
+    :param given_up: it has been tried for as long as the batch allows.
     """
     undone = nothing_was_done(error, doubtful=doubtful)
     unknown = Outcome.LEFT if undone else Outcome.UNKNOWN
@@ -97,7 +97,7 @@ def after_submission(
     if error.terminal:
         return Verdict(outcome=Outcome.REFUSED if undone else Outcome.UNKNOWN, undone=undone, final=True)
     if isinstance(error, errors.TemporaryRefusalError) and failures >= TEMPORARY_REFUSALS:
-        # The error concerns this row, and must not hold up or end the others.
+        # The error concerns this row only, and must not delay or end the others.
         return Verdict(outcome=unknown if doubtful else Outcome.REFUSED, undone=undone)
     if given_up:
         stop = Stop(StopKind.NO_ANSWER, f"APIMart has not taken a submission for too long: {error}", False)
@@ -106,7 +106,7 @@ def after_submission(
 
 
 def stop_of(error: ApimartError) -> Stop | None:
-    """Return the end of submissions if the error would affect every row."""
+    """Return why submissions must stop, if the error would affect every row."""
     if isinstance(error, errors.InsufficientBalanceError):
         return Stop(StopKind.BALANCE, str(error), True)
     if isinstance(error, (errors.AuthenticationError, errors.PermissionDeniedError)):

@@ -1,4 +1,4 @@
-"""Progress of a batch for people: counts, money and the time left, not more often than a person can read."""
+"""The progress lines of a batch: counts, money and the time left, at intervals that suit a reader of the log."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Progress:
         return self.done - self.good
 
     def ended(self, outcome: Outcome, now: float | None = None) -> None:
-        """Count a row, and its time if this run ended it."""
+        """Count a row, and note the time if this run ended it."""
         self.outcomes[outcome] += 1
         if now is not None:
             self._ended.append(now)
@@ -70,7 +70,7 @@ class Progress:
         return ", ".join(parts)
 
     def seconds_left(self, now: float) -> float | None:
-        """Return how long the rest will take at the rate of the last rows; ``None`` if not known yet."""
+        """Return how long the rest will take at the rate of the most recent rows; ``None`` if not known yet."""
         rest = self.total - self.done
         if len(self._ended) < 2 or rest <= 0:
             return None

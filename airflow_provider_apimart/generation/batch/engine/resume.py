@@ -1,4 +1,4 @@
-"""What earlier processes have done and what is left to do: the engine's first step."""
+"""The engine's first step: find out what earlier processes have done and what is left to do."""
 
 from __future__ import annotations
 
@@ -19,26 +19,26 @@ from airflow_provider_apimart.generation.purchase.identity import account_mark
 from airflow_provider_apimart.generation.purchase.mismatch import mismatches
 from airflow_provider_apimart.generation.purchase.record import LandedVideo
 
-#: Rows that are decided on before others get their turn on the event loop.
+#: How many rows are decided before other coroutines get a turn on the event loop.
 BREATH = 200
 
 
 def read_ledger(plan: Plan) -> Ledger:
-    """Return what is known of the rows of a plan.
+    """Return what is known about the rows of a plan.
 
     :raises LandingError: when the storage does not answer.
     """
     index = plan.index
     lines: Iterable[dict[str, Any]] = read_journal(plan.journal)
     if index.rules.on_clear == "regenerate":
-        # Generations made before the clear are not outcomes of this one: they are not in its bill and not in its
-        # manifest.
+        # Generations made before the task was cleared are not outcomes of this run. They are in neither its bill nor
+        # its manifest.
         lines = (line for line in lines if line.get("epoch", 0) >= index.identity.clear_epoch)
     return Ledger(wanted=frozenset(index.slots)).fold(lines)
 
 
 def decision_on(plan: Plan, row: RowState | None, slot: str, account: str | None, now: float) -> Decision:
-    """Decide about a row from what the journal says of it. The slot stands for the request."""
+    """Decide what to do with a row from its state in the journal. The slot stands for the request."""
     rules = plan.index.rules
     record = None
     if row is not None:
@@ -62,7 +62,8 @@ async def begin(run: RunState) -> None:
         settings = await run.lane.settings()
         run.account = account_mark(settings.base_url, settings.api_key)
     except ApimartError as error:
-        # Asked for again when it is needed; what runs must not be given up for a connection that is missing now.
+        # The connection is looked up again when it is needed. Running generations must not be given up because it is
+        # missing now.
         run.log.warning("The connection cannot be used now: %s", error)
     taken_up = 0
     for position, slot in enumerate(run.plan.index.slots):
@@ -84,7 +85,7 @@ async def begin(run: RunState) -> None:
 
 
 async def _take_up(run: RunState, position: int, slot: str, row: RowState | None) -> int:
-    """Queue one row; returns 1 for one that an earlier process has begun."""
+    """Queue one row; returns 1 for a row that an earlier process has started."""
     decision = decision_on(run.plan, row, slot, run.account, run.now())
     if decision.action is Action.SUBMIT:
         if decision.number > run.rules.max_generations:
@@ -116,7 +117,7 @@ async def _take_up(run: RunState, position: int, slot: str, row: RowState | None
     )
     active = Active(planned, slot, record)
     if decision.action is Action.REFUSE:
-        # An old failure is no reason to stop: whoever cleared the task wants the other rows.
+        # An old failure is no reason to stop. The user who cleared the task wants the other rows.
         note = str(decision.error).replace(f"row {slot}", key)
         run.note(active, outcome=Outcome.UNKNOWN, note=note, final=True)
         run.progress.ended(Outcome.UNKNOWN)

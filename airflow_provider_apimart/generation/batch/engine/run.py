@@ -28,15 +28,15 @@ async def work_off(
 ) -> Ending:
     """Carry out a plan.
 
-    :param writer: who does it, for the names of journal files.
-    :param open_target: opens a place in some storage, in a way that is allowed in this process.
-    :param through: the account that others in this process use, too; or a function that looks the connection up and
-        creates a client, if the process is the batch's alone.
-    :param deadline: when this run must end, in unix seconds; what still runs at APIMart is parked then.
-    :raises ApimartError: if the journal cannot be read; nothing has been submitted then.
+    :param writer: names this process in the names of journal files.
+    :param open_target: opens a storage location, in a way that is allowed in this process.
+    :param through: the account that is shared within this process; or, if the batch has the process to itself, a
+        function that looks the connection up and creates a client.
+    :param deadline: when this run must end, in unix seconds. Generations that still run at APIMart are parked then.
+    :raises ApimartError: if the journal cannot be read. Nothing has been submitted in that case.
     """
     workers = WorkerThreads(plan, output, open_target)
-    # The user's limit for this batch; the account's limit comes on top.
+    # The user's limit for this batch. The account's limit applies as well.
     limit = plan.index.rules.requests_per_minute
     own = None if limit is None else RateLimiter(limit)
     try:

@@ -1,8 +1,8 @@
-"""What a run of a batch knows, and what may happen to its rows: the view that the steps of a row have of it.
+"""The state of a run, as the steps of a row see it: what it knows, and what may happen to its rows.
 
-The steps (``resume.py``, ``submission.py``, ``waiting.py``) say what has become of a row: it was noted, money was
-committed for it, it waits for something, it has ended, it is left. The loop in ``engine.py`` starts the steps when
-something is due. So a step can be read, tested and replaced without the loop.
+The steps (``resume.py``, ``submission.py``, ``waiting.py``) report what has become of a row: it was noted, money was
+committed for it, it waits for something, it has ended, or it is left for another try. The loop in ``engine.py`` starts
+the steps when something is due. So a step can be read, tested and replaced without the loop.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ from airflow_provider_apimart.generation.purchase.record import LandedVideo, Rec
 from airflow_provider_apimart.generation.waiting.account import RequestLane
 from airflow_provider_apimart.generation.waiting.schedule import Durations
 
-#: So many different strange answers are told of.
+#: At most this many different strange answers are logged.
 STRANGE_WORDS = 20
 
 
 class Workers(Protocol):
-    """Who does the blocking work; see :class:`.worker_threads.WorkerThreads`."""
+    """Does the blocking work; see :class:`.worker_threads.WorkerThreads`."""
 
     async def offload(self, function: Callable[..., Any], *args: Any) -> Any:
-        """Run something short off the loop."""
+        """Run something short off the event loop."""
         ...
 
     async def land(
@@ -55,9 +55,9 @@ class RunState:
     """The rows of one run of the engine, by what they wait for, and the money that is spent and committed.
 
     :param workers: does the blocking work.
-    :param lane: the way to APIMart.
-    :param journal: where every row's state is written down.
-    :param ends_at: when the run has to end, in unix seconds; infinite where nothing limits it.
+    :param lane: sends the requests to APIMart.
+    :param journal: records every row's state.
+    :param ends_at: when the run has to end, in unix seconds; infinite if nothing limits it.
     """
 
     def __init__(
@@ -81,11 +81,11 @@ class RunState:
         self.ends_at = ends_at
         self.durations = Durations(plan.index.median_seconds)
         self.progress = Progress(len(plan.index.slots), now())
-        #: Rows to be paid for, rows whose intent is written, and rows that wait for their time.
+        #: Rows to be paid for, rows whose intent is written, and rows that wait until they are due.
         self.todo: deque[Todo] = deque()
         self.ready: deque[Active] = deque()
         self.resends, self.polls, self.landings = Due(), Due(), Due()
-        #: Generations that run at APIMart, and landings that are under way.
+        #: Generations that run at APIMart, and landings in progress.
         self.in_flight: set[Active] = set()
         self.landing: set[asyncio.Task[None]] = set()
         #: Whether the intents of the next rows are being written.
@@ -95,24 +95,24 @@ class RunState:
         self.account: str | None = None
         self.uploads: dict[str, tuple[str, float]] = {}
         self.upload_locks: dict[str, asyncio.Lock] = {}
-        #: Videos, and attempts to land one, that have failed one after the other.
+        #: How many videos, and how many attempts to land one, have failed in a row.
         self.lost_landings = 0
         self.failed_landings = 0
         self.hopeless = 0
-        #: Landed rows that are not what was asked for, where the user counts them as failed.
+        #: Landed rows whose videos differ from the request, if the user counts those as failed.
         self.unlike = 0
         self._wondered: set[str] = set()
         self._committed_usd = 0.0
 
     @property
     def is_idle(self) -> bool:
-        """Whether no row waits for anything, or is being landed."""
+        """Whether no row waits for anything and none is being landed."""
         waiting = (self.todo, self.ready, self.resends, self.polls, self.landings, self.landing)
         return not any(len(one) for one in waiting)
 
     @property
     def is_holding(self) -> bool:
-        """Whether nothing more is paid for, because the storage takes nothing and there is something to try it with."""
+        """Whether payments are on hold: the storage takes nothing, and further landings can still test it."""
         return self.failed_landings >= LANDINGS_LOST and bool(len(self.landings) or self.landing)
 
     def next_ready(self) -> Active | None:
@@ -133,26 +133,26 @@ class RunState:
         return datetime.fromtimestamp(self.now(), tz=UTC)
 
     def deadline(self, active: Active) -> float:
-        """Return when the wait for a row ends: absolute, counted from its submission; no later than the run."""
+        """Return the unix time at which the wait for a row ends: counted from its submission, at most the run's end."""
         return min(self.ends_at, active.submitted + self.rules.timeout_seconds)
 
     @property
     def seconds_left(self) -> float | None:
-        """How long the run may still take; ``None`` where nothing limits it."""
+        """How long the run may still take; ``None`` if nothing limits it."""
         return None if math.isinf(self.ends_at) else self.ends_at - self.now()
 
     def wonder(self, active: Active) -> None:
-        """Tell what is strange about APIMart's answers, once for all rows of which it is true."""
+        """Log what is strange about APIMart's answers, once for all rows that it concerns."""
         if active.last_word not in self._wondered and len(self._wondered) < STRANGE_WORDS:
             self._wondered.add(active.last_word)
             self.log.warning("Row %d: %s. The wait goes on.", active.row.number, active.last_word)
 
     def note(self, active: Active, **more: Any) -> None:
-        """Write down how a row stands."""
+        """Write a row's state to the journal."""
         self.journal.add(line_of(active.slot, active.record, self.now(), **more))
 
     def estimated(self, position: int) -> float:
-        """Return what a row is expected to cost; 0 where that is not known."""
+        """Return what a row is expected to cost; 0 if that is not known."""
         return self.plan.index.estimates[position] or 0.0
 
     def commit_money(self, active: Active) -> None:
@@ -160,23 +160,23 @@ class RunState:
         self._committed_usd += self.estimated(active.row.position)
 
     def within_budget(self, position: int, more: float = 0.0) -> bool:
-        """Say whether a row can be paid for without the whole costing more than the user allows."""
+        """Say whether a row can be paid for without the total exceeding what the user allows."""
         limit = self.rules.max_cost_usd
         whole = self.progress.spent_usd + self._committed_usd + self.estimated(position) + more
-        # A hundredth of a cent is the floats' own.
+        # A hundredth of a cent is left for rounding errors of floats.
         return limit is None or whole <= limit + 1e-4
 
     def _give_back(self, active: Active) -> None:
         self._committed_usd -= self.estimated(active.row.position)
 
     def release(self, active: Active, cost_usd: float = 0.0) -> None:
-        """A row's generation has ended at APIMart, or was not made."""
+        """Stop counting a row as in flight: its generation has ended at APIMart, or was not made."""
         self.in_flight.discard(active)
         self._give_back(active)
         self.progress.spent_usd += cost_usd
 
     def end(self, active: Active, outcome: Outcome, *, note: str | None = None, final: bool = False) -> None:
-        """A row has its outcome."""
+        """Give a row its outcome."""
         self.note(active, outcome=outcome, note=note, final=final)
         self.progress.ended(outcome, self.now())
         self.hopeless += final or outcome is Outcome.REJECTED
@@ -184,25 +184,25 @@ class RunState:
             self.check_failures(f"row {active.row.number} is {outcome}{f' ({note})' if note else ''}; ")
 
     def check_failures(self, why: str = "") -> None:
-        """Stop submitting where so many rows have failed, in whatever try, that the user wants no more of them."""
+        """Stop submitting if more rows have failed, over all tries, than the user allows."""
         failed, total = self.progress.failed + self.unlike, self.progress.total
-        # A float's last bit must not cost a row.
+        # A float's rounding error must not cost a row.
         most = self.rules.max_failed_share * total + 1e-6
         if self.rules.stop_on_failure and failed > most:
             text = f'{why}{failed:,} of {total:,} rows have failed and on_row_failure="stop"'
             self.stop_submitting(Stop(StopKind.ROW_FAILURE, text, self.hopeless + self.unlike > most))
 
     def mismatched(self, number: int, text: str) -> None:
-        """A row has its videos, but they are not what was asked for."""
+        """Note that a row has its videos, but that they differ from its request."""
         if self.rules.on_mismatch == "fail":
             self.unlike += 1
             self.check_failures(f"row {number} is not what was asked for ({text}); ")
 
     def stop_submitting(self, stop: Stop) -> None:
-        """Submit no new row. What runs is waited for and landed."""
+        """Submit no new row. Running generations are waited for and landed."""
         said = self.stop is not None
         self.stop = self.stop or stop
-        # (Rows that were being prepared can come back after the first stop.)
+        # Rows that were being prepared can come back after the first stop.
         self.left += len(self.todo)
         self.todo.clear()
         while self.ready:
@@ -219,7 +219,7 @@ class RunState:
         )
 
     def put_back(self, active: Active) -> None:
-        """A row of which nothing was done waits for its turn again."""
+        """Put a row for which nothing was done back at the head of the queue."""
         if self.stop is not None:
             self.leave(active)
             return
@@ -227,7 +227,7 @@ class RunState:
         self.ready.appendleft(active)
 
     def begin_again(self, active: Active) -> None:
-        """A row of which nothing was done gets a new intent: by another account, or later."""
+        """Give a row for which nothing was done a new intent: by another account, or later."""
         self._give_back(active)
         self.in_flight.discard(active)
         active.record = active.record.but(state=RecordState.REFUSED)
@@ -235,7 +235,7 @@ class RunState:
         self.todo.appendleft(Todo(active.row.position, active.record.epoch, active.record.number))
 
     def leave(self, active: Active, note: str | None = None) -> None:
-        """A row of which nothing was done is left for another try."""
+        """Leave a row for which nothing was done to another try."""
         self._give_back(active)
         self.in_flight.discard(active)
         self.left += 1

@@ -31,13 +31,13 @@ from airflow_provider_apimart.generation.purchase.record import (
 )
 
 UPLOAD_TRIES = 5
-#: How often, and at which intervals, writing the journal is tried before submissions stop.
+#: How often, and at which intervals, a journal write is tried before submissions stop.
 JOURNAL_WAITS = (1.0, 5.0, 15.0, 30.0)
 UPLOADS_AT_ONCE = 4
 
 
 async def prepare(run: RunState, count: int) -> None:
-    """Write down the intents of the next rows, in one group; then they may be submitted."""
+    """Write the intents of the next rows to the journal, in one group. Then the rows may be submitted."""
     todos = await _next_todos(run, count)
     if not todos:
         return
@@ -51,7 +51,7 @@ async def prepare(run: RunState, count: int) -> None:
     rows = [await _row(run, todo.position) for todo in todos]
     limit = asyncio.Semaphore(UPLOADS_AT_ONCE)
     try:
-        # A paused account lets no upload pass, however long that takes.
+        # A paused account blocks uploads for as long as it is paused, so the run's deadline limits the wait.
         async with asyncio.timeout(run.seconds_left) as patience:
             uploads = await asyncio.gather(*(_uploads(run, row, limit) for row in rows))
     except TimeoutError:
@@ -71,7 +71,7 @@ async def prepare(run: RunState, count: int) -> None:
     try:
         written = bool(group) and await _write(run, group)
     except asyncio.CancelledError:
-        # Nothing was sent, though the intents may be in the journal already.
+        # No row was submitted, though the intents may be in the journal already.
         for active in group:
             run.leave(active)
         raise
@@ -85,7 +85,7 @@ async def prepare(run: RunState, count: int) -> None:
 async def _row(run: RunState, position: int) -> PlannedRow:
     held = run.plan.held(position)
     if held is None:
-        # Its chunk is read off the loop.
+        # The row's chunk is read off the event loop.
         held = await run.workers.offload(run.plan.row, position)
     return held
 
@@ -101,7 +101,7 @@ async def _next_todos(run: RunState, count: int) -> list[Todo]:
                 text = f"max_cost_usd={rules.max_cost_usd:g} is used up: {run.progress.spent_usd:.2f} USD are spent"
                 run.stop_submitting(Stop(StopKind.BUDGET, text, True))
             elif not todos:
-                # Running rows may turn out cheaper than estimated; until then there is no room.
+                # Running rows may turn out cheaper than estimated. Until then the budget has no room.
                 await asyncio.sleep(1.0)
             break
         more += run.estimated(position)
@@ -162,7 +162,7 @@ async def _uploads(
     try:
         for name, path in row.request.local_images.items():
             digest = row.images[name]
-            # Rows that share a frame wait for its one upload.
+            # Rows that share a frame wait for its single upload.
             async with run.upload_locks.setdefault(digest, asyncio.Lock()), limit:
                 known = run.uploads.get(digest)
                 if known is None or run.now() - known[1] > UPLOAD_LIFE.total_seconds():
@@ -229,12 +229,12 @@ async def submit(run: RunState, active: Active) -> None:
     resend_unknown = run.rules.on_unknown_submit == "resend"
 
     def paid_call(settings: Settings) -> Call[Submission]:
-        # A row can wait for a day: for an account that answers 429 all the time, or because this process stood still,
-        # and another may have taken its place meanwhile.
+        # A row can wait for a day: because the account always answers 429, or because this process was suspended.
+        # Another process may have taken its place meanwhile.
         if run.utc() - record.intent_at >= KEY_LIFE:
             raise _KeyForgotten
-        # The connection is looked up again while the batch runs. Another account would pay for what this one may have
-        # paid for, and a later try could not know which of them to ask.
+        # The connection is looked up again while the batch runs. Another account would pay again for what this one may
+        # have paid for, and a later try could not know which of the two to poll.
         if record.account not in (None, account_mark(settings.base_url, settings.api_key)):
             raise _OtherAccount
         return protocol.submit(
@@ -264,7 +264,7 @@ async def submit(run: RunState, active: Active) -> None:
 
 
 def _moved(run: RunState, active: Active) -> None:
-    """The connection has changed since the intent was written: nothing was sent now."""
+    """Handle a connection that has changed since the intent was written. This attempt sent nothing."""
     if active.doubtful:
         run.release(active)
         text = "the connection has another key now, and what was sent under the old one may have been paid for"
@@ -274,7 +274,7 @@ def _moved(run: RunState, active: Active) -> None:
 
 
 def _begin_again(run: RunState, active: Active) -> None:
-    # A new intent says who is going to pay now; nothing was done under the old one.
+    # A new intent names the account that will pay now. Nothing was done under the old one.
     if run.stop is None:
         run.begin_again(active)
     else:
@@ -293,7 +293,7 @@ async def _failed(run: RunState, active: Active, error: ApimartError, sent_at: f
         resend_unknown=run.rules.on_unknown_submit == "resend",
     )
     if verdict.stop is not None and verdict.stop.kind is StopKind.CREDENTIALS and await run.lane.look_again(seen):
-        # The key was rotated: the new one takes the row; but what the old key may have paid for it does not know.
+        # The API key was rotated. The new key takes the row, but it cannot see what the old key may have paid for.
         if not active.doubtful:
             _begin_again(run, active)
             return

@@ -1,4 +1,4 @@
-"""A row's path from its generation to its videos in storage: polls, the final word, landing."""
+"""A row's path from its generation to its videos in storage: polls, the final answer, landing."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from airflow_provider_apimart.generation.purchase.settling import Settling, is_e
 from airflow_provider_apimart.generation.waiting.polling import last_word, spread_of, told_seconds
 from airflow_provider_apimart.generation.waiting.schedule import next_wait
 
-#: The price of a poll, as a share of a job's duration: here each poll costs another row its turn.
+#: The cost of a poll, as a share of a job's duration. In a batch, each poll takes a turn from another row.
 PRICE_SHARE = 0.02
 
 
 def wait_for(run: RunState, active: Active) -> None:
-    """Have a submitted row asked for in its time."""
+    """Schedule the next poll of a submitted row."""
     now = run.now()
     run.in_flight.add(active)
     run.polls.push(_no_later(run, active, now + _next_wait(run, active, now)), active)
@@ -39,12 +39,12 @@ def _next_wait(run: RunState, active: Active, now: float) -> float:
 
 
 def _no_later(run: RunState, active: Active, when: float) -> float:
-    # The last question comes at the deadline, not before it and not long after it.
+    # The last poll comes at the deadline, not before it and not long after it.
     return min(when, max(run.now(), run.deadline(active)))
 
 
 async def ask(run: RunState, active: Active) -> None:
-    """Ask once how a generation is. An error is no verdict."""
+    """Poll a generation once. An error says nothing about the generation's outcome."""
     generation_id = active.record.generation_id or ""
     seen = run.lane.account.changes
     try:
@@ -110,7 +110,7 @@ def park(run: RunState, active: Active, why: str) -> None:
 
 
 def _learn(run: RunState, active: Active, view: Generation, elapsed: float) -> None:
-    # What failed says nothing about how long a video takes.
+    # A failed generation says nothing about how long a video takes.
     if view.status is GenerationStatus.COMPLETED:
         run.durations.finished(active.at_work, elapsed, told_seconds(view))
 

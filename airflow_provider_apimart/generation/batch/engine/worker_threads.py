@@ -42,7 +42,7 @@ class WorkerThreads:
         self._clients: dict[tuple[str, str], ApimartClient] = {}
 
     async def offload(self, function: Callable[..., Any], *args: Any) -> Any:
-        """Run something short in a thread."""
+        """Run something short in a thread of the pool."""
         return await asyncio.get_running_loop().run_in_executor(self._clerk, functools.partial(function, *args))
 
     async def land(
@@ -88,7 +88,7 @@ class WorkerThreads:
         await asyncio.get_running_loop().run_in_executor(None, self.close)
 
     def close(self) -> None:
-        """The same where there is no event loop."""
+        """End the threads where no event loop runs."""
         for pool in (self._landers, self._clerk):
             pool.shutdown(wait=True, cancel_futures=True)
         while self._clients:
@@ -98,6 +98,6 @@ class WorkerThreads:
 def _read_frame(target: Target) -> bytes:
     check_same_machine(target, "the frame")
     with storage_errors(target, "read"), target.fs.open(target.path, "rb") as file:
-        # One byte over the limit is enough to know that it is over.
+        # One byte over the limit is enough to tell that the file is too large.
         content: bytes = file.read(MAX_UPLOAD_BYTES + 1)
         return content
