@@ -15,6 +15,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
+from airflow_provider_apimart.client.errors import ApimartError
 from airflow_provider_apimart.client.model_rules import ModelRules
 from airflow_provider_apimart.client.models import Video
 from airflow_provider_apimart.client.settings import Settings
@@ -102,6 +103,7 @@ class RunState:
         #: Landed rows whose videos differ from the request, if the user counts those as failed.
         self.unlike = 0
         self._wondered: set[str] = set()
+        self._unanswered = 0
         self._committed_usd = 0.0
 
     @property
@@ -146,6 +148,14 @@ class RunState:
         if active.last_word not in self._wondered and len(self._wondered) < STRANGE_WORDS:
             self._wondered.add(active.last_word)
             self.log.warning("Row %d: %s. The wait goes on.", active.row.number, active.last_word)
+
+    def unanswered(self, error: ApimartError) -> None:
+        """Log that APIMart gave no usable answer: the 1st, 2nd, 4th, 8th... time, so that a dead host is not silent."""
+        self._unanswered += 1
+        if self._unanswered & (self._unanswered - 1) == 0:
+            self.log.warning(
+                "APIMart gave no usable answer (%d so far): %s. It is tried again.", self._unanswered, error
+            )
 
     def note(self, active: Active, **more: Any) -> None:
         """Write a row's state to the journal."""

@@ -305,6 +305,7 @@ async def _failed(run: RunState, active: Active, error: ApimartError, sent_at: f
             run.put_back(active)
         return
     if verdict.again_after is not None:
+        run.unanswered(error)
         run.resends.push(run.now() + verdict.again_after, active)
         return
     if verdict.stop is not None:

@@ -91,6 +91,7 @@ async def _no_answer(run: RunState, active: Active, error: ApimartError, seen: i
     wait = 0.0
     if not isinstance(error, errors.RateLimitError):
         active.failures += 1
+        run.unanswered(error)
         if active.failing_since is None:
             active.failing_since = run.lane.account.now()
         wait = error_verdicts.wait_after(error, active.failures)

@@ -566,3 +566,14 @@ def test_rows_may_be_inserted_and_reordered_between_tries(tmp_path: Path) -> Non
     one.run()
     assert one.outcomes() == {Outcome.LANDED: 11}
     assert set(one.api.paid.values()) == {1}
+
+
+@pytest.mark.parametrize("kind", ["submit", "task"])
+def test_a_host_that_gives_no_answer_is_told_and_not_over_and_over(batch: Callable[..., Batch], kind: str) -> None:
+    one = batch(4, Rules(timeout_seconds=600), job_seconds=5)
+    gone = errors.ApimartConnectionError("connection refused")
+    one.api.refuse = lambda asked, call: gone if asked == kind else None
+    one.run()
+    told = [line for line in one.said if "no usable answer" in line]
+    assert "connection refused" in told[0]
+    assert 3 <= len(told) <= 8
