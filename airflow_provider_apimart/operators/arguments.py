@@ -55,6 +55,11 @@ def is_template(value: Any, marks: Collection[str] = tuple(MARKS.values())) -> b
     return hasattr(value, "iter_references") or callable(value)
 
 
+def owner_of(task: Any) -> str:
+    """Return what errors call a task: its operator and its id."""
+    return f"{type(task).__name__} {task.task_id!r}"
+
+
 def refuse(owner: str, problems: list[FieldProblem]) -> None:
     """Raise :class:`InvalidVeoArgument` if there are problems."""
     if problems:

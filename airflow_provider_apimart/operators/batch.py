@@ -198,7 +198,7 @@ class VeoGenerateBatchOperator(AuthorTemplates, BaseOperator):
 
     @property
     def _owner(self) -> str:
-        return f"{type(self).__name__} {self.task_id!r}"
+        return arguments.owner_of(self)
 
     # --- the two ends of the task --------------------------------------------------------------------------------
 

@@ -48,5 +48,4 @@ def check_name(task: Any, context: Any) -> None:
             return
         long = f"a name of {len(str(name)):,} characters, and Airflow's database takes {MAX_NAME_LENGTH}"
         allowed = f"makes {long}; shorten it, as in {{{{ task.prompt[:40] }}}}"
-    owner = f"{type(task).__name__} {task.task_id!r}"
-    arguments.refuse(owner, [FieldProblem("map_index_template", template, allowed)])
+    arguments.refuse(arguments.owner_of(task), [FieldProblem("map_index_template", template, allowed)])

@@ -37,8 +37,7 @@ def recall(task: Resumed, record: Any, labels: Any) -> None:
     kept = None if record is None else Record.model_validate(record)
     if kept is None or len(kept.output_path or "") >= MAX_PATH_LENGTH:
         # Nothing was kept, or the path was cut off. The arguments as rendered now are used instead, if they are valid.
-        owner = f"{type(task).__name__} {task.task_id!r}"
-        arguments.refuse_for_now(owner, argument_problems(task, arguments.always))
+        arguments.refuse_for_now(arguments.owner_of(task), argument_problems(task, arguments.always))
         return
     if kept.output_path != _uri(task.output_path):
         task.log.warning(AS_IT_WAS, "output_path", kept.output_path, task.output_path)

@@ -50,8 +50,8 @@ class AuthorTemplates:
             # A decorated function's argument may be an object that has template fields of its own.
             base._do_render_template_fields(parent, template_fields, context, jinja_env, seen_oids)
             return
-        seen = seen_oids | _mapped_data(self, context)
         text_env, defaults = _text_env(self, jinja_env), _defaults(type(self))
+        seen = seen_oids | _mapped_data(self, context, defaults)
         extensions = self.template_ext
         try:
             for name in template_fields:
@@ -99,8 +99,11 @@ class AuthorTemplates:
         return found[0] if len(found) == 1 else "".join(map(str, found))
 
 
-def _mapped_data(task: Any, context: Any) -> set[int]:
-    """Return the ids of the values that ``expand_kwargs()`` took from another task."""
+def _mapped_data(task: Any, context: Any, defaults: Mapping[str, Any]) -> set[int]:
+    """Return the ids of the values that ``expand_kwargs()`` took from another task.
+
+    :param defaults: of the operator's own arguments.
+    """
     dag = task.get_dag()
     mapped = dag.task_dict.get(task.task_id) if dag else None
     if mapped is None or mapped is task or not hasattr(mapped, "partial_kwargs"):
@@ -114,7 +117,7 @@ def _mapped_data(task: Any, context: Any) -> set[int]:
         return set()
     # An operator keeps the very objects that it is given. So an object that is not from the DAG file came with the row.
     group = mapped.task_group
-    places = (mapped.partial_kwargs, group and group.default_args, dag.default_args, _defaults(task.__class__))
+    places = (mapped.partial_kwargs, group and group.default_args, dag.default_args, defaults)
     written = {id(value) for arguments in places for value in _with_function_arguments(arguments or {})}
     given = {name: getattr(task, name) for name in task.template_fields}
     return {id(value) for value in _with_function_arguments(given)} - written

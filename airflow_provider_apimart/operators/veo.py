@@ -217,7 +217,7 @@ class VeoGenerateOperator(AuthorTemplates, BaseOperator):
 
     @property
     def _owner(self) -> str:
-        return f"{type(self).__name__} {self.task_id!r}"
+        return arguments.owner_of(self)
 
     def _request_values(self) -> dict[str, Any]:
         """Return the request's parameters, by name."""

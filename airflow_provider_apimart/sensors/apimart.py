@@ -125,7 +125,7 @@ class ApimartBalanceSensor(AuthorTemplates, BaseSensorOperator):
         amount = arguments.money_of(self.min_usd)
         if amount is None:
             problem = FieldProblem("min_usd", self.min_usd, "allowed: an amount in USD, 0 or more")
-            arguments.refuse(f"{type(self).__name__} {self.task_id!r}", [problem])
+            arguments.refuse(arguments.owner_of(self), [problem])
         return amount or Decimal(0)
 
 

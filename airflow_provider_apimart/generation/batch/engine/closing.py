@@ -32,7 +32,7 @@ def close(run: RunState) -> None:
     late = run.now() - _since(run)
     if late < 0:
         return
-    if run.todo or run.ready or run.in_flight or run.is_preparing:
+    if run.todo or run.ready or run.in_flight or run.preparing:
         run.stop_submitting(Stop(StopKind.DEADLINE, "execution_timeout has passed, which limits each try", False))
     while (active := run.resends.pop(math.inf)) is not None:
         if active.doubtful:

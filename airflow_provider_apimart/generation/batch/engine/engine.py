@@ -97,7 +97,6 @@ class Engine:
         # Polls and submissions alternate.
         self._polled_last = False
         self._requests: set[asyncio.Task[None]] = set()
-        self._preparing: asyncio.Task[None] | None = None
         self._crash: BaseException | None = None
         self._wake = asyncio.Event()
 
@@ -120,7 +119,7 @@ class Engine:
                 closing.close(self.state)
                 if closing.is_quiet(self.state):
                     # Cancelling is safe: the journal knows what was sent.
-                    for task in (*self._requests, *filter(None, [self._preparing])):
+                    for task in (*self._requests, *filter(None, [self.state.preparing])):
                         task.cancel()
             if self._crash is not None:
                 raise self._crash
@@ -131,11 +130,11 @@ class Engine:
         return Ending(self.state.stop, outcomes, self.state.left, round(self.state.progress.spent_usd, 6))
 
     def _finished(self) -> bool:
-        done = not self.state.is_preparing and not self._requests and self.state.is_idle
+        done = self.state.preparing is None and not self._requests and self.state.is_idle
         return done or closing.is_over(self.state)
 
     async def _close(self, flushing: asyncio.Task[None]) -> None:
-        tasks = [*self._requests, *self.state.landing, *filter(None, [self._preparing])]
+        tasks = [*self._requests, *self.state.landing, *filter(None, [self.state.preparing])]
         for task in (*tasks, flushing):
             task.cancel()
         await asyncio.gather(*tasks, flushing, return_exceptions=True)
@@ -186,7 +185,7 @@ class Engine:
     def _prepare(self) -> None:
         """Start writing the next intents, if there is room for them."""
         state = self.state
-        if self._preparing is not None or not state.todo or state.stop is not None:
+        if state.preparing is not None or not state.todo or state.stop is not None:
             return
         if state.is_holding or len(state.landings) + len(state.landing) > max(
             LANDING_BACKLOG, state.rules.max_in_flight
@@ -196,13 +195,11 @@ class Engine:
         ahead = min(AHEAD, state.rules.max_in_flight) if state.rules.on_unknown_submit == "resend" else 0
         room = state.rules.max_in_flight + ahead - len(state.in_flight) - len(state.ready)
         if room > 0:
-            state.is_preparing = True
-            self._preparing = asyncio.create_task(prepare(state, min(room, GROUP)))
-            self._preparing.add_done_callback(self._prepared)
+            state.preparing = asyncio.create_task(prepare(state, min(room, GROUP)))
+            state.preparing.add_done_callback(self._prepared)
 
     def _prepared(self, task: asyncio.Task[None]) -> None:
-        self._preparing = None
-        self.state.is_preparing = False
+        self.state.preparing = None
         self._ended(task)
 
     def _start(self, group: set[asyncio.Task[None]], work: Coroutine[Any, Any, None]) -> None:

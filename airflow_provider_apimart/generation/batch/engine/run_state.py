@@ -89,8 +89,8 @@ class RunState:
         #: Generations that run at APIMart, and landings in progress.
         self.in_flight: set[Active] = set()
         self.landing: set[asyncio.Task[None]] = set()
-        #: Whether the intents of the next rows are being written.
-        self.is_preparing = False
+        #: Writes the intents of the next rows.
+        self.preparing: asyncio.Task[None] | None = None
         self.stop: Stop | None = None
         self.left = 0
         self.account: str | None = None
