@@ -22,7 +22,7 @@ from airflow_provider_apimart.emulator.apimart.context import Context, fault_of,
 from airflow_provider_apimart.emulator.apimart.validation import Spec
 from airflow_provider_apimart.emulator.state.faults import OUTCOMES, Fault
 from airflow_provider_apimart.emulator.state.store import REFUNDED, Generation
-from airflow_provider_apimart.generation.pricing.prices import list_price
+from airflow_provider_apimart.generation.pricing.prices import Estimate, list_price, remix_price
 
 VERSION_HEADER, VERSION = "X-APIMart-Response-Version", "2026-07-27"
 IDEMPOTENCY_KEY = re.compile(r"[!-~]{1,191}")
@@ -129,15 +129,20 @@ class Submission:
             self.context.store.set_indeterminate(self.key_id, self.endpoint, self.key, self.fingerprint, now)
         raise answers.idempotency("idempotency_result_indeterminate", message=fault.message)
 
-    def _start(self, model: str, spec: Spec, fault: Fault | None) -> Response:
-        now = tasks.wall_clock()
-        price = list_price(
+    def _price(self, model: str, spec: Spec) -> Estimate | None:
+        if self.endpoint.endswith("/remix"):
+            return remix_price(model, resolution=spec.resolution)
+        return list_price(
             model,
             duration_seconds=spec.seconds,
             resolution=spec.resolution,
             generate_audio=spec.audio,
             sample_count=spec.samples,
         )
+
+    def _start(self, model: str, spec: Spec, fault: Fault | None) -> Response:
+        now = tasks.wall_clock()
+        price = self._price(model, spec)
         cost = int(price.usd * 1_000_000) if price is not None else 0
         outcome, error = _scripted(fault, self.body["prompt"])
         affordable = self.context.affordable_micros(now, self.key_id)

@@ -12,10 +12,10 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from airflow_provider_apimart.emulator.apimart.answers import documented
-from airflow_provider_apimart.generation.pricing.prices import ALIASES, PER_SECOND, PER_VIDEO
+from airflow_provider_apimart.generation.pricing.price_table import ALIASES, PRICES
 
-OFFICIAL = tuple(PER_SECOND)
-EXT = tuple(PER_VIDEO)
+OFFICIAL = tuple(model for model, prices in PRICES.items() if prices.per_second)
+EXT = tuple(model for model, prices in PRICES.items() if not prices.per_second)
 MODELS = (*OFFICIAL, *EXT, *ALIASES)
 REMIX_MODELS = ("veo3.1-fast", "veo3.1-quality")
 SIZES = {"720p": (1280, 720), "1080p": (1920, 1080), "4k": (3840, 2160)}

@@ -11,7 +11,7 @@ from fastapi.responses import Response
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 
-from airflow_provider_apimart.emulator.apimart import answers, catalogue, side_routes, submit, task_routes
+from airflow_provider_apimart.emulator.apimart import answers, catalogue, side_routes, submit, task_routes, usage
 from airflow_provider_apimart.emulator.apimart.context import Context
 from airflow_provider_apimart.emulator.control import control_routes, page
 from airflow_provider_apimart.emulator.serving.middleware import FaultMiddleware
@@ -44,6 +44,6 @@ def create_app(settings: EmulatorSettings) -> ASGIApp:
     app.add_exception_handler(answers.ApiError, _api_error)
     app.add_exception_handler(HTTPException, _http_error)
 
-    for module in (submit, task_routes, side_routes, catalogue, control_routes, page):
+    for module in (submit, task_routes, side_routes, catalogue, usage, control_routes, page):
         app.include_router(module.routes(context))
     return FaultMiddleware(app, context.store, context.faults, settings, context.signer)

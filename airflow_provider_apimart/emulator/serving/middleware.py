@@ -42,6 +42,7 @@ _ROUTES: tuple[tuple[str, re.Pattern[str]], ...] = (
     ("media", re.compile(r"/(media|f/image)/(?P<file>[^/]+)")),
     ("balance", re.compile(r"(/v1)?(/user)?/balance")),
     ("models", re.compile(r"/v1/(models(/.*)?|model-schema|model-docs)")),
+    ("usage", re.compile(r"/v1/usage")),
     ("pricing", re.compile(r"/api/(pricing|marketplace)/.*")),
     ("cms", re.compile(r"/cms/videos")),
 )

@@ -13,7 +13,7 @@ from airflow_provider_apimart.emulator.state.store import Store
 
 #: The keys in the ASGI scope under which a route finds its fault and leaves notes for the log.
 FAULT, NOTES = "apimart.fault", "apimart.notes"
-ROUTES = ("submit", "remix", "task", "upload", "media", "balance", "models", "pricing", "cms", "*")
+ROUTES = ("submit", "remix", "task", "upload", "media", "balance", "usage", "models", "pricing", "cms", "*")
 
 #: Every kind and what it does. The documentation uses the same sentences.
 KINDS: dict[str, str] = {

@@ -87,13 +87,20 @@ def test_prices_are_public(emulator: Emulator, plain):
     entries = {entry["id"]: entry["fixed_prices"] for entry in listed}
     assert entries["veo3.1-fast-official"]["unit"] == "usd_per_second"
     fast = {item["key"]: item["after_discount"] for item in entries["veo3.1-fast-official"]["items"]}
-    assert (fast["720p"], fast["720p-audio"]) == (0.064, 0.08)
+    assert fast == {
+        **{"default": 0.064, "audio": 0.08, "720P": 0.064, "720P-audio": 0.08},
+        **{"1080P": 0.08, "1080P-audio": 0.096, "4K": 0.2, "4K-audio": 0.24},
+    }
     assert entries["veo3.1-lite"]["unit"] == "usd_per_call"
+    lite = {item["key"]: item["after_discount"] for item in entries["veo3.1-lite"]["items"]}
+    assert lite == {"default": 0.07, "4K": 0.57, "extend": 0.07, "EXTEND-4K": 0.57}
     one = plain.get(f"{emulator.base_url}/api/pricing/model", params={"model": "veo3.1-lite"}).json()
-    assert (one["success"], one["data"]["resolution_prices"]["4k"]) == (True, 0.57)
+    assert (one["success"], one["data"]["resolution_prices"]["4K"]) == (True, 0.57)
+    assert (one["data"]["paid_price"], one["data"]["resolution_paid_prices"]["4K"]) == (0.07, 0.57)
     market = plain.get(f"{emulator.base_url}/api/marketplace/models", params={"page": 2, "page_size": 5}).json()["data"]
     assert (market["total"], [model["id"] for model in market["models"]]) == (8, [6, 7, 8])
-    assert plain.get(f"{emulator.base_url}/api/pricing/model", params={"model": "x"}).json()["success"] is False
+    unknown = plain.get(f"{emulator.base_url}/api/pricing/model", params={"model": "x"}).json()
+    assert (unknown["success"], unknown["data"]["model_price"]) == (True, 0)
 
 
 def test_unknown_routes(api, plain, emulator):
