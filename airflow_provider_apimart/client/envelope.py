@@ -155,9 +155,15 @@ def read_error(reply: Reply, parsed: Any) -> errors.ApiStatusError:
         status=status,
         code=code or None,
         error_type=kind or None,
+        param=_line(reply.clean(fields.get("param"), 100)) or None,
         request_id=request_id(reply, envelope, message),
         retry_after_seconds=retry_after(reply.headers),
     )
+
+
+def _line(text: str) -> str:
+    """Return ``text`` as one line of printable characters."""
+    return "".join(character if character.isprintable() else " " for character in text).strip()
 
 
 def _is_empty(http_status: int, status: int, names: set[str], message: str) -> bool:

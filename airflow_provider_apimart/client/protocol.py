@@ -128,7 +128,7 @@ def submit(
     return Call(
         "POST",
         "/v1/videos/generations",
-        _read_submission,
+        lambda reply: _read_submission(reply, idempotency_key),
         repeat=Repeat.WITH_SAME_KEY if resend_unknown else Repeat.IF_NOT_DONE,
         headers=headers,
         content=encode_body(body),
@@ -193,8 +193,9 @@ def prices(base_url: str = "") -> Call[tuple[Price, ...]]:
 # --- answers ---------------------------------------------------------------------------------------------------------
 
 
-def _read_submission(reply: Reply) -> Submission:
+def _read_submission(reply: Reply, idempotency_key: str) -> Submission:
     envelope = read_json(reply)
+    replayed = reply.headers.get("idempotency-replayed", "").strip().lower() == "true"
     data = envelope.get("data")
     item: Any = data[0] if isinstance(data, list) and data else data
     item = item if isinstance(item, Mapping) else {}
@@ -206,10 +207,14 @@ def _read_submission(reply: Reply) -> Submission:
             return Submission(
                 generation_id=known,
                 status=GenerationStatus.read(item.get("status") or envelope.get("status") or "submitted"),
-                replayed=reply.headers.get("idempotency-replayed", "").strip().lower() == "true",
+                replayed=replayed,
                 request_id=request_id(reply, envelope),
                 estimated_seconds=read_number(info.get("estimated_time")) if isinstance(info, Mapping) else None,
             )
+    # A synchronous result (2, "generation.result") is paid for, and the key alone finds it again.
+    result = Generation.read(item or envelope, idempotency_key).scrubbed(reply.secret)
+    if result.status is GenerationStatus.COMPLETED and result.videos:
+        return Submission(generation_id=idempotency_key, status=result.status, replayed=replayed, result=result)
     raise errors.MissingTaskIdError(
         "APIMart accepted the submission but named no task id",
         status=reply.status,

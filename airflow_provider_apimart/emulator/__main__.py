@@ -31,6 +31,7 @@ def parser() -> argparse.ArgumentParser:
     add("--api-key", action="append", dest="api_keys", help=f"a key to let in; repeatable (default: {DEFAULT_KEY})")
     add("--any-key", action="store_true", help='let every key in that does not start with "bad"')
     add("--balance", type=Decimal, default=Decimal(100), help="the account's dollars (default: %(default)s)")
+    add("--balance-floor", type=Decimal, default=Decimal("0.05"), help="below it all is a 402 (default: %(default)s)")
     add("--key-quota", type=Decimal, help="dollars that each key may spend (default: the account's balance)")
     add("--unlimited-key", action="store_true", help="keys without a quota: their balance says -1")
     add("--url-ttl-seconds", type=float, default=DAY_SECONDS, help="life of a video's URL (default: %(default)s)")
@@ -56,6 +57,7 @@ def main(argv: list[str] | None = None) -> int:
     given = vars(parser().parse_args(argv))
     host, port, end_with_stdin = (given.pop(name) for name in ("host", "port", "end_with_stdin"))
     given["balance_usd"], given["key_quota_usd"] = given.pop("balance"), given.pop("key_quota")
+    given["balance_floor_usd"] = given.pop("balance_floor")
     given["media_cache"] = not given.pop("no_media_cache")
     given["api_keys"] = tuple(given["api_keys"] or (DEFAULT_KEY,))
     try:

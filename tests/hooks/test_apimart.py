@@ -327,7 +327,7 @@ def test_empty_balance_is_told_from_a_wrong_key(monkeypatch: pytest.MonkeyPatch)
     with Emulator(balance_usd=0) as poor:
         ok, message = connect(monkeypatch, host=poor.base_url, password=poor.api_key).test_connection()
     assert not ok
-    assert "is empty: top up" in message
+    assert "the account holds 0 USD, and below 0.05 USD APIMart refuses every request: top up" in message
 
 
 def test_provider_info_is_what_airflow_takes() -> None:

@@ -85,6 +85,13 @@ def unauthorised(key: str) -> ApiError:
     return ApiError(401, {"error": {"code": "", "message": message, "param": "", "type": "apimart_error"}})
 
 
+def below_floor(left_micros: int, floor_micros: int) -> ApiError:
+    """Build the recorded answer to every request of an account that holds less than the floor."""
+    left, floor = max(0, left_micros) / 1_000_000, floor_micros / 1_000_000
+    message = f"[token_id=90701] insufficient balance (current: {left:.6f} USD, required: {floor:.6f} USD)"
+    return ApiError(402, {"error": {"message": message}})
+
+
 def idempotency(code: str, *, message: str | None = None, retry_after: str | None = None) -> ApiError:
     """Build a conflict over an idempotency key, in the documented shape."""
     status, text = IDEMPOTENCY[code]

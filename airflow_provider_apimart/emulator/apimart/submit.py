@@ -129,6 +129,11 @@ class Submission:
             self.context.store.set_indeterminate(self.key_id, self.endpoint, self.key, self.fingerprint, now)
         raise answers.idempotency("idempotency_result_indeterminate", message=fault.message)
 
+    def _finished(self, generation: Generation) -> dict[str, Any]:
+        view = self.context.view(generation, self.request)
+        told = {name: view.get(name) for name in ("created", "completed", "cost", "credits_cost", "result")}
+        return {"code": 200, "data": {"object": "generation.result", "status": "completed", **told}}
+
     def _price(self, model: str, spec: Spec) -> Estimate | None:
         if self.endpoint.endswith("/remix"):
             return remix_price(model, resolution=spec.resolution)
@@ -162,13 +167,16 @@ class Submission:
             spec=spec.as_dict(),
             cost_micros=cost,
             created=now,
-            finish_at=now + seconds,
+            finish_at=now if fault is not None and fault.value == "sync_result" else now + seconds,
             outcome=outcome,
             error=error,
             ttl=settings.url_ttl_seconds,
             idempotency_key=self.key,
         )
         status, body = envelope(task_id, self.version, self.context.base_url(self.request))
+        if fault is not None and fault.kind == "shape" and fault.value == "sync_result":
+            # Remembered under the key, as any answer is: a replay gives the result again.
+            status, body = 200, self._finished(generation)
         self.context.store.add_generation(generation, fingerprint=self.fingerprint, status=status, response=body)
         note(self.request, task_id)
         return self._answer(status, _reshape(body, task_id, fault), {})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from typing import Any
 
 from fastapi import APIRouter, Request
@@ -51,6 +52,12 @@ def _reshape(data: dict[str, Any], fault: Fault | None) -> Any:
         data["result"] = {"url": urls}
     elif shape == "video_url" and urls:
         data["result"] = {"video_url": urls[0]}
+    elif shape == "result_text" and urls:
+        data["result"] = json.dumps(urls)
+    elif shape == "result_output" and urls:
+        data["result"] = {"output": urls}
+    elif shape == "file_url" and urls:
+        data["result"] = {"file_url": urls[0]}
     elif shape == "no_expires_at":
         for video in videos:
             del video["expires_at"]

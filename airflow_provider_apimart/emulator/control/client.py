@@ -71,6 +71,10 @@ class EmulatorControl:
         done: list[str] = self._call("POST", "finish", {"generation_id": generation_id, "outcome": outcome})["finished"]
         return done
 
+    def top_up(self, usd: float) -> float:
+        """Put money into the account (and into the quotas of its keys), and return what it holds."""
+        return float(self._call("POST", "top_up", {"usd": usd})["balance_usd"])
+
     def reset(self) -> None:
         """Forget all generations, keys, faults, requests and documents."""
         self._call("POST", "reset")

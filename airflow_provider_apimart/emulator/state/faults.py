@@ -59,7 +59,8 @@ SHAPES = (
         "error_string",
         "no_result",
     ),
-    *("data_object", "top_level"),
+    *("result_text", "result_output", "file_url"),
+    *("data_object", "top_level", "sync_result"),
 )
 OUTCOMES = {
     "task_fails": "failed",

@@ -21,6 +21,8 @@ class EmulatorSettings:
     :param any_key: accept every non-empty key that does not start with ``bad``.
     :param balance_usd: what the account holds at the start.
     :param key_quota_usd: what each key may spend; ``None`` gives it the account's balance.
+    :param balance_floor_usd: below this, every request with a key is answered with a 402, balance and status included;
+        0 switches that off.
     :param unlimited_key: the keys have no quota of their own, and their balance says -1.
     :param url_ttl_seconds: how long a video's URL works after completion.
     :param renew_urls: a poll of a task whose URL has expired returns a new URL.
@@ -40,6 +42,7 @@ class EmulatorSettings:
     any_key: bool = False
     balance_usd: Decimal = Decimal(100)
     key_quota_usd: Decimal | None = None
+    balance_floor_usd: Decimal = Decimal("0.05")
     unlimited_key: bool = False
     url_ttl_seconds: float = DAY_SECONDS
     renew_urls: bool = False

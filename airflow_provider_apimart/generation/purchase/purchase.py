@@ -29,7 +29,7 @@ from airflow_provider_apimart.client.errors import ApimartError, Charge
 from airflow_provider_apimart.client.models import Generation, Submission
 from airflow_provider_apimart.client.request import VeoRequest
 from airflow_provider_apimart.generation.pricing.balance import missing_balance
-from airflow_provider_apimart.generation.purchase.decide import Action, Decision, Policy, decide
+from airflow_provider_apimart.generation.purchase.decide import KEY_LIFE, Action, Decision, Policy, decide
 from airflow_provider_apimart.generation.purchase.identity import Identity, account_mark, fingerprint, idempotency_key
 from airflow_provider_apimart.generation.purchase.images import LocalImage
 from airflow_provider_apimart.generation.purchase.record import (
@@ -134,14 +134,17 @@ class Purchase:
                 record, ours = self._intend(record, decision)
                 if not ours:
                     continue
-                record, known_before = self._pay(record, doubtful=False)
+                record, known_before, view = self._pay(record, doubtful=False)
             elif decision.action is Action.RESEND and record is not None:
                 log.warning("%s: sending the identical request again under its key.", _sentence(decision.reason))
-                record, known_before = self._pay(record, doubtful=True)
+                record, known_before, view = self._pay(record, doubtful=True)
             else:
                 if record is None:
                     raise AssertionError(f"a decision to {decision.action} needs a record")
                 return Obtained(decision, self._seen(record), view)
+            if view is not None and view.is_final:
+                reason = f"generation {record.generation_id} was completed at once"
+                return Obtained(Decision(Action.LAND, reason), record, view)
             if not known_before:
                 decision = Decision(Action.WAIT, f"generation {record.generation_id} was submitted")
                 return Obtained(decision, record, None)
@@ -168,10 +171,18 @@ class Purchase:
         if record.state not in (RecordState.SUBMITTED, RecordState.LANDED):
             return None
         try:
+            if record.generation_id == record.idempotency_key:
+                return self._replayed(record)
             return self.client.generation(record.generation_id)
         except ApimartError as error:
             log.warning("APIMart does not say how generation %s is: %s", record.generation_id, error)
             return None
+
+    def _replayed(self, record: Record) -> Generation | None:
+        """Return a result that APIMart gave with its first answer: it has no id, and only a replay gives it again."""
+        if datetime.now(UTC) - record.intent_at >= KEY_LIFE or record.account not in (None, self.account):
+            return None
+        return self.client.submit(self.request.body(record.uploads), record.idempotency_key).result
 
     def _intend(self, old: Record | None, decision: Decision) -> tuple[Record, bool]:
         """Save the intent to pay. Return the record, and whether it is this try's own.
@@ -242,9 +253,9 @@ class Purchase:
             log.info("Uploaded %s (%s, %d bytes).", name, image.content_type, len(image.content))
         return uploads, now if uploads else None
 
-    def _pay(self, record: Record, *, doubtful: bool) -> tuple[Record, bool]:
-        """Send the paid POST and save its outcome. Return the record, and whether the generation may be older than
-        this POST.
+    def _pay(self, record: Record, *, doubtful: bool) -> tuple[Record, bool, Generation | None]:
+        """Send the paid POST and save its outcome. Return the record, whether the generation may be older than this
+        POST, and the result if the answer holds it.
 
         :param doubtful: an earlier POST may have been carried out, so even "nothing was done" does not settle that.
         """
@@ -261,7 +272,7 @@ class Purchase:
             raise
         paid = submitted(record, answer, datetime.now(UTC))
         self._remember(paid, answer)
-        return paid, answer.replayed or doubtful
+        return paid, answer.replayed or doubtful, answer.result
 
     def _refused(self, record: Record, error: ApimartError) -> None:
         """Record that nothing was done, unless another try with the same key has got further."""

@@ -85,6 +85,7 @@ class Record(BaseModel):
     :param asked_by: the dag, run, task and map index (and row) that requested it.
     :param output_path: where the task wanted its videos, for a later landing by ``reconcile``.
     :param apimart_conn_id: the connection that paid.
+    :param extra: what else APIMart's final answer said, for its support.
     :param closed_at: when ``reconcile`` reported for the last time that it cannot land this generation. It affects no
         decision: a task ignores it.
     """
@@ -114,6 +115,7 @@ class Record(BaseModel):
     landed: tuple[LandedVideo, ...] = ()
     previous: tuple[Previous, ...] = ()
     closed_at: AwareDatetime | None = None
+    extra: dict[str, str] = {}
 
     def but(self, **changes: Any) -> Record:
         """Return a copy with ``changes``."""

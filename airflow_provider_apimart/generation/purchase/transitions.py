@@ -51,5 +51,9 @@ def settled(record: Record, view: Generation) -> tuple[Decision, Record]:
     elif isinstance(decision.error, errors.GenerationFailedError):
         state = RecordState.FAILED
     return decision, record.but(
-        state=state, cost_usd=view.cost_usd, completed_at=view.completed_at, note=note_of(view.error_message)
+        state=state,
+        cost_usd=view.cost_usd,
+        completed_at=view.completed_at,
+        note=note_of(view.error_message),
+        extra=view.extra,
     )

@@ -124,7 +124,8 @@ async def _take_up(run: RunState, position: int, slot: str, row: RowState | None
         run.hopeless += 1
         return 0
     run.commit_money(active)
-    if decision.action is Action.RESEND:
+    # A result that came with the first answer has no id: only a replay of the submission gives it again.
+    if decision.action is Action.RESEND or record.generation_id == record.idempotency_key:
         active.doubtful = True
         run.in_flight.add(active)
         run.resends.push(run.now(), active)

@@ -14,7 +14,7 @@ from airflow_provider_apimart.generation.batch.engine import error_verdicts
 from airflow_provider_apimart.generation.batch.engine.active_rows import Active, Todo
 from airflow_provider_apimart.generation.batch.engine.error_verdicts import Stop, StopKind
 from airflow_provider_apimart.generation.batch.engine.run_state import RunState
-from airflow_provider_apimart.generation.batch.engine.waiting import wait_for
+from airflow_provider_apimart.generation.batch.engine.waiting import has_ended, wait_for
 from airflow_provider_apimart.generation.batch.plan import PlannedRow
 from airflow_provider_apimart.generation.batch.states import Outcome, line_of
 from airflow_provider_apimart.generation.purchase import transitions
@@ -260,7 +260,11 @@ async def submit(run: RunState, active: Active) -> None:
         return
     active.failures = 0
     run.note(active)
-    wait_for(run, active)
+    if answer.result is None:
+        wait_for(run, active)
+    else:
+        run.in_flight.add(active)
+        has_ended(run, active, answer.result)
 
 
 def _moved(run: RunState, active: Active) -> None:

@@ -67,7 +67,7 @@ async def ask(run: RunState, active: Active) -> None:
             return
     if view.is_final:
         _learn(run, active, view, elapsed)
-        _final_word(run, active, view)
+        has_ended(run, active, view)
         return
     active.at_work, active.asked = elapsed, True
     if now >= run.deadline(active):
@@ -116,7 +116,8 @@ def _learn(run: RunState, active: Active, view: Generation, elapsed: float) -> N
         run.durations.finished(active.at_work, elapsed, told_seconds(view))
 
 
-def _final_word(run: RunState, active: Active, view: Generation) -> None:
+def has_ended(run: RunState, active: Active, view: Generation) -> None:
+    """Do what APIMart's final word means for a row."""
     decision, record = transitions.settled(active.record, view)
     lost = active.record.state is RecordState.LANDED
     active.record, active.view = record, view
