@@ -23,7 +23,7 @@ CONN_FIELDS: dict[str, dict[str, Any]] = {
     },
     "read_timeout_seconds": {
         "label": "Read timeout (seconds)",
-        "description": "Raises the time that an answer may take (status 15 s, submission 45 s, upload 120 s).",
+        "description": "Raises the time that a whole call may take (status 15 s, submission 45 s, upload 120 s).",
         "schema": {"type": ["integer", "null"], "minimum": 1},
     },
     "max_video_megabytes": {

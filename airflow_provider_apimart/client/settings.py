@@ -33,7 +33,7 @@ class Settings:
     :param base_url: the API's address; empty means ``https://api.apimart.ai``. A trailing ``/v1`` is dropped.
     :param allow_http: permits ``http://`` to other machines.
     :param response_version: if set, sent as ``X-APIMart-Response-Version`` with submissions.
-    :param read_timeout_seconds: if set, raises the timeouts of calls.
+    :param read_timeout_seconds: if set, raises the time that a whole call may take.
     :param max_video_bytes: larger videos are not landed.
     :param requests_per_minute: the most requests that one process sends in a minute; with ``None`` the rate follows
         APIMart's 429s.
