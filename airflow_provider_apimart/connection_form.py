@@ -26,6 +26,12 @@ CONN_FIELDS: dict[str, dict[str, Any]] = {
         "description": "Raises the time that a whole call may take (status 15 s, submission 45 s, upload 120 s).",
         "schema": {"type": ["integer", "null"], "minimum": 1},
     },
+    "on_unknown_submit": {
+        "label": "If a submission's answer is lost",
+        "description": "resend: the identical request under its idempotency key (default). fail: nothing, until a "
+        "person has looked. A task's own on_unknown_submit goes first.",
+        "schema": {"type": ["string", "null"], "enum": ["resend", "fail", "", None]},
+    },
     "max_video_megabytes": {
         "label": "Largest video (MiB)",
         "description": "Videos larger than this are not landed. Empty: 2048.",

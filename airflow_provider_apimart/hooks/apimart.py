@@ -31,7 +31,8 @@ class ApimartHook(BaseHook):
 
     :param apimart_conn_id: the connection, of the type ``apimart``: ``password`` is the API key, ``host`` the base URL
         (empty for APIMart's own); extra may hold ``allow_http``, ``response_version``, ``read_timeout_seconds``,
-        ``max_video_megabytes`` and ``requests_per_minute``. Any other field in it is refused by name.
+        ``max_video_megabytes``, ``requests_per_minute`` and ``on_unknown_submit``. Any other field in it is refused by
+        name.
     """
 
     conn_name_attr = "apimart_conn_id"

@@ -12,7 +12,7 @@ import ipaddress
 import json
 import re
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, cast
 from urllib.parse import urlsplit
 
 from airflow_provider_apimart.client.errors import ConfigurationError
@@ -86,6 +86,7 @@ def _settings_of(connection: Connection) -> Settings:
         read_timeout_seconds=_number(extra, "read_timeout_seconds", 0, "1 or more") or None,
         max_video_bytes=int(megabytes * MEBIBYTE),
         requests_per_minute=_number(extra, "requests_per_minute", 0, "1 or more") or None,
+        on_unknown_submit=cast(Literal["resend", "fail"], str(extra.get("on_unknown_submit") or "resend")),
     )
 
 

@@ -100,6 +100,7 @@ class VeoGenerateBatchOperator(AuthorTemplates, BaseOperator):
         again.
     :param on_unknown_submit: what to do with a row whose submission may or may not have been carried out. ``"resend"``:
         send the identical request under the same idempotency key. ``"fail"``: submit nothing until a person has looked.
+        ``None``: what the connection says, or else ``"resend"``.
     :param on_mismatch: what to do with a landed row whose video differs from its request (duration, resolution, aspect
         ratio, sound, number of videos). ``"warn"``: note it in the manifest and the log. ``"fail"``: count the row as
         failed, for ``max_failed_share`` and ``on_row_failure``. Its video stays landed and listed, and is not paid for
@@ -153,7 +154,7 @@ class VeoGenerateBatchOperator(AuthorTemplates, BaseOperator):
         max_cost_usd: float | str | None = None,
         dry_run: bool | str = False,
         on_clear: OnClear = "reuse",
-        on_unknown_submit: OnUnknownSubmit = "resend",
+        on_unknown_submit: OnUnknownSubmit | None = None,
         on_mismatch: OnMismatch = "warn",
         timeout: timedelta | float | str = DEFAULT_TIMEOUT,
         poll_interval: timedelta | float | str | None = None,
@@ -315,7 +316,7 @@ class VeoGenerateBatchOperator(AuthorTemplates, BaseOperator):
             timeout_seconds=arguments.seconds_of(self.timeout) or DEFAULT_TIMEOUT.total_seconds(),
             poll_interval=arguments.seconds_of(self.poll_interval),
             on_clear=self.on_clear,
-            on_unknown_submit=self.on_unknown_submit,
+            on_unknown_submit=self.on_unknown_submit or ApimartHook(self.apimart_conn_id).settings().on_unknown_submit,
             on_mismatch=self.on_mismatch,
             max_generations=GENERATIONS_PER_TRY * max(1, int(getattr(context["ti"], "try_number", 1) or 1)),
             max_cost_usd=None if limit is None else float(limit),

@@ -76,7 +76,8 @@ def _argument_problems(task: BatchArguments, check: arguments.Check) -> list[Fie
     problems = check(arguments.choice_problems, "on_row_failure", task.on_row_failure, ("continue", "stop"))
     problems += check(arguments.choice_problems, "reuse", task.reuse, ("run", "always"))
     problems += check(arguments.choice_problems, "on_clear", task.on_clear, ("reuse", "regenerate"))
-    problems += check(arguments.choice_problems, "on_unknown_submit", task.on_unknown_submit, ("resend", "fail"))
+    if not arguments.is_unset(task.on_unknown_submit):
+        problems += check(arguments.choice_problems, "on_unknown_submit", task.on_unknown_submit, ("resend", "fail"))
     problems += check(arguments.choice_problems, "on_mismatch", task.on_mismatch, ("warn", "fail"))
     problems += check(arguments.choice_problems, "manifest_format", task.manifest_format, ("jsonl", "parquet"))
     problems += check(arguments.seconds_problems, "timeout", task.timeout)

@@ -125,6 +125,7 @@ class VeoGenerateOperator(AuthorTemplates, BaseOperator):
     :param on_clear: ``"reuse"``: a cleared task continues with its generation. ``"regenerate"``: it pays for a new one.
     :param on_unknown_submit: what to do if a submission may or may not have been carried out. ``"resend"``: send the
         identical request under the same idempotency key. ``"fail"``: submit nothing until a person has looked.
+        ``None``: what the connection says, or else ``"resend"``.
     :param on_mismatch: what to do if a landed video differs from the request (duration, resolution, aspect ratio,
         sound, number of videos). ``"warn"``: log it. ``"fail"``: fail the task for good; the video stays where it
         landed, and no try pays for another one.
@@ -168,7 +169,7 @@ class VeoGenerateOperator(AuthorTemplates, BaseOperator):
         timeout: timedelta | float | str = DEFAULT_TIMEOUT,
         poll_interval: timedelta | float | str | None = None,
         on_clear: OnClear = "reuse",
-        on_unknown_submit: OnUnknownSubmit = "resend",
+        on_unknown_submit: OnUnknownSubmit | None = None,
         on_mismatch: OnMismatch = "warn",
         max_cost_usd: float | str | None = None,
         labels: Mapping[str, Any] | str | None = None,
@@ -254,8 +255,9 @@ class VeoGenerateOperator(AuthorTemplates, BaseOperator):
             if output is not None:
                 check_target(output)
             images = read_images(request)
-            policy = Policy(on_clear=self.on_clear, on_unknown_submit=self.on_unknown_submit)
             with ApimartHook(self.apimart_conn_id).get_conn() as client:
+                on_unknown_submit = self.on_unknown_submit or client.settings.on_unknown_submit
+                policy = Policy(on_clear=self.on_clear, on_unknown_submit=on_unknown_submit)
                 purchase = Purchase(
                     client=client,
                     store=store,

@@ -45,7 +45,8 @@ def argument_problems(task: VeoArguments, check: arguments.Check) -> list[FieldP
     problems = check(arguments.seconds_problems, "timeout", task.timeout)
     problems += check(arguments.seconds_problems, "poll_interval", task.poll_interval)
     problems += check(arguments.choice_problems, "on_clear", task.on_clear, ("reuse", "regenerate"))
-    problems += check(arguments.choice_problems, "on_unknown_submit", task.on_unknown_submit, ("resend", "fail"))
+    if not arguments.is_unset(task.on_unknown_submit):
+        problems += check(arguments.choice_problems, "on_unknown_submit", task.on_unknown_submit, ("resend", "fail"))
     problems += check(arguments.choice_problems, "on_mismatch", task.on_mismatch, ("warn", "fail"))
     problems += check(arguments.money_problems, "max_cost_usd", task.max_cost_usd)
     problems += check(arguments.connection_problems, "apimart_conn_id", task.apimart_conn_id)

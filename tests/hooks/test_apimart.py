@@ -105,6 +105,7 @@ def test_host(monkeypatch: pytest.MonkeyPatch, fields: dict[str, Any], base_url:
         ({"extra": {"allow_http": "perhaps"}}, "allow_http='perhaps': allowed: true or false"),
         ({"extra": {"response_version": "latest"}}, "response_version='latest'"),
         ({"extra": {"read_timeout_seconds": "soon"}}, "read_timeout_seconds='soon'"),
+        ({"extra": {"on_unknown_submit": "pray"}}, "on_unknown_submit='pray': allowed: 'resend' or 'fail'"),
         ({"extra": {"max_video_megabytes": -1}}, "max_video_megabytes=-1"),
         ({"extra": {"requests_per_minute": "many"}}, "requests_per_minute='many'"),
         ({"extra": {"requests_per_minute": 0}}, "requests_per_minute=0"),
@@ -264,12 +265,15 @@ def test_extras_reach_the_settings(monkeypatch: pytest.MonkeyPatch) -> None:
         "read_timeout_seconds": "90",
         "max_video_megabytes": 5,
         "requests_per_minute": "500",
+        "on_unknown_submit": "fail",
     }
     settings = connect(monkeypatch, extra=extra).settings()
     assert settings.response_version == "2026-07-27"
     assert settings.read_timeout_seconds == 90
     assert settings.max_video_bytes == 5 * 1024 * 1024
     assert settings.requests_per_minute == 500
+    assert settings.on_unknown_submit == "fail"
+    assert connect(monkeypatch, extra={"on_unknown_submit": ""}).settings().on_unknown_submit == "resend"
 
 
 def test_key_is_taken_out_of_what_was_pasted_around_it(monkeypatch: pytest.MonkeyPatch) -> None:
