@@ -19,7 +19,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from airflow_provider_apimart.client.request import VeoRequest
-from airflow_provider_apimart.client.verdicts import Verdict, verdict
+from airflow_provider_apimart.client.verdicts import Verdict, task_lost_its_model, verdict
 
 __all__ = [
     "Balance",
@@ -108,6 +108,7 @@ class Generation(Frozen):
     :param error_message: why it failed, or why a completed generation has no video.
     :param result_at_hand: a video is listed, whatever the status says.
     :param rejected: the failure is a plain refusal of the prompt or of an image (:mod:`.verdicts`).
+    :param model_gone: the failure says that the model is no longer available (:mod:`.verdicts`).
     """
 
     generation_id: str
@@ -124,6 +125,7 @@ class Generation(Frozen):
     error_message: str | None = None
     result_at_hand: bool = False
     rejected: bool = False
+    model_gone: bool = False
 
     @property
     def is_final(self) -> bool:
@@ -170,6 +172,7 @@ class Generation(Frozen):
             result_at_hand=bool(offered),
             # A completed generation may have been billed, and its video may still come, whatever a text beside it says.
             rejected=status is GenerationStatus.FAILED and _is_refusal(code, message, data.get("error")),
+            model_gone=status is GenerationStatus.FAILED and _is_without_model(code, message, data.get("error")),
         )
 
     def scrubbed(self, secret: str) -> Generation:
@@ -215,9 +218,13 @@ class Balance(Frozen):
 
 
 class Model(Frozen):
-    """A model that the key may use."""
+    """A model that the key may use.
+
+    :param category: what it makes, as APIMart says it (``?expand=true``); empty if it does not say.
+    """
 
     id: str
+    category: str = ""
 
 
 class Price(Frozen):
@@ -323,3 +330,8 @@ def _failure(data: Mapping[str, Any]) -> tuple[str | None, str | None]:
 def _is_refusal(code: str | None, message: str | None, error: Any) -> bool:
     kind = error.get("type") if isinstance(error, Mapping) else None
     return verdict(code, read_text(kind, 200), message) is Verdict.REFUSED
+
+
+def _is_without_model(code: str | None, message: str | None, error: Any) -> bool:
+    kind = error.get("type") if isinstance(error, Mapping) else None
+    return task_lost_its_model(code, read_text(kind, 200), message)
