@@ -291,7 +291,7 @@ class VeoRequest(BaseModel):
         notes = []
         if (retired := RETIRED.get(self.model)) is not None:
             notes.append(f"model={self.model!r} {retired}. It is sent as it is.")
-        elif self.rules is None:
+        if self.rules is None:
             near = difflib.get_close_matches(self.model, MODELS, n=1)
             hint = f" Did you mean {near[0]!r}?" if near else ""
             notes.append(

@@ -52,6 +52,15 @@ class Context:
             raise unauthorised(key)
         return hashlib.sha256(key.encode()).hexdigest()[:12]
 
+    def end_of(self, model: str) -> str | None:
+        """Return how a model has ended by the settings: ``refused`` or ``fails``; ``None`` if it has not."""
+        ends = dict((*one.split("=", 1), "refused")[:2] for one in self.settings.retired_models)
+        return ends.get(model)
+
+    def is_listed(self, model: str) -> bool:
+        """Say whether a model is in the list of models. A relay lists a model that has ended behind it."""
+        return self.end_of(model) != "refused" and model not in self.faults.delisted()
+
     def base_url(self, request: Request) -> str:
         """Return the base of the URLs in this answer."""
         return (self.settings.public_url or str(request.base_url)).rstrip("/")
