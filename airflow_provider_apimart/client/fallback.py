@@ -10,6 +10,11 @@ from airflow_provider_apimart.client.model_rules import ALIASES
 from airflow_provider_apimart.client.request import VeoRequest
 
 
+def is_another(model: str, other: str) -> bool:
+    """Return whether two names stand for different models."""
+    return ALIASES.get(model, model) != ALIASES.get(other, other)
+
+
 def with_model(request: VeoRequest, model: str) -> VeoRequest:
     """Return ``request`` for another model.
 
@@ -30,7 +35,7 @@ def fallback_problems(values: Mapping[str, Any], model: Any, unknown: Collection
     """
     own = values.get("model")
     if "model" not in unknown and isinstance(own, str) and isinstance(model, str):
-        if ALIASES.get(own, own) == ALIASES.get(model, model):
+        if not is_another(own, model):
             return [FieldProblem("fallback_model", model, f"allowed: another model than model={own!r}, or None")]
     known = {str(problem) for problem in VeoRequest.problems(values, unknown)}
     # The fallback's name is known, even if the model's own is not.

@@ -204,7 +204,8 @@ _FETCH_FAILED = "fail_to_fetch_task"
 _INNER_404 = re.compile(r"\b404\b|\bnot_found\b")
 #: The inner answer as a text in quotation marks, which otherwise do not count. It has to begin with the model.
 _QUOTED_INNER = re.compile(
-    r"""(?:\b404\b|\bnot_found\b)[^"']{0,40}["'](?:this\ |the\ |publisher\ )*models?\b[^"']{0,160}\bis\ no\ longer\ available""",
+    r"""(?:\b404\b|\bnot_found\b)[^"']{0,40}["']
+    (?:this\ |the\ |publisher\ )*models?\b[^"']{0,160}\bis\ no\ longer\ available""",
     re.VERBOSE,
 )
 

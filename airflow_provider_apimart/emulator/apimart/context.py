@@ -54,8 +54,11 @@ class Context:
 
     def end_of(self, model: str) -> str | None:
         """Return how a model has ended by the settings: ``refused`` or ``fails``; ``None`` if it has not."""
-        ends = dict((*one.split("=", 1), "refused")[:2] for one in self.settings.retired_models)
-        return ends.get(model)
+        for one in self.settings.retired_models:
+            name, _, how = one.partition("=")
+            if name == model:
+                return how or "refused"
+        return None
 
     def is_listed(self, model: str) -> bool:
         """Say whether a model is in the list of models. A relay lists a model that has ended behind it."""

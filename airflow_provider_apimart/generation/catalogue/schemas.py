@@ -64,6 +64,11 @@ class Schemas:
                 self._kept.popitem(last=False)
         return schema
 
+    def drop(self, client: ApimartClient, model: str) -> None:
+        """Use a model's schema no more, until it is fetched again: it cannot be read."""
+        with self._lock:
+            self._kept[client.settings.base_url, model] = (self._now() + LIFE_SECONDS, None)
+
     def clear(self) -> None:
         """Forget everything."""
         with self._lock:
@@ -88,7 +93,8 @@ def schema_problems(client: ApimartClient, request: VeoRequest, schemas: Schemas
     body = request.body(dict.fromkeys(request.local_images, UPLOADED))
     found = broken_rules(schema, body)
     if found is None:
-        log.warning("%s cannot be read: the request is sent without model-specific checks.", source)
+        log.warning("%s cannot be read: requests are sent without model-specific checks.", source)
+        schemas.drop(client, request.model)
         return []
     extra = request.extra_body or {}
     return [

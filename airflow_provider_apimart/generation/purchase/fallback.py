@@ -24,7 +24,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from airflow_provider_apimart.client.errors import ModelGoneError
+from airflow_provider_apimart.client.errors import GenerationModelGoneError
 from airflow_provider_apimart.client.request import VeoRequest
 from airflow_provider_apimart.generation.purchase.decide import Action, Decision, Policy, is_cleared_anew
 from airflow_provider_apimart.generation.purchase.identity import fingerprint
@@ -76,7 +76,7 @@ def is_due(record: Record | None, wanted_fingerprint: str, decision: Decision) -
     """Return whether the model that was wanted is gone for certain, so that the fallback takes its place."""
     if record is None or record.fingerprint != wanted_fingerprint:
         return False
-    if isinstance(decision.error, ModelGoneError):
+    if isinstance(decision.error, GenerationModelGoneError):
         return True
     # Refused for its model. A clear that wants a new generation asks for the wanted model first.
     again = decision.action is Action.SUBMIT and (decision.epoch, decision.number) == (record.epoch, record.number)
