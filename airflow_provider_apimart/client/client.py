@@ -236,9 +236,9 @@ class ApimartClient(_Base):
         """Return the account's balance."""
         return self.send(protocol.account_balance())
 
-    def models(self) -> tuple[Model, ...]:
+    def models(self, *, expand: bool = False) -> tuple[Model, ...]:
         """Return the models that the key may use."""
-        return self.send(protocol.models())
+        return self.send(protocol.models(expand=expand))
 
     def prices(self) -> tuple[Price, ...]:
         """Return the public price list of video models."""
@@ -319,9 +319,9 @@ class AsyncApimartClient(_Base):
         """Return the account's balance."""
         return await self.send(protocol.account_balance())
 
-    async def models(self) -> tuple[Model, ...]:
+    async def models(self, *, expand: bool = False) -> tuple[Model, ...]:
         """Return the models that the key may use."""
-        return await self.send(protocol.models())
+        return await self.send(protocol.models(expand=expand))
 
     async def prices(self) -> tuple[Price, ...]:
         """Return the public price list of video models."""

@@ -229,6 +229,22 @@ class NotFoundError(ApiStatusError):
     charge = Charge.NO
 
 
+class ModelGoneError(ApiStatusError):
+    """APIMart has the model no longer, or never had it. Nothing was made and nothing was charged."""
+
+    terminal = True
+    charge = Charge.NO
+
+
+class NoChannelError(ApiStatusError):
+    """503 ``model_not_found``, "No available channel": APIMart has nowhere to send requests for this model now.
+
+    This can pass, and it is also what a retired model looks like. Nothing was done.
+    """
+
+    charge = Charge.NO
+
+
 class UploadTooLargeError(ApiStatusError):
     """413: the image is larger than APIMart accepts."""
 
@@ -310,6 +326,10 @@ class ContentRejectedError(GenerationError):
 
     terminal = True
     charge = Charge.NO
+
+
+class GenerationModelGoneError(ModelGoneError, GenerationError):
+    """A generation failed because its model is gone. Not charged; retries do not submit it again."""
 
 
 class EmptyResultError(GenerationError):

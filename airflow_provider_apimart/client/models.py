@@ -20,7 +20,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from airflow_provider_apimart.client.request import VeoRequest
-from airflow_provider_apimart.client.verdicts import Verdict, verdict
+from airflow_provider_apimart.client.verdicts import Verdict, task_lost_its_model, verdict
 
 __all__ = [
     "Balance",
@@ -121,6 +121,7 @@ class Generation(Frozen):
     :param result_at_hand: a video is listed, whatever the status says.
     :param extra: what else the answer says, for APIMart's support: names that are not known here, with short texts.
     :param rejected: the failure is a plain refusal of the prompt or of an image (:mod:`.verdicts`).
+    :param model_gone: the failure says that the model is no longer available (:mod:`.verdicts`).
     """
 
     generation_id: str
@@ -138,6 +139,7 @@ class Generation(Frozen):
     result_at_hand: bool = False
     rejected: bool = False
     extra: dict[str, str] = {}
+    model_gone: bool = False
 
     @property
     def is_final(self) -> bool:
@@ -185,6 +187,7 @@ class Generation(Frozen):
             # A completed generation may have been billed, and its video may still come, whatever a text beside it says.
             rejected=status is GenerationStatus.FAILED and _is_refusal(code, message, data.get("error")),
             extra=_extra(data) if status.is_final else {},
+            model_gone=status is GenerationStatus.FAILED and _is_without_model(code, message, data.get("error")),
         )
 
     def scrubbed(self, secret: str) -> Generation:
@@ -236,9 +239,13 @@ class Balance(Frozen):
 
 
 class Model(Frozen):
-    """A model that the key may use."""
+    """A model that the key may use.
+
+    :param category: what it makes, as APIMart says it (``?expand=true``); empty if it does not say.
+    """
 
     id: str
+    category: str = ""
 
 
 class Price(Frozen):
@@ -370,3 +377,8 @@ def _failure(data: Mapping[str, Any]) -> tuple[str | None, str | None]:
 def _is_refusal(code: str | None, message: str | None, error: Any) -> bool:
     kind = error.get("type") if isinstance(error, Mapping) else None
     return verdict(code, read_text(kind, 200), message) is Verdict.REFUSED
+
+
+def _is_without_model(code: str | None, message: str | None, error: Any) -> bool:
+    kind = error.get("type") if isinstance(error, Mapping) else None
+    return task_lost_its_model(code, read_text(kind, 200), message)

@@ -39,6 +39,13 @@ def parser() -> argparse.ArgumentParser:
     add("--ignore-idempotency", action="store_true", help="behave as if Idempotency-Key meant nothing")
     add("--idempotency-ttl-seconds", type=float, default=DAY_SECONDS, help="memory of keys (default: %(default)s)")
     add("--split-samples", action="store_true", help="sample_count > 1 gives several entries of `videos`")
+    add(
+        "--model-retired",
+        action="append",
+        dest="retired_models",
+        metavar="ID[=fails]",
+        help="a model that is no longer available: refused, or (=fails) accepted and failed; repeatable",
+    )
     add("--latency-ms", type=float, default=0.0, help="wait before every answer (default: %(default)s)")
     add("--public-url", help="base of the URLs that are handed out (default: the request's host)")
     add("--end-with-stdin", action="store_true", help="stop when standard input closes, as when the parent has died")
@@ -59,6 +66,7 @@ def main(argv: list[str] | None = None) -> int:
     given["balance_usd"], given["key_quota_usd"] = given.pop("balance"), given.pop("key_quota")
     given["balance_floor_usd"] = given.pop("balance_floor")
     given["media_cache"] = not given.pop("no_media_cache")
+    given["retired_models"] = tuple(given["retired_models"] or ())
     given["api_keys"] = tuple(given["api_keys"] or (DEFAULT_KEY,))
     try:
         sock = server.open_socket(host, port)

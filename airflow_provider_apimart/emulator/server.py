@@ -160,6 +160,7 @@ def arguments(settings: EmulatorSettings) -> list[str]:
         ("--state", settings.state),
         ("--public-url", settings.public_url),
         *(("--api-key", key) for key in settings.api_keys),
+        *(("--model-retired", model) for model in settings.retired_models),
     ) if value is not None]  # fmt: skip
     words += [word for name, word in _SWITCHES.items() if getattr(settings, name)]
     return words if settings.media_cache else [*words, "--no-media-cache"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import secrets
 import time
 from collections.abc import Mapping
@@ -68,6 +69,28 @@ def documented(status: int, message: str | None = None, *, code: Any = None, kin
         "type": kind or known_kind,
     }
     return ApiError(status, {"error": error})
+
+
+def model_retired(model: str, status: int = 404, message: str | None = None, **more: Any) -> ApiError:
+    """Build the refusal of a model that has ended."""
+    return documented(status, message or f"The model {model} is no longer available", **more)
+
+
+def no_channel(model: str, message: str | None = None) -> ApiError:
+    """Build the answer of a relay that has nowhere to send requests for a model, as APIMart's peers give it."""
+    text = message or f"No available channel for model {model} under group default (distributor)"
+    error = {"code": "model_not_found", "message": f"{text} (request id: {request_id()})", "type": "new_api_error"}
+    return ApiError(503, {"error": error})
+
+
+def ended_behind_the_relay(model: str) -> dict[str, Any]:
+    """Build the error of a task whose model has ended at Google: the relay passes the inner 404 on as text."""
+    text = (
+        f"This model models/{model} is no longer available. Please update your code to use a newer model for the "
+        "latest features and improvements."
+    )
+    inner = json.dumps({"error": {"code": 404, "message": text, "status": "NOT_FOUND"}})
+    return {"code": "fail_to_fetch_task", "message": f"fail_to_fetch_task: {inner}", "type": "task_failed"}
 
 
 def bare(status: int, message: str) -> ApiError:

@@ -140,15 +140,18 @@ def routes(context: Context) -> APIRouter:
     """Return the routes of this module."""
     router = APIRouter()
 
+    def listed() -> list[str]:
+        return [name for name in MODELS if context.is_listed(name)]
+
     def known(model: str) -> str:
-        if model not in MODELS:
+        if model not in MODELS or not context.is_listed(model):
             raise answers.documented(404, f"model not found: {model}")
         return model
 
     @router.get("/v1/models")
     async def models(request: Request) -> Response:
         context.key_id(request)
-        return JSONResponse({"object": "list", "success": True, "data": [model_entry(name) for name in MODELS]})
+        return JSONResponse({"object": "list", "success": True, "data": [model_entry(name) for name in listed()]})
 
     @router.get("/v1/models/{model}")
     async def one_model(model: str, request: Request) -> Response:

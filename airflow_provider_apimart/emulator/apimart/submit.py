@@ -114,10 +114,23 @@ class Submission:
                 await asyncio.sleep(30.0 if fault.seconds is None else fault.seconds)
             if fault is not None and fault.kind == "idempotency_indeterminate":
                 return self._lose(read, fault)
+            self._refuse_model(fault)
             model, spec = read if read is not None else validation.read_generation(self.body)
             return self._start(model, spec, fault)
         finally:
             self.context.in_progress.discard(mark or ("", "", ""))
+
+    def _refuse_model(self, fault: Fault | None) -> None:
+        """Refuse a model that has ended, or for which there is no channel."""
+        model = self.body.get("model") if isinstance(self.body, dict) else None
+        if not isinstance(model, str):
+            return
+        if fault is not None and fault.kind == "no_channel":
+            raise answers.no_channel(model, fault.message)
+        if fault is not None and fault.kind == "model_retired":
+            raise answers.model_retired(model, fault.status or 404, fault.message, code=fault.code, kind=fault.type)
+        if self.context.end_of(model) == "refused":
+            raise answers.model_retired(model)
 
     def _lose(self, read: tuple[str, Spec] | None, fault: Fault) -> Response:
         """Make the outcome of this key unknown forever; with ``executed``, after doing the work."""
@@ -149,7 +162,9 @@ class Submission:
         now = tasks.wall_clock()
         price = self._price(model, spec)
         cost = int(price.usd * 1_000_000) if price is not None else 0
-        outcome, error = _scripted(fault, self.body["prompt"])
+        outcome, error = _scripted(fault, self.body["prompt"], model)
+        if self.context.end_of(model) == "fails":
+            outcome, error = "failed", answers.ended_behind_the_relay(model)
         affordable = self.context.affordable_micros(now, self.key_id)
         if cost > affordable:
             text = f"Insufficient balance: {tasks.usd(cost):g} USD needed, {tasks.usd(affordable):g} USD available"
@@ -182,17 +197,18 @@ class Submission:
         return self._answer(status, _reshape(body, task_id, fault), {})
 
 
-def _scripted(fault: Fault | None, prompt: str) -> tuple[str, dict[str, Any] | None]:
+def _scripted(fault: Fault | None, prompt: str, model: str) -> tuple[str, dict[str, Any] | None]:
     """Return the (outcome, error) that a fault or a mark in the prompt sets for a generation."""
     if fault is None or fault.kind not in OUTCOMES:
         return tasks.prompt_outcome(prompt), None
-    return OUTCOMES[fault.kind], task_error(fault)
+    return OUTCOMES[fault.kind], task_error(fault, model)
 
 
-def task_error(fault: Fault) -> dict[str, Any] | None:
+def task_error(fault: Fault, model: str) -> dict[str, Any] | None:
     """Return the parts of a task's error that a fault sets."""
+    known = answers.ended_behind_the_relay(model) if fault.kind == "fail_to_fetch_task" else {}
     error = {"message": fault.message, "code": fault.code, "type": fault.type}
-    return {name: value for name, value in error.items() if value is not None} or None
+    return {**known, **{name: value for name, value in error.items() if value is not None}} or None
 
 
 def routes(context: Context) -> APIRouter:

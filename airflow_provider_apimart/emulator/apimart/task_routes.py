@@ -24,7 +24,7 @@ def _apply(context: Context, generation: Generation, fault: Fault | None, now: f
     """Let a fault, or the ``renew_urls`` setting, change the generation before it is shown."""
     store = context.store
     if fault is not None and fault.kind in OUTCOMES:
-        store.finish(generation.id, now, OUTCOMES[fault.kind], task_error(fault))
+        store.finish(generation.id, now, OUTCOMES[fault.kind], task_error(fault, generation.model))
     elif fault is not None and fault.kind == "expire_url":
         store.set_url(generation.id, expires_at=now - 1, new_serial=False)
     elif (fault is not None and fault.kind == "renew_url") or (

@@ -58,6 +58,18 @@ class EmulatorControl:
         """Remove every scripted fault."""
         self._call("DELETE", "faults")
 
+    def retire(self, model: str, how: str = "refused", *, after: int = 0) -> int:
+        """Retire a model from now on, and return the fault's id.
+
+        :param how: ``refused``: submissions get a 404, and the model is not listed any more. ``fails``: they are
+            accepted, and the generations fail with ``fail_to_fetch_task``. ``no_channel``: they get a 503.
+        :param after: how many submissions of the model to let pass first.
+        """
+        kinds = {"refused": "model_retired", "fails": "fail_to_fetch_task", "no_channel": "no_channel"}
+        if how not in kinds:
+            raise ValueError(f"unknown how {how!r}, allowed: {', '.join(kinds)}")
+        return self.fault("submit", kinds[how], model=model, times=-1, after=after)
+
     def expire(self, generation_id: str = "all") -> list[str]:
         """Let the URLs of one generation, or of all, expire now."""
         expired: list[str] = self._call("POST", "expire", {"generation_id": generation_id})["expired"]

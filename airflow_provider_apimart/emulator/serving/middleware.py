@@ -163,8 +163,8 @@ class FaultMiddleware:
         if file and (read := self._signer.read(file)):
             generation_id = read[0]
         body = await self._read_body(scope, receive)
-        prompt, logged = self._prompt(route, body, generation_id)
-        fault = self._faults.take(route, prompt, generation_id)
+        prompt, model, logged = self._asked(route, body, generation_id)
+        fault = self._faults.take(route, prompt, generation_id, model)
         started = wall_clock()
         number = self._log(scope, route, started, fault, logged)
         scope[FAULT], scope[NOTES] = fault, {"generation_id": generation_id}
@@ -200,17 +200,19 @@ class FaultMiddleware:
             more = message["type"] == "http.request" and message.get("more_body", False)
         return bytes(body)
 
-    def _prompt(self, route: str, body: bytes, generation_id: str | None) -> tuple[str | None, str | None]:
+    def _asked(self, route: str, body: bytes, generation_id: str | None) -> tuple[str | None, str | None, str | None]:
+        """Return the prompt and the model of a request, and what of its body is logged."""
         if route in ("submit", "remix", "cms"):
             try:
                 text = body[:LOGGED_BODY].decode()
                 posted = json.loads(text)
             except ValueError:
-                return None, None
-            prompt = posted.get("prompt") if isinstance(posted, dict) else None
-            return (prompt if isinstance(prompt, str) else None), text
+                return None, None, None
+            given = posted if isinstance(posted, dict) else {}
+            prompt, model = (value if isinstance(value, str) else None for value in map(given.get, ("prompt", "model")))
+            return prompt, model, text
         generation = self._store.generation(generation_id) if generation_id else None
-        return (generation.prompt if generation else None), None
+        return (generation.prompt, generation.model, None) if generation else (None, None, None)
 
     def _log(self, scope: Scope, route: str, started: float, fault: Fault | None, body: str | None) -> int:
         headers = _headers(scope)

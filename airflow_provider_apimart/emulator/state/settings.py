@@ -30,6 +30,8 @@ class EmulatorSettings:
     :param idempotency_ttl_seconds: how long a key is remembered.
     :param split_samples: with ``sample_count`` > 1, one entry of ``videos`` per sample instead of several URLs in one
         entry.
+    :param retired_models: models that are refused and not listed; ``ID=fails`` takes submissions, and each generation
+        fails with ``fail_to_fetch_task``.
     :param latency_ms: wait this long before answering any API or media request.
     :param state: the SQLite file; ``None`` keeps the state in memory.
     :param media_cache: keep the videos beside the state file; otherwise they are deleted when the emulator stops.
@@ -49,6 +51,7 @@ class EmulatorSettings:
     ignore_idempotency: bool = False
     idempotency_ttl_seconds: float = DAY_SECONDS
     split_samples: bool = False
+    retired_models: tuple[str, ...] = ()
     latency_ms: float = 0.0
     state: Path | None = None
     media_cache: bool = True

@@ -31,6 +31,12 @@ _NEXT: tuple[tuple[type[ApimartError] | tuple[type[ApimartError], ...], str, str
     (errors.UploadTooLargeError, "Use a smaller image, then clear the task", UPLOAD_PAGE),
     (errors.ContentRefusedError, "Change the prompt or the images, then clear the task", VEO_PAGE),
     (errors.BadRequestError, "Correct the request, then clear the task", VEO_PAGE),
+    (errors.ModelGoneError, "Choose another model, then clear the task", VEO_PAGE),
+    (
+        errors.NoChannelError,
+        "This can pass, and it is also what a retired model looks like. A later try asks again, at no cost",
+        VEO_PAGE,
+    ),
     (errors.NotFoundError, "Check the connection's host, then clear the task", VEO_PAGE),
     (errors.RedirectError, "Then clear the task", VEO_PAGE),
     ((errors.RateLimitError, errors.TemporaryRefusalError), "A later try sends it again", VEO_PAGE),
@@ -89,7 +95,8 @@ def _is_paid(record: Record | None) -> bool:
 
 
 def _money(error: ApimartError, record: Record | None) -> str:
-    if record is not None and record.state in (RecordState.FAILED, RecordState.REJECTED):
+    ended = (RecordState.FAILED, RecordState.REJECTED, RecordState.MODEL_GONE)
+    if record is not None and record.state in ended and record.generation_id:
         return f"Generation {record.generation_id} was not made and not charged, and no other was paid for since"
     if record is not None and _is_paid(record):
         cost = "" if record.cost_usd is None else f" ({record.cost_usd:g} USD)"
@@ -165,6 +172,7 @@ def result(
             _video(videos[i] if i < len(videos) else None, landed[i] if i < len(landed) else None) for i in range(count)
         ],
         "mismatches": [dict(one) for one in mismatches],
+        "fallback_from": record.fallback_from,
     }
 
 

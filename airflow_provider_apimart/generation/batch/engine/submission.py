@@ -10,7 +10,7 @@ from airflow_provider_apimart.client.errors import ApimartError
 from airflow_provider_apimart.client.models import Submission
 from airflow_provider_apimart.client.protocol import Call
 from airflow_provider_apimart.client.settings import Settings
-from airflow_provider_apimart.generation.batch.engine import error_verdicts
+from airflow_provider_apimart.generation.batch.engine import error_verdicts, model_end
 from airflow_provider_apimart.generation.batch.engine.active_rows import Active, Todo
 from airflow_provider_apimart.generation.batch.engine.error_verdicts import Stop, StopKind
 from airflow_provider_apimart.generation.batch.engine.run_state import RunState
@@ -48,7 +48,9 @@ async def prepare(run: RunState, count: int) -> None:
         run.stop_submitting(error_verdicts.stop_of(error) or Stop(StopKind.CONNECTION, str(error), error.terminal))
         return
     run.account = account_mark(settings.base_url, settings.api_key)
-    rows = [await _row(run, todo.position) for todo in todos]
+    todos, rows = model_end.still_to_pay(run, todos, [await _row(run, todo) for todo in todos], _intent)
+    if not todos:
+        return
     limit = asyncio.Semaphore(UPLOADS_AT_ONCE)
     try:
         # A paused account blocks uploads for as long as it is paused, so the run's deadline limits the wait.
@@ -82,20 +84,21 @@ async def prepare(run: RunState, count: int) -> None:
             run.leave(active)
 
 
-async def _row(run: RunState, position: int) -> PlannedRow:
-    held = run.plan.held(position)
+async def _row(run: RunState, todo: Todo) -> PlannedRow:
+    held = run.plan.held(todo.position)
     if held is None:
         # The row's chunk is read off the event loop.
-        held = await run.workers.offload(run.plan.row, position)
-    return held
+        held = await run.workers.offload(run.plan.row, todo.position)
+    other = run.rules.fallback_model
+    return run.plan.with_fallback(held, other) if todo.fallback and other else held
 
 
 async def _next_todos(run: RunState, count: int) -> list[Todo]:
     todos: list[Todo] = []
     more = 0.0
     while run.todo and len(todos) < count:
-        position = run.todo[0].position
-        if not run.within_budget(position, more):
+        todo = run.todo[0]
+        if not run.within_budget(todo, more):
             if not todos and not run.in_flight and not run.ready:
                 rules = run.rules
                 text = f"max_cost_usd={rules.max_cost_usd:g} is used up: {run.progress.spent_usd:.2f} USD are spent"
@@ -104,7 +107,7 @@ async def _next_todos(run: RunState, count: int) -> list[Todo]:
                 # Running rows may turn out cheaper than estimated. Until then the budget has no room.
                 await asyncio.sleep(1.0)
             break
-        more += run.estimated(position)
+        more += run.estimated(todo)
         todos.append(run.todo.popleft())
     return todos
 
@@ -124,6 +127,7 @@ def _intent(run: RunState, todo: Todo, row: PlannedRow, uploaded: dict[str, tupl
         number=todo.number,
         model=clipped(row.request.model, MAX_MODEL_LENGTH),
         account=run.account,
+        fallback_from=row.fallback_from and clipped(row.fallback_from, MAX_MODEL_LENGTH),
         uploads={name: url for name, (url, _) in uploaded.items()},
         uploaded_at=None if oldest is None else datetime.fromtimestamp(oldest, tz=UTC),
         intent_at=run.utc(),
@@ -223,6 +227,9 @@ async def submit(run: RunState, active: Active) -> None:
     if run.stop is not None and not active.doubtful:
         run.leave(active)
         return
+    if not active.doubtful and active.row.request.model in run.ended_models:
+        model_end.row_without_model(run, active)
+        return
     sent_at, seen = run.now(), run.lane.account.changes
     active.first_sent = active.first_sent or sent_at
     record = active.record
@@ -311,6 +318,9 @@ async def _failed(run: RunState, active: Active, error: ApimartError, sent_at: f
     if verdict.again_after is not None:
         run.unanswered(error)
         run.resends.push(run.now() + verdict.again_after, active)
+        return
+    if verdict.model_ends:
+        await model_end.refused(run, active, error)
         return
     if verdict.stop is not None:
         run.stop_submitting(verdict.stop)
