@@ -199,14 +199,19 @@ class _Base:
         try:
             request = next(exchange)
             while True:
-                if request.authorized and self.credentials.needs_renewal():
-                    yield from self.credentials.renew()
-                reply = yield request
-                if reply.status == 401 and request.authorized and not renewed:
-                    renewed = yield from self.credentials.renew()
-                    if renewed and not isinstance(request.content, VideoBytes):
-                        reply = yield request
-                request = exchange.send(reply)
+                try:
+                    if request.authorized and self.credentials.needs_renewal():
+                        yield from self.credentials.renew()
+                    reply = yield request
+                    if reply.status == 401 and request.authorized and not renewed:
+                        renewed = yield from self.credentials.renew()
+                        if renewed and not isinstance(request.content, VideoBytes):
+                            reply = yield request
+                except PublishError as error:
+                    # The step may know what a missing answer means.
+                    request = exchange.throw(error)
+                else:
+                    request = exchange.send(reply)
         except StopIteration as stop:
             result: T = stop.value
             return result
