@@ -225,7 +225,9 @@ class Publication:
         )
 
     def _start(self, old: PostRecord | None, decision: Decision) -> Evidence | None:
-        self._check()
+        if old is None or old.epoch != decision.epoch or old.content_digest != self.post.content_digest:
+            # What was right when the post was begun stays right: a date may pass while the post waits for a quota.
+            self._check()
         self.source.check_size()
         if not self.target.traits.tail_bytes:
             # The target fetches the file itself, so it cannot be checked on the way.
