@@ -17,6 +17,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -64,6 +65,17 @@ def watch_url(video_id: str) -> str:
 def studio_url(video_id: str) -> str:
     """Return the page where the channel's owner edits a video."""
     return f"https://studio.youtube.com/video/{video_id}/edit"
+
+
+@dataclass(frozen=True)
+class Channel:
+    """A YouTube channel."""
+
+    id: str
+    title: str
+
+    def __str__(self) -> str:
+        return f"{self.title!r} ({self.id})" if self.title else self.id
 
 
 class YouTubeTarget:
@@ -115,12 +127,18 @@ class YouTubeTarget:
 
     def account(self) -> Exchange[str]:
         """Return the channel's id."""
-        channel = yield from self._channel("id,status")
-        self._long_uploads = resources.part(channel, "status").get("longUploadsStatus")
-        channel_id = channel.get("id")
+        channel = yield from self.channel()
+        return channel.id
+
+    def channel(self) -> Exchange[Channel]:
+        """Return the channel that the connection leads to."""
+        found = yield from self._channel("snippet,status")
+        channel_id = found.get("id")
         if not isinstance(channel_id, str) or not channel_id:
             raise TargetUnavailableError("YouTube's answer to the question about the channel names none")
-        return channel_id
+        self._long_uploads = resources.part(found, "status").get("longUploadsStatus")
+        title = resources.part(found, "snippet").get("title")
+        return Channel(channel_id, title if isinstance(title, str) else "")
 
     def _channel(self, parts: str) -> Exchange[dict[str, Any]]:
         params = {"part": parts, "mine": "true"}

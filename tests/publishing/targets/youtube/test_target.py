@@ -79,7 +79,7 @@ def test_file_and_fields_are_told_together() -> None:
 def test_account_is_the_channel() -> None:
     found, (request,) = drive(target().account(), items(CHANNEL))
     assert found == "UC1"
-    assert request.params == {"part": "id,status", "mine": "true"}
+    assert request.params == {"part": "snippet,status", "mine": "true"}
 
 
 @pytest.mark.parametrize(
