@@ -15,7 +15,6 @@ from airflow_provider_apimart.publishing.errors import (
     PostParkedError,
     PostRefusedError,
     TargetLimitError,
-    VideoChangedError,
 )
 from airflow_provider_apimart.publishing.post import VideoFile
 from airflow_provider_apimart.publishing.record import PostRecord, PostState, UnreadablePostError
@@ -64,18 +63,18 @@ def result(
 def explain(error: ApimartError, record: PostRecord | None, target: str) -> str:
     """Return the error in full.
 
-    :param record: the post's, if it is known.
+    :param record: the post's, as far as this try knows it.
     """
     if isinstance(error, COMPLETE):
         return _with_mark(str(error), record)
-    parts = (str(error), _visible(error, record), _advice(error), _mark(record, target))
+    parts = (str(error), _visible(record), _advice(error), _mark(record, target))
     return ". ".join(part.rstrip(". ") for part in parts if part) + "."
 
 
-def _visible(error: ApimartError, record: PostRecord | None) -> str:
-    if isinstance(error, VideoChangedError) and record is None:
-        return ""
-    if record is None or record.state is PostState.INTENT:
+def _visible(record: PostRecord | None) -> str:
+    if record is None:
+        return "This try has posted nothing"
+    if record.state is PostState.INTENT:
         return "Nothing is public"
     match record.state:
         case PostState.SESSION:
