@@ -1,7 +1,8 @@
-"""The fields of the connection form, for the provider info (Airflow 3.2 and later) and for the hook (3.1)."""
+"""The connection forms, for the provider info (Airflow 3.2 and later) and for the hooks (3.1)."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import Any
 
 UI_FIELD_BEHAVIOUR: dict[str, Any] = {
@@ -36,4 +37,48 @@ CONN_FIELDS: dict[str, dict[str, Any]] = {
         "description": "The account's limit, if you know it: no process asks more. Empty: goes by APIMart's 429s.",
         "schema": {"type": ["integer", "null"], "minimum": 1},
     },
+}
+
+
+@dataclass(frozen=True)
+class Form:
+    """The form of one type of connection.
+
+    :param hook: the hook's class.
+    :param name: what Airflow's list of types calls it.
+    :param behaviour: hidden fields, labels and placeholders of the fields that every connection has.
+    :param fields: the fields of extra, by name.
+    """
+
+    hook: str
+    name: str
+    behaviour: dict[str, Any]
+    fields: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+
+_HOOKS = "airflow_provider_apimart.hooks"
+
+#: By connection type.
+FORMS: dict[str, Form] = {
+    "apimart": Form(f"{_HOOKS}.apimart.ApimartHook", "APIMart", UI_FIELD_BEHAVIOUR, CONN_FIELDS),
+    "signed_webhook": Form(
+        f"{_HOOKS}.webhook.SignedWebhookHook",
+        "Signed webhook",
+        {
+            "hidden-fields": ["login", "port", "schema", "extra"],
+            "relabeling": {"password": "Signing secrets", "host": "URL"},
+            "placeholders": {
+                "host": "https://hooks.example.com/videos",
+                "password": "whsec_... (several, separated by spaces, while they rotate)",
+            },
+        },
+        {
+            "allow_http": {
+                "label": "Allow http://",
+                "description": "Permit an unencrypted URL on another machine. Messages and links then travel in the "
+                "clear.",
+                "schema": {"type": ["boolean", "null"], "default": False},
+            },
+        },
+    ),
 }

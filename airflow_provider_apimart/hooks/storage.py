@@ -39,15 +39,28 @@ def target_of(output_path: str | os.PathLike[str] | ObjectStoragePath) -> Target
     uri = str(output_path)
     if not isinstance(output_path, str) and posixpath.splitext(uri)[1].lower() not in VIDEO_SUFFIXES:
         uri = f"{uri.rstrip('/')}/"
+    return _place(output_path, uri, "output_path")
+
+
+def file_of(path: str | os.PathLike[str] | ObjectStoragePath, name: str) -> Target:
+    """Return the place of an existing file.
+
+    :param name: the argument that named it.
+    :raises ConfigurationError: if the storage cannot be used: an unknown scheme, a missing connection or package.
+    """
+    return _place(path, str(path), name)
+
+
+def _place(given: str | os.PathLike[str] | ObjectStoragePath, uri: str, name: str) -> Target:
     try:
-        path = storage_path(output_path)
+        path = storage_path(given)
         fs = path.fs
     except ConfigurationError as error:
-        raise ConfigurationError(f"output_path={shown_path(uri)!r}: {error.message}") from None
+        raise ConfigurationError(f"{name}={shown_path(uri)!r}: {error.message}") from None
     except Exception as error:
         # Each storage back end raises its own errors: a missing package, a missing connection, an unknown scheme.
         raise ConfigurationError(
-            f"output_path={shown_path(uri)!r}: this storage cannot be used: {type(error).__name__}: {error}"
+            f"{name}={shown_path(uri)!r}: this storage cannot be used: {type(error).__name__}: {error}"
         ) from error
     inner = str(path.path)
     return Target(fs=fs, path=inner.rstrip("/") + "/" if uri.endswith("/") else inner, uri=uri)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 
-from cryptography.fernet import Fernet, InvalidToken
+from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
@@ -19,11 +19,11 @@ class Seal:
     """Encrypts and decrypts with a key derived from ``secret``.
 
     :param secret: a secret of the connection that rarely changes, such as the OAuth client's.
+    :param former: secrets that are being replaced: what was encrypted with them can still be read.
     """
 
-    def __init__(self, secret: str) -> None:
-        key = HKDF(algorithm=SHA256(), length=32, salt=None, info=PURPOSE).derive(secret.encode())
-        self._fernet = Fernet(base64.urlsafe_b64encode(key))
+    def __init__(self, secret: str, *former: str) -> None:
+        self._fernet = MultiFernet([Fernet(_key(each)) for each in (secret, *former)])
 
     def close(self, text: str) -> str:
         """Return ``text`` encrypted, as ASCII."""
@@ -37,3 +37,8 @@ class Seal:
             return self._fernet.decrypt(sealed.encode()).decode()
         except (InvalidToken, ValueError):
             return None
+
+
+def _key(secret: str) -> bytes:
+    derived = HKDF(algorithm=SHA256(), length=32, salt=None, info=PURPOSE).derive(secret.encode())
+    return base64.urlsafe_b64encode(derived)

@@ -1,0 +1,61 @@
+"""A landed video, a receiver, and the pieces of Airflow that a publish operator needs."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.receiver import Receiver
+
+CONTENT = b"\x00\x00\x00\x18ftypmp42" + bytes(range(256)) * 40
+
+
+@pytest.fixture
+def receiver(monkeypatch: pytest.MonkeyPatch) -> Iterator[Receiver]:
+    """A receiver behind ``webhook_default``."""
+    with Receiver() as receiver:
+        monkeypatch.setenv("AIRFLOW_CONN_WEBHOOK_DEFAULT", receiver.connection())
+        yield receiver
+
+
+def land(folder: Path, name: str = "gen-1.mp4", content: bytes = CONTENT) -> dict[str, Any]:
+    """Put a video and its sidecar into ``folder``, and return the XCom that a generate task would have returned."""
+    path = folder / name
+    path.write_bytes(content)
+    entry = {
+        "path": str(path),
+        "bytes": len(content),
+        "sha256": hashlib.sha256(content).hexdigest(),
+        "duration_seconds": 8.0,
+        "width": 720,
+        "height": 1280,
+        "has_audio": True,
+    }
+    sidecar = {"schema": 1, "generation_id": "gen-1", "video": {**entry, "sample": 1}}
+    path.with_name(f"{name}.json").write_text(json.dumps(sidecar))
+    return {
+        "generation_id": "gen-1",
+        "status": "completed",
+        "videos": [{"url": "https://cdn.example.com/x.mp4", "expires_at": None, **entry}],
+    }
+
+
+@pytest.fixture
+def landed(tmp_path: Path) -> dict[str, Any]:
+    """A generate task's XCom whose video is in storage."""
+    return land(tmp_path)
+
+
+@pytest.fixture
+def no_waiting(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Do not wait in the worker; keep what would have been waited."""
+    from airflow_provider_apimart.operators.publish import base
+
+    waits: list[float] = []
+    monkeypatch.setattr(base.time, "sleep", waits.append)
+    return waits
