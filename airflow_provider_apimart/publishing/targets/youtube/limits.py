@@ -12,6 +12,7 @@ from typing import Any
 
 from airflow_provider_apimart.client.errors import FieldProblem
 from airflow_provider_apimart.publishing.post import VideoFile
+from airflow_provider_apimart.storage.places import is_absolute
 
 MAX_TITLE_CHARACTERS = 100
 MAX_DESCRIPTION_BYTES = 5000
@@ -170,9 +171,10 @@ def _truth(name: str, value: Any) -> list[FieldProblem]:
 
 
 def _thumbnail(name: str, value: Any) -> list[FieldProblem]:
-    if value is None or (isinstance(value, str) and value.lower().endswith((".jpg", ".jpeg", ".png"))):
+    picture = isinstance(value, str) and value.lower().endswith((".jpg", ".jpeg", ".png"))
+    if value is None or (picture and is_absolute(value)):
         return []
-    return [FieldProblem(name, value, "allowed: the path of a JPEG or PNG file (.jpg, .jpeg, .png), or None")]
+    return [FieldProblem(name, value, "allowed: the absolute path of a JPEG or PNG file (.jpg, .jpeg, .png), or None")]
 
 
 def _playlist(name: str, value: Any) -> list[FieldProblem]:

@@ -86,6 +86,7 @@ def test_what_youtube_takes_is_taken(changes: dict[str, Any]) -> None:
         ({"contains_synthetic_media": "yes"}, "contains_synthetic_media", "True or False"),
         ({"notify_subscribers": 1}, "notify_subscribers", "True or False"),
         ({"thumbnail": "/tmp/a.gif"}, "thumbnail", "JPEG or PNG"),
+        ({"thumbnail": "a.png"}, "thumbnail", "absolute path"),
         ({"playlist_id": "https://www.youtube.com/playlist?list=PL1"}, "playlist_id", "not the URL"),
         ({"titel": "x"}, "titel", "no such field"),
     ],
