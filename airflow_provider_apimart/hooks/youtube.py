@@ -66,8 +66,8 @@ class YouTubeHook(PublisherHook):
     """Posts on the YouTube channel of an Airflow connection.
 
     :param youtube_conn_id: the connection, of the type ``youtube``: ``login`` is the OAuth client's id, ``password``
-        its secret; extra holds ``refresh_token``, and may hold ``api_base_url`` and ``token_url`` (both for the emulator)
-        and ``allow_http``. Any other field in it is refused by name. A connection of the type
+        its secret; extra holds ``refresh_token``, and may hold ``api_base_url`` and ``token_url`` (both for the
+        emulator) and ``allow_http``. Any other field in it is refused by name. A connection of the type
         ``google_cloud_platform`` may hold an authorized user in ``credential_config_file`` instead.
     """
 

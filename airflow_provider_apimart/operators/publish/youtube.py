@@ -29,8 +29,8 @@ class YouTubePublishOperator(PublishOperator):
 
     The file goes up as a private video, streamed from any storage and resumed after a crash. When YouTube has processed
     it, one repeatable call makes it public, unlisted or scheduled. The video is then read back: its privacy, its
-    date and its AI label must be what was asked. Everything that YouTube would refuse is refused before anything is sent. Quotas
-    and channel limits are waited for until they reset, if ``timeout`` allows, else the post is parked.
+    date and its AI label must be what was asked. Everything that YouTube would refuse is refused before anything is
+    sent. Quotas and channel limits are waited for until they reset, if ``timeout`` allows, else the post is parked.
 
     A vertical or square video of up to 3 minutes becomes a Short: YouTube has no setting for it.
 
@@ -46,9 +46,9 @@ class YouTubePublishOperator(PublishOperator):
     :param privacy_status: who sees the video in the end: ``public``, ``unlisted`` or ``private``. There is no default.
     :param description: up to 5000 bytes in UTF-8, without ``<`` and ``>``.
     :param tags: a list of texts (or its JSON text). They take 479 characters at most: the commas between them count,
-        and two more for a tag with a space. YouTube allows 500; 21 are kept for the marker by which a post whose record was
-        lost is found again. The marker's tag is removed on publication if YouTube shows the file's name to the owner,
-        which holds it too.
+        and two more for a tag with a space. YouTube allows 500; 21 are kept for the marker by which a post whose record
+        was lost is found again. The marker's tag is removed on publication if YouTube shows the file's name to the
+        owner, which holds it too.
     :param category_id: the number of a category, as text: ``"22"`` is People & Blogs.
     :param publish_at: when YouTube makes the video public: an aware ``datetime``, or ISO 8601 text with an offset
         (``2026-12-24T18:00:00+01:00``). Only with ``privacy_status="public"``, and only in the future. YouTube keeps
