@@ -15,6 +15,7 @@ from airflow_provider_apimart.publishing.errors import (
     PostParkedError,
     PostRefusedError,
     TargetLimitError,
+    VideoChangedError,
 )
 from airflow_provider_apimart.publishing.post import VideoFile
 from airflow_provider_apimart.publishing.record import PostRecord, PostState, UnreadablePostError
@@ -68,7 +69,9 @@ def explain(error: ApimartError, record: PostRecord | None, target: str) -> str:
     """
     if isinstance(error, COMPLETE):
         return _with_mark(str(error), record)
-    parts = (str(error), _visible(record), _advice(error), _mark(record, target))
+    # (This error says by itself that nothing is public.)
+    visible = "" if record is None and isinstance(error, VideoChangedError) else _visible(record)
+    parts = (str(error), visible, _advice(error), _mark(record, target))
     return ". ".join(part.rstrip(". ") for part in parts if part) + "."
 
 
