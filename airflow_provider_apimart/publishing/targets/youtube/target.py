@@ -20,6 +20,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 from airflow_provider_apimart.client.errors import FieldProblem
 from airflow_provider_apimart.publishing.errors import CredentialsError, PublishError, TargetUnavailableError
@@ -169,18 +170,24 @@ class YouTubeTarget:
         }
         body = resources.insert_body(post.content, marker)
         session = yield from self._resumable.start(body, f"{marker}.mp4", post.video.bytes, params)
-        self._on_secret(session.url)
+        self._hide(session.url)
         return session
 
     def ask_session(self, url: str, size: int) -> Exchange[Stored | SessionGone | Drafted]:
         """Ask how far an upload is."""
-        self._on_secret(url)
+        self._hide(url)
         return self._resumable.ask(url, size)
 
     def upload(self, url: str, body: VideoBytes, size: int) -> Exchange[Stored | SessionGone | Drafted]:
         """Send a part of the file."""
-        self._on_secret(url)
+        self._hide(url)
         return self._resumable.send(url, body, size)
+
+    def _hide(self, url: str) -> None:
+        """Tell of a session's secrets: its URL, and the id in it, in case a log writes the URL in another way."""
+        self._on_secret(url)
+        for upload_id in parse_qs(urlsplit(url).query).get("upload_id", ()):
+            self._on_secret(upload_id)
 
     def look_up(self, marker: str) -> Exchange[Drafted | NotFound]:
         """Look for a post's marker among the channel's newest uploads.

@@ -101,10 +101,10 @@ def test_account_that_cannot_post(answer: Reply, kind: type[Exception], text: st
 def test_start_masks_the_session_and_says_whether_to_notify() -> None:
     masked: list[str] = []
     one = target(on_secret=masked.append)
-    url = "https://www.googleapis.com/upload?upload_id=1"
+    url = "https://www.googleapis.com/upload?upload_id=AB%2FC"
     session, (request,) = drive(one.start(a_post(notify_subscribers=False), MARKER), reply(200, location=url))
     assert session == Session(url)
-    assert masked == [url]
+    assert masked == [url, "AB/C"]
     assert request.params["notifySubscribers"] == "false"
     assert request.params["part"] == "snippet,status"
     assert request.headers["Slug"] == f"{MARKER}.mp4"
