@@ -278,7 +278,7 @@ class PublishOperator(AuthorTemplates, BaseOperator):
         if now >= deadline or (until is not None and until.timestamp() >= deadline):
             metrics.count_post("parked", self.target)
             text = report.parked_text(record, self.target, reason, until)
-            raise PostParkedError(text, post=record.marker if record else "")
+            raise PostParkedError(text, until=until, post=record.marker if record else "")
         self.log.info("Waiting: %s.", reason)
         if self.deferrable:
             self._defer(publication, intent, standing, until, deadline, began)
