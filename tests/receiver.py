@@ -98,8 +98,8 @@ class Receiver:
                     self.close_connection = True
                     self.connection.close()
                     return
-                self.send_response(answer.status)
-                for name, value in answer.headers.items():
+                self.send_response_only(answer.status)
+                for name, value in {"Date": self.date_time_string(), **answer.headers}.items():
                     self.send_header(name, value)
                 self.send_header("Content-Length", str(len(answer.body)))
                 self.end_headers()

@@ -192,6 +192,5 @@ class VariableModelStore(Generic[M]):
 
     def _unavailable(self, why: str) -> RecordUnavailableError:
         return RecordUnavailableError(
-            f"{self.description} holds what is known about this post, and Airflow does not answer ({why}). Nothing was "
-            "sent; the next try asks again"
+            f"{self.description} holds what is known about this post, and Airflow does not answer ({why})"
         )

@@ -54,7 +54,14 @@ class TargetLimitError(PublishError):
 
 
 class PostParkedError(PublishError):
-    """The wait ended without a verdict. The record stays, and the next try goes on from there."""
+    """The wait ended without a verdict. The record stays, and the next try goes on from there.
+
+    :param until: when it can go on at the earliest (aware, UTC), if that is known.
+    """
+
+    def __init__(self, message: str, *, until: datetime | None = None, **more: Any) -> None:
+        super().__init__(message, **more)
+        self.until = until
 
 
 # --- for good --------------------------------------------------------------------------------------------------------

@@ -110,6 +110,11 @@ class Publication:
         # What the store holds as far as this try knows. Any other content was written by another try.
         self._stored: PostRecord | None = None
 
+    @property
+    def record(self) -> PostRecord | None:
+        """The record as far as this try knows it, without asking the store."""
+        return self._stored
+
     # --- the loop ----------------------------------------------------------------------------------------------------
 
     def advance(self) -> Standing:

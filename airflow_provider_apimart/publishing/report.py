@@ -64,18 +64,20 @@ def result(
 def explain(error: ApimartError, record: PostRecord | None, target: str) -> str:
     """Return the error in full.
 
-    :param record: the post's, if it is known.
+    :param record: the post's, as far as this try knows it.
     """
     if isinstance(error, COMPLETE):
         return _with_mark(str(error), record)
-    parts = (str(error), _visible(error, record), _advice(error), _mark(record, target))
+    # (This error says by itself that nothing is public.)
+    visible = "" if record is None and isinstance(error, VideoChangedError) else _visible(record)
+    parts = (str(error), visible, _advice(error), _mark(record, target))
     return ". ".join(part.rstrip(". ") for part in parts if part) + "."
 
 
-def _visible(error: ApimartError, record: PostRecord | None) -> str:
-    if isinstance(error, VideoChangedError) and record is None:
-        return ""
-    if record is None or record.state is PostState.INTENT:
+def _visible(record: PostRecord | None) -> str:
+    if record is None:
+        return "This try has posted nothing"
+    if record.state is PostState.INTENT:
         return "Nothing is public"
     match record.state:
         case PostState.SESSION:

@@ -130,3 +130,12 @@ class PublishTrigger(BaseTrigger):
         publisher = await hook_for(self.target, self.conn_id).apublisher()
         async with AsyncSender(publisher.credentials) as sender:
             return await sender.run(publisher.target.ask(draft_id, self.post_id, None))
+
+    async def on_kill(self) -> None:
+        """Log what stays. Airflow 3.3 calls this when a user ends the task, and sometimes without one."""
+        self.log.warning(
+            "Airflow stopped waiting for the post on %s (%s). What is begun stays in its record; the next try, or a "
+            "clear, goes on from there, and nothing is posted twice.",
+            self.target,
+            self.draft_id or "nothing begun",
+        )

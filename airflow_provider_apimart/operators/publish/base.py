@@ -60,8 +60,8 @@ class PublishOperator(AuthorTemplates, BaseOperator):
     :param video: what to post: a generate task's output (``generate.output``), one entry of its ``videos``, a row of a
         batch's manifest, or the absolute path of any landed or own video (text or ``ObjectStoragePath``).
     :param sample: which of a generation's several videos, counted from 1; ``None`` if it has only one.
-    :param post_key: your own name for the post. With it, the same post is made once in all runs of the DAG, whatever
-        the video; without it, once in each run.
+    :param post_key: your own name for the post. With it, the post is made once in all runs of the DAG, and a run that
+        brings another video under the same key is refused; without it, it is made once in each run.
     :param on_clear: what a cleared task does with a post that is public: ``reuse`` it, or ``repost`` the video.
     :param deferrable: wait in the triggerer (``True``) or in the worker.
     :param timeout: how long a post may take from its start: ``timedelta`` or seconds. After that the try fails and the
@@ -103,7 +103,8 @@ class PublishOperator(AuthorTemplates, BaseOperator):
         # What this try learns, for on_kill and the links.
         self.post_url: str | None = None
         self.studio_url: str | None = None
-        self._store: PostStore | None = None
+        self._publication: Publication | None = None
+        self._limit: TargetLimitError | None = None
 
     # --- what a target's operator says ----------------------------------------------------------------------------
 
@@ -180,8 +181,9 @@ class PublishOperator(AuthorTemplates, BaseOperator):
 
     def on_kill(self) -> None:
         """Log what may be public. Airflow kills the process next, and no ``finally`` runs."""
-        if self._store is not None:
-            self.log.warning("%s", report.abandoned_text(_record_in(self._store), self.target))
+        if self._publication is not None:
+            # Only what this process knows: a signal may have interrupted a question to Airflow.
+            self.log.warning("%s", report.abandoned_text(self._publication.record, self.target))
 
     # --- steps ----------------------------------------------------------------------------------------------------
 
@@ -206,14 +208,14 @@ class PublishOperator(AuthorTemplates, BaseOperator):
             source = source_of(intent.video)
             publisher = hook_for(self.target, intent.conn_id).publisher(**self._options(source, intent.content))
             with Sender(publisher.credentials, source) as sender:
-                publication = self._publication(context, intent, source, publisher, sender, resumed=resumed)
+                publication = self._publication_of(context, intent, source, publisher, sender, resumed=resumed)
                 standing = self._advance(publication)
                 while standing is None or standing.decision.action is Action.WAIT:
                     self._wait(publication, intent, standing, began)
                     standing = self._advance(publication)
                 return self._finish(standing, publication, intent, context)
 
-    def _publication(
+    def _publication_of(
         self,
         context: Context,
         intent: Intent,
@@ -230,15 +232,15 @@ class PublishOperator(AuthorTemplates, BaseOperator):
         if intent.post_key:
             # Two accounts are two posts. So the account is part of the record's name.
             account = sender.run(publisher.target.account())
-            store = keyed_post_store(self.target, account, intent.post_key)
+            store: PostStore = keyed_post_store(self.target, account, intent.post_key)
             trusted = True
         else:
+            account = ""
             store = post_store(context, source.place, identity, intent.record)
             # A store that outlives nothing proves nothing, and neither does an earlier try whose record is gone.
             first = getattr(context["ti"], "try_number", None) == 1
             trusted = store.durable and (first or resumed)
-        self._store = store
-        return Publication(
+        publication = self._publication = Publication(
             target=publisher.target,
             sender=sender,
             store=store,
@@ -251,10 +253,11 @@ class PublishOperator(AuthorTemplates, BaseOperator):
             conn_id=intent.conn_id,
             sleep=time.sleep,
         )
+        publication.account = account
+        return publication
 
     def _advance(self, publication: Publication) -> Standing | None:
         """Go on as far as possible; ``None`` if a limit is used up before anything was recorded."""
-        self._limit: TargetLimitError | None = None
         try:
             return publication.advance()
         except TargetLimitError as error:
@@ -275,7 +278,7 @@ class PublishOperator(AuthorTemplates, BaseOperator):
         if now >= deadline or (until is not None and until.timestamp() >= deadline):
             metrics.count_post("parked", self.target)
             text = report.parked_text(record, self.target, reason, until)
-            raise PostParkedError(text, post=record.marker if record else "")
+            raise PostParkedError(text, until=until, post=record.marker if record else "")
         self.log.info("Waiting: %s.", reason)
         if self.deferrable:
             self._defer(publication, intent, standing, until, deadline, began)
@@ -365,21 +368,13 @@ class PublishOperator(AuthorTemplates, BaseOperator):
         try:
             yield
         except ApimartError as error:
-            text = report.explain(error, _record_in(self._store), self.target)
+            record = self._publication.record if self._publication else None
+            text = report.explain(error, record, self.target)
             if error.terminal:
                 metrics.count_post("failed", self.target)
                 raise AirflowFailException(text) from error
             error.explained = text
             raise
-
-
-def _record_in(store: PostStore | None) -> PostRecord | None:
-    """Return the current record, or ``None`` if it cannot be read."""
-    try:
-        return store.load() if store else None
-    except Exception:
-        # This runs while another error is being reported, which matters more than the store's.
-        return None
 
 
 def _key_problems(name: str, value: Any) -> list[FieldProblem]:

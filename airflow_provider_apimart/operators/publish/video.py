@@ -76,6 +76,9 @@ def source_of(video: VideoFile) -> VideoSource:
 def _chosen(value: Any, sample: Any) -> Any:
     """Return the path, or the entry with the path, that ``video=`` stands for."""
     value = _from_json(value)
+    if isinstance(value, (list, tuple)):
+        # ``generate.output["videos"]``
+        value = {"videos": value}
     if not isinstance(value, Mapping):
         return value
     number = None if arguments.is_unset(sample) else int(arguments.number_of(sample) or 0)
@@ -107,7 +110,7 @@ def _of_several(result: Mapping[str, Any], videos: list[Any] | tuple[Any, ...], 
 
 def _from_json(value: Any) -> Any:
     """Return the object that a template rendered to (``{{ … | tojson }}``); anything else unchanged."""
-    if isinstance(value, str) and value.lstrip().startswith("{"):
+    if isinstance(value, str) and value.lstrip().startswith(("{", "[")):
         try:
             return json.loads(value)
         except (ValueError, RecursionError):

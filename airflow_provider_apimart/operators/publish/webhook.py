@@ -45,8 +45,8 @@ class WebhookPublishOperator(PublishOperator):
         temporary credentials dies with them.
     :param webhook_conn_id: the connection, of the type ``signed_webhook``.
     :param sample: which of a generation's several videos, counted from 1; ``None`` if it has only one.
-    :param post_key: your own name for the post. With it, the same post is made once in all runs of the DAG, whatever
-        the video; without it, once in each run.
+    :param post_key: your own name for the post. With it, the post is made once in all runs of the DAG, and a run that
+        brings another video under the same key is refused; without it, it is made once in each run.
     :param on_clear: what a cleared task does with a message that was delivered: ``reuse`` it, or ``repost``, which
         sends another one under a new id.
     :param deferrable: wait in the triggerer (``True``) or in the worker.
@@ -64,7 +64,7 @@ class WebhookPublishOperator(PublishOperator):
         "url_expires",
         "webhook_conn_id",
     )
-    template_fields_renderers = {"payload": "json"}  # noqa: RUF012  # Airflow reads it from the class
+    template_fields_renderers: ClassVar[dict[str, str]] = {"payload": "json"}
     object_fields: ClassVar[Collection[str]] = (*PublishOperator.object_fields, "payload")
     needed_fields: ClassVar[Collection[str]] = (*PublishOperator.needed_fields, "webhook_conn_id")
 

@@ -17,9 +17,6 @@ from airflow_provider_apimart.publishing.post import VideoFile
 
 #: Standard Webhooks: a payload has fewer than 20 kB. The video itself is behind its link.
 MAX_BODY_BYTES = 20_000
-#: The length of a signed link, for a first estimate.
-LINK_LENGTH = 2_000
-
 VIDEO_FACTS = (
     "url",
     "url_expires_at",
@@ -34,7 +31,7 @@ VIDEO_FACTS = (
     "generation_id",
     "all",
 )
-LINK_FACTS = frozenset({"url", "url_expires_at", "all"})
+LINK_FACTS = frozenset({"url", "url_expires_at"})
 POST_FACTS = ("id", "created_at")
 PLACES = {"$video": VIDEO_FACTS, "$post": POST_FACTS}
 
@@ -76,8 +73,13 @@ def body_of(payload: Mapping[str, Any], video: Mapping[str, Any], post: Mapping[
     return text
 
 
-def wants_link(payload: Mapping[str, Any]) -> bool:
-    """Return whether the payload names the video's link."""
+def has_link(payload: Mapping[str, Any]) -> bool:
+    """Return whether the video's link is in the message."""
+    return needs_link(payload) or any(fact == "all" for _, _, fact in _places(payload, "payload"))
+
+
+def needs_link(payload: Mapping[str, Any]) -> bool:
+    """Return whether the payload names the video's link itself."""
     return any(kind == "$video" and fact in LINK_FACTS for _, kind, fact in _places(payload, "payload"))
 
 

@@ -197,13 +197,13 @@ class WebhookTarget:
         """Return what is wrong with the payload and the link."""
         payload = _payload(post)
         problems = message.payload_problems(payload)
-        if problems or not message.wants_link(payload):
+        if problems:
             return problems
         if not post.content["include_url"]:
-            if post.content["payload"] is None:
-                return []
             wanted = "the payload names the video's link; allowed with it: True"
-            return [FieldProblem("include_url", False, wanted)]
+            return [FieldProblem("include_url", False, wanted)] if message.needs_link(payload) else []
+        if not message.has_link(payload):
+            return []
         try:
             self._link(post)
         except ConfigurationError as error:
@@ -223,7 +223,7 @@ class WebhookTarget:
         """Write the message; nothing is sent."""
         yield from ()
         payload, url, expires = _payload(post), None, None
-        if post.content["include_url"] and message.wants_link(payload):
+        if post.content["include_url"] and message.has_link(payload):
             url = self._link(post)
             expires = self.now() + timedelta(seconds=post.content["url_expires_seconds"])
         facts = message.facts_of(post.video, url, _iso(expires))

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from airflow.providers.common.compat.sdk import TaskDeferred
 
+from airflow_provider_apimart.operators.publish import WebhookPublishOperator
 from tests.receiver import Receiver
 
 CONTENT = b"\x00\x00\x00\x18ftypmp42" + bytes(range(256)) * 40
@@ -59,3 +62,30 @@ def no_waiting(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     waits: list[float] = []
     monkeypatch.setattr(base.time, "sleep", waits.append)
     return waits
+
+
+def make(video: Any, **arguments: Any) -> WebhookPublishOperator:
+    """Return a task that posts ``video`` without a link."""
+    return WebhookPublishOperator(**{"task_id": "post", "video": video, "include_url": False, **arguments})
+
+
+def deferred(execute: Callable[[], Any]) -> Any:
+    """Return the deferral that ``execute`` ends in."""
+    with pytest.raises(TaskDeferred) as deferral:
+        execute()
+    return deferral.value
+
+
+def run_trigger(trigger: Any, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """Run a trigger as the triggerer does: rebuilt from what Airflow stores."""
+    monkeypatch.setattr("airflow_provider_apimart.triggers.publish.FIRST_EVENT_SECONDS", 0.0)
+    path, kwargs = trigger.serialize()
+    rebuilt = type(trigger)(**json.loads(json.dumps(kwargs)))
+    assert path == f"{type(trigger).__module__}.{type(trigger).__qualname__}"
+
+    async def first_event() -> dict[str, Any]:
+        async for event in rebuilt.run():
+            return dict(event.payload)
+        raise AssertionError("no event")
+
+    return asyncio.run(first_event())
