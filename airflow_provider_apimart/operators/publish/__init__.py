@@ -6,10 +6,14 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from airflow_provider_apimart.operators.publish.instagram import (
+        InstagramReelPublishOperator as InstagramReelPublishOperator,
+    )
     from airflow_provider_apimart.operators.publish.webhook import WebhookPublishOperator as WebhookPublishOperator
 
 #: The module of each public name.
 _HOMES = {
+    "InstagramReelPublishOperator": "instagram",
     "WebhookPublishOperator": "webhook",
 }
 

@@ -23,6 +23,7 @@ MAX_WIDTH = 1920
 #: Width by height.
 NARROWEST, WIDEST = 0.01, 10.0
 SUFFIXES = (".mp4", ".mov")
+ONE_COVER = "cannot be combined with cover_url, which Instagram takes instead: leave one of them out"
 #: How the file gets to Instagram: fetched by Meta, sent by us, or whichever of the two is possible.
 WAYS = ("auto", "url", "bytes")
 
@@ -43,8 +44,7 @@ def problems_of(content: Mapping[str, Any], unknown: Collection[str] = ()) -> li
         if name not in unknown and name in content:
             problems += check(name, content[name])
     if content.get("cover_url") is not None and content.get("thumb_offset_ms") is not None:
-        allowed = "goes not with cover_url, which Instagram takes instead: leave one of them out"
-        problems.append(FieldProblem("thumb_offset_ms", content["thumb_offset_ms"], allowed))
+        problems.append(FieldProblem("thumb_offset_ms", content["thumb_offset_ms"], ONE_COVER))
     return problems
 
 

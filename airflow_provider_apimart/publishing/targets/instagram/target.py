@@ -96,6 +96,8 @@ class InstagramTarget:
         self._scrub = InstagramCredentials(settings).scrub
         self.graph = Graph(settings, self._scrub, now)
         self._user_id = settings.user_id
+        #: The account's name, once :meth:`account` has asked for it.
+        self.username = ""
 
     # --- before anything is sent -------------------------------------------------------------------------------------
 
@@ -173,7 +175,7 @@ class InstagramTarget:
                 f"the access token is one of the account {ids[0]} ({_text(body.get('username'))!r}), but the "
                 f"connection's login names the account {self.settings.user_id}. Nothing was posted: correct one of them"
             )
-        self._user_id = ids[0]
+        self._user_id, self.username = ids[0], _text(body.get("username"))
         return self._user_id
 
     def room(self) -> Exchange[tuple[int, int] | None]:

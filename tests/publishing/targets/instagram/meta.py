@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import threading
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
+import fsspec
 import httpx
 
 from airflow_provider_apimart.publishing.exchange import Sender
@@ -25,6 +29,7 @@ from airflow_provider_apimart.storage.files import Target
 USER = "17841400000000001"
 IG_TOKEN = "IGAA-a-token-of-a-test-that-opens-no-door"
 FB_TOKEN = "EAAB-a-token-of-a-test-that-opens-no-door"
+NEW_TOKEN = "IGAA-another-token-of-a-test-that-opens-no-door"
 LINK = "https://videos.example.com/clip.mp4?X-Amz-Signature=5ecre7"
 NOW = datetime(2026, 11, 26, 12, 0, tzinfo=UTC)
 CONTENT: dict[str, Any] = {
@@ -81,6 +86,8 @@ class Meta:
         self.account_type = "BUSINESS"
         self.label: bool | None = True
         self.second_publish_posts_again = True
+        self.expires_at = 0
+        self.scopes = ["instagram_basic", "instagram_content_publish", "pages_read_engagement"]
 
     def count(self, route: str) -> int:
         return sum(name == route for name, _ in self.requests)
@@ -90,7 +97,7 @@ class Meta:
         content = request.read()
         self.requests.append((route, request))
         expected = f"OAuth {FB_TOKEN}" if route == "upload" else "Bearer "
-        assert request.headers["authorization"].startswith(expected)
+        assert route == "renew" or request.headers["authorization"].startswith(expected)
         fault = self.faults[route].pop(0) if self.faults[route] else None
         if fault is None:
             return act(content)
@@ -109,6 +116,13 @@ class Meta:
                 return "publish", self._publish
             assert path.startswith("/ig-api-upload/v25.0/")
             return "upload", lambda content: self._upload(path.rpartition("/")[2], request, content)
+        if path == "/refresh_access_token":
+            assert request.url.params["access_token"] == IG_TOKEN
+            renewed = {"access_token": NEW_TOKEN, "token_type": "bearer", "expires_in": 5184000}
+            return "renew", lambda _: httpx.Response(200, json=renewed)
+        if path == "debug_token":
+            facts = {"is_valid": True, "expires_at": self.expires_at, "scopes": self.scopes}
+            return "token", lambda _: httpx.Response(200, json={"data": facts})
         if path == "me":
             about = {"id": "99", "user_id": USER, "username": "lake", "account_type": self.account_type}
             return "account", lambda _: httpx.Response(200, json=about)
@@ -176,6 +190,62 @@ class Meta:
         return httpx.Response(200, json={**body, "is_ai_generated": self.label} if self.label is not None else body)
 
 
+class Served:
+    """The same on a real socket, for hooks and operators. Use it as a context manager."""
+
+    def __init__(self, meta: Meta) -> None:
+        self.meta = meta
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
+        self._server.daemon_threads = True
+        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self._server.server_port}"
+
+    def connection(self, **changes: Any) -> str:
+        """The Airflow connection to it, as JSON."""
+        return json.dumps({"conn_type": "instagram", "host": self.url, "password": IG_TOKEN, "login": USER, **changes})
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+    def _handler(served) -> type[BaseHTTPRequestHandler]:
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def _answer(self) -> None:
+                content = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+                url = f"{served.url}{self.path}"
+                request = httpx.Request(self.command, url, headers=dict(self.headers), content=content)
+                try:
+                    response = served.meta.handle(request)
+                except httpx.ReadError:
+                    self.close_connection = True
+                    self.connection.close()
+                    return
+                self.send_response(response.status_code)
+                for name, value in response.headers.items():
+                    if name != "content-length":
+                        self.send_header(name, value)
+                self.send_header("Content-Length", str(len(response.content)))
+                self.end_headers()
+                self.wfile.write(response.content)
+
+            do_GET = do_POST = _answer
+
+            def log_message(self, *_: Any) -> None:
+                pass
+
+        return Handler
+
+
 class Memory:
     """A store that outlives tries. ``die_at`` raises on that save, before or after it is kept."""
 
@@ -208,10 +278,6 @@ class Desk:
     """One post: what outlives its tries."""
 
     def __init__(self, folder: Path, meta: Meta, token: str = IG_TOKEN, **content: Any) -> None:
-        import hashlib
-
-        import fsspec
-
         path = folder / "clip.mp4"
         path.write_bytes(BYTES)
         video = VideoFile(str(path), len(BYTES), hashlib.sha256(BYTES).hexdigest(), 8.0, 720, 1280, True)
