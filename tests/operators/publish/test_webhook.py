@@ -129,6 +129,16 @@ def test_a_receiver_that_repeats_the_message_gives_no_link_away(
     assert "Signature" not in str(failure.value) and SECRET not in str(failure.value)
 
 
+def test_the_message_goes_to_the_whole_url(
+    receiver: Receiver, landed: dict[str, Any], tries: Tries, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connection = receiver.connection(host=f"{receiver.url}?token=a-long-secret-token")
+    monkeypatch.setenv("AIRFLOW_CONN_WEBHOOK_DEFAULT", connection)
+    operator = make(landed)
+    operator.execute(tries.next(operator))
+    assert receiver.attempts[0].path == f"{Receiver.path}?token=a-long-secret-token"
+
+
 def test_a_clear_reuses_or_reposts(receiver: Receiver, landed: dict[str, Any], tries: Tries) -> None:
     operator = make(landed)
     first = operator.execute(tries.next(operator))
