@@ -8,7 +8,7 @@ A deferred task resumes by doing the same again: the record tells how far it has
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -165,8 +165,8 @@ class PublishOperator(AuthorTemplates, BaseOperator):
             test`` does. Then the arguments as they are rendered now are used.
         """
         if intent is None:
-            return self._run(context, self._intent, began=time.time())
-        return self._run(context, lambda _: Intent.from_json(intent), began=time.time(), resumed=True)
+            return self._run(context, lambda began: replace(self._intent(began), begun=True), began=time.time())
+        return self._run(context, lambda _: Intent.from_json(intent), began=time.time())
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """Resume. If Airflow itself ended the deferral, log what happens to the post."""
@@ -203,10 +203,10 @@ class PublishOperator(AuthorTemplates, BaseOperator):
             began=began,
         )
 
-    def _run(self, context: Context, intended: Any, *, began: float, resumed: bool = False) -> dict[str, Any]:
+    def _run(self, context: Context, intended: Callable[[float], Intent], *, began: float) -> dict[str, Any]:
         self._publication = None
         with self._failures():
-            intent: Intent = intended(began)
+            intent = intended(began)
             source = source_of(intent.video)
             publisher = hook_for(self.target, intent.conn_id).publisher(**self._options(source, intent.content))
             with Sender(publisher.credentials, source) as sender:
@@ -214,9 +214,7 @@ class PublishOperator(AuthorTemplates, BaseOperator):
                     standing = limit = None
                     try:
                         if self._publication is None:
-                            self._publication = self._publication_of(
-                                context, intent, source, publisher, sender, resumed=resumed
-                            )
+                            self._publication = self._publication_of(context, intent, source, publisher, sender)
                         standing = self._publication.advance()
                     except TargetLimitError as error:
                         # A limit that is met before anything was recorded.
@@ -232,8 +230,6 @@ class PublishOperator(AuthorTemplates, BaseOperator):
         source: VideoSource,
         publisher: Publisher,
         sender: Sender,
-        *,
-        resumed: bool,
     ) -> Publication:
         place = identity_of(context)
         identity = PostIdentity(
@@ -249,7 +245,7 @@ class PublishOperator(AuthorTemplates, BaseOperator):
             store = post_store(context, source.place, identity, intent.record)
             # A store that outlives nothing proves nothing, and neither does an earlier try whose record is gone.
             first = getattr(context["ti"], "try_number", None) == 1
-            trusted = store.durable and (first or resumed)
+            trusted = store.durable and first and not intent.begun
         publication = Publication(
             target=publisher.target,
             sender=sender,
@@ -309,7 +305,7 @@ class PublishOperator(AuthorTemplates, BaseOperator):
         if ask_at is None and (seen is None or seen.state is not DraftState.PROCESSING):
             ask_at = time.time() + (intent.poll_seconds or UNKNOWN_SECONDS)
         durable = self._publication is None or self._publication.store.durable
-        kept = intent if durable else replace(intent, record=record)
+        kept = replace(intent, begun=record is not None, record=None if durable else record)
         self.defer(
             trigger=PublishTrigger(
                 target=self.target,

@@ -198,6 +198,21 @@ def test_a_lost_record_is_looked_for_at_the_target(network: Network, landed: dic
     assert "look_up" in network.calls and network.public == ["draft-1"] and len(network.drafts) == 1
 
 
+@pytest.mark.parametrize("dropped", [True, False])
+def test_a_record_that_is_lost_during_a_deferral_is_looked_for_too(
+    network: Network, landed: dict[str, Any], tries: Tries, dropped: bool
+) -> None:
+    network.states = [DraftState.PROCESSING]
+    operator = make(landed)
+    waited = deferred(lambda: operator.execute(tries.next(operator)))
+    tries.store.values.clear()
+    network.states = [DraftState.READY]
+    tries.number -= 1
+    kept = {} if dropped else json.loads(json.dumps(waited.kwargs))
+    operator.execute_complete(tries.next(operator), {}, **kept)
+    assert "look_up" in network.calls and network.public == ["draft-1"] and len(network.drafts) == 1
+
+
 @pytest.mark.parametrize(
     ("failure", "said"),
     [("account", "Nothing was posted on fake"), ("start", "It is not public"), ("commit", "It may be public")],
