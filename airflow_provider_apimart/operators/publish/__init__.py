@@ -10,11 +10,13 @@ if TYPE_CHECKING:
         InstagramReelPublishOperator as InstagramReelPublishOperator,
     )
     from airflow_provider_apimart.operators.publish.webhook import WebhookPublishOperator as WebhookPublishOperator
+    from airflow_provider_apimart.operators.publish.youtube import YouTubePublishOperator as YouTubePublishOperator
 
 #: The module of each public name.
 _HOMES = {
     "InstagramReelPublishOperator": "instagram",
     "WebhookPublishOperator": "webhook",
+    "YouTubePublishOperator": "youtube",
 }
 
 
