@@ -81,6 +81,42 @@ FORMS: dict[str, Form] = {
             },
         },
     ),
+    "instagram": Form(
+        f"{_HOOKS}.instagram.InstagramHook",
+        "Instagram",
+        {
+            "hidden-fields": ["port", "schema", "extra"],
+            "relabeling": {"login": "Instagram account ID", "password": "Access token", "host": "Graph API URL"},
+            "placeholders": {
+                "login": "17841..., may be empty with Instagram Login",
+                "password": "a long-lived token: IGAA... (Instagram Login) or EAA... (Facebook Login)",
+                "host": "empty: the one that the token belongs to",
+            },
+        },
+        {
+            "token_expires_at": {
+                "label": "Token expires at",
+                "description": "A date such as 2027-01-20: the log warns in the last ten days. Meta does not tell it "
+                "for tokens of Instagram Login.",
+                "schema": {"type": ["string", "null"]},
+            },
+            "app_secret": {
+                "label": "App secret",
+                "description": "Signs each request (appsecret_proof), if the app asks for it. Empty: not sent.",
+                "schema": {"type": ["string", "null"], "format": "password"},
+            },
+            "api_version": {
+                "label": "API version",
+                "description": "Of the Graph API. Empty: v25.0.",
+                "schema": {"type": ["string", "null"], "pattern": "^$|^v[0-9]+\\.[0-9]+$"},
+            },
+            "upload_url": {
+                "label": "Upload URL",
+                "description": "Where a file's bytes go. Empty: Meta's own.",
+                "schema": {"type": ["string", "null"]},
+            },
+        },
+    ),
     "youtube": Form(
         f"{_HOOKS}.youtube.YouTubeHook",
         "YouTube",

@@ -19,9 +19,10 @@ armed        session: holds k bytes / is a draft / is gone       upload from k /
 armed        look-up: found                                      adopt
 armed        look-up: not found, settling / settled              wait / start anew: what may exist is private
 drafted      processing / ready / public                         wait / commit / adopt as public
-drafted      failed / expired                                    fail for good / start anew
+drafted      failed                                              fail for good
+drafted      expired, once / often in a row                      start anew, at growing intervals / fail for good
 drafted      gone, settling / settled                            wait / refuse: a person has deleted it
-committing   ready                                               commit: repeatable, or not public as the target says
+committing   ready, settling / settled                           wait / commit: not public as the target says
 committing   processing / public                                 wait / adopt as public
 committing   failed / expired / gone                             refuse: look at the account
 public       public as asked                                     keep
@@ -35,7 +36,7 @@ A target that cannot be asked (``Traits.can_ask``) is one where committing twice
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Literal
 
@@ -58,6 +59,10 @@ from airflow_provider_apimart.publishing.target import (
 )
 
 OnClear = Literal["reuse", "repost"]
+
+#: Drafts of one post that may be void in a row, and the unit of the growing intervals between them.
+MAX_VOID_DRAFTS = 5
+VOID_PAUSE = timedelta(minutes=1)
 
 REPOST_HINT = 'to post it anew, clear the task with on_clear="repost"'
 
@@ -206,8 +211,7 @@ def _drafted(record: PostRecord, traits: Traits, evidence: Evidence | None, now:
     committing = record.state is PostState.COMMITTING
     match evidence.state:
         case DraftState.READY:
-            again = "the call that publishes it may be repeated" if committing else "the draft is ready"
-            return Decision(Action.COMMIT, again)
+            return _ready(record, traits, now) if committing else Decision(Action.COMMIT, "the draft is ready")
         case DraftState.PUBLIC:
             return Decision(Action.ADOPT_PUBLIC, "it is public")
         case DraftState.PROCESSING:
@@ -220,11 +224,31 @@ def _drafted(record: PostRecord, traits: Traits, evidence: Evidence | None, now:
         case DraftState.FAILED:
             return Decision(Action.FAIL, "the target refused it", error=_failed(record, evidence.reason))
         case DraftState.EXPIRED:
-            return Decision(
-                Action.START, f"the draft {record.draft_id} is void{_because(evidence.reason)}", record.epoch
-            )
+            return _void(record, evidence.reason, now)
         case DraftState.GONE:
             return _refuse(record, "somebody has deleted the draft")
+
+
+def _ready(record: PostRecord, traits: Traits, now: datetime) -> Decision:
+    """Decide about a draft that is not public as the target says, though it was to be made public before."""
+    settled = (record.committing_at or record.intent_at) + traits.commit_settle
+    if now < settled:
+        why = "the call that publishes it got no answer, and the target may still be carrying it out"
+        return Decision(Action.WAIT, why, until=settled)
+    return Decision(Action.COMMIT, "the call that publishes it may be repeated")
+
+
+def _void(record: PostRecord, reason: str | None, now: datetime) -> Decision:
+    """Decide about a draft that a new one may mend: at growing intervals, and not for ever."""
+    why = f"the draft {record.draft_id} is void{_because(reason)}"
+    before = sum(each.marker == record.marker for each in record.previous)
+    if before + 1 >= MAX_VOID_DRAFTS:
+        again = f"{before + 1} drafts in a row were void; the last one{_because(reason)}"
+        return Decision(Action.FAIL, again, error=_failed(record, again))
+    again_at = (record.drafted_at or record.intent_at) + (2**before - 1) * VOID_PAUSE
+    if now < again_at:
+        return Decision(Action.WAIT, why, until=again_at)
+    return Decision(Action.START, why, record.epoch)
 
 
 def _public(record: PostRecord, traits: Traits, evidence: Evidence | None, now: datetime) -> Decision:

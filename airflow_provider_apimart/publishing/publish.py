@@ -49,6 +49,8 @@ log = logging.getLogger(__name__)
 #: Temporary failures that one run of :meth:`Publication.advance` sits out, and how long it sits still at most for each.
 MAX_FAILURES = 6
 MAX_BACKOFF_SECONDS = 60.0
+#: Of these, how many are sat out to learn the page of what is public already.
+MAX_PAGE_FAILURES = 2
 FIRST_BACKOFF_SECONDS = 1.0
 #: Steps of one run: far more than any path through the table needs. More would be a circle.
 MAX_STEPS = 200
@@ -146,15 +148,17 @@ class Publication:
             except TargetLimitError as error:
                 return self._later(error, error.until, seen)
             except TargetUnavailableError as error:
-                if self._stored is not None and self._stored.state is PostState.PUBLIC:
+                failures += 1
+                pause = error.retry_after_seconds or FIRST_BACKOFF_SECONDS * 2 ** (failures - 1)
+                enough = failures > MAX_PAGE_FAILURES or pause > MAX_BACKOFF_SECONDS
+                known = self._stored
+                if known is not None and known.state is PostState.PUBLIC and (known.url or enough):
                     # It is public. That the target does not confirm it now takes nothing away.
                     reason = f"it was published, and {self.target.name} does not answer now"
                     log.warning("%s (%s).", reason, error)
-                    return self._standing(Decision(Action.KEEP, reason), self._stored, seen, (str(error),))
-                failures += 1
+                    return self._standing(Decision(Action.KEEP, reason), known, seen, (str(error),))
                 if failures > MAX_FAILURES:
                     raise
-                pause = error.retry_after_seconds or FIRST_BACKOFF_SECONDS * 2 ** (failures - 1)
                 if pause > MAX_BACKOFF_SECONDS:
                     return self._later(error, self.now() + timedelta(seconds=pause), seen)
                 log.warning("%s: trying again in %.3g s (%d of %d).", error, pause, failures, MAX_FAILURES)
@@ -295,7 +299,7 @@ class Publication:
         fresh = record.state is PostState.DRAFTED
         committing = record.but(
             state=PostState.COMMITTING,
-            committing_at=record.committing_at or self.now(),
+            committing_at=self.now(),
             content_digest=self.post.content_digest,
         )
         if not self._save_unless_changed(committing):
@@ -342,6 +346,10 @@ class Publication:
             record = record.but(clear_epoch=self.identity.clear_epoch)
             self._save(record)
         if decision.action is Action.KEEP:
+            if seen is not None and seen.url and record.url is None:
+                # Some targets tell the page only after the post's id.
+                record = record.but(url=seen.url)
+                self._save(record)
             record, more = self._extras(record)
             warnings = (*warnings, *more)
             if record.content_digest != self.post.content_digest:

@@ -18,6 +18,9 @@ from airflow_provider_apimart.publishing.target import Draft, DraftState
 from airflow_provider_apimart.triggers import publish
 from airflow_provider_apimart.triggers.publish import PublishTrigger
 
+#: The connections that were read.
+read: list[Any] = []
+
 
 class Target:
     """Tells what the test says, question by question."""
@@ -63,6 +66,7 @@ def run(monkeypatch: pytest.MonkeyPatch, target: Target, **arguments: Any) -> di
 
     class Hook:
         async def apublisher(self) -> Publisher:
+            read.append(self)
             return Publisher(target, NoCredentials(), Seal("secret"))  # type: ignore[arg-type]
 
     monkeypatch.setattr(publish, "hook_for", lambda name, conn_id: Hook())
@@ -99,6 +103,19 @@ def test_an_error_is_no_verdict(monkeypatch: pytest.MonkeyPatch, clock: Clock, e
     assert (event["reason"], event["state"]) == ("changed", "failed")
     if isinstance(error, TargetLimitError):
         assert clock.sleeps[1] >= 280
+
+
+def test_the_connection_is_read_again_after_an_error_and_after_a_while(
+    monkeypatch: pytest.MonkeyPatch, clock: Clock
+) -> None:
+    def reads(*answers: Any) -> int:
+        read.clear()
+        run(monkeypatch, Target(*answers, DraftState.READY), deadline=clock.now + 9000, poll_interval=100)
+        return len(read)
+
+    assert reads(*[DraftState.PROCESSING] * 5) == 1
+    assert reads(*[DraftState.PROCESSING] * 12) == 2
+    assert reads(TargetUnavailableError("503"), DraftState.PROCESSING) == 2
 
 
 def test_a_receiver_that_asks_for_time_gets_it(monkeypatch: pytest.MonkeyPatch, clock: Clock) -> None:

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from airflow.sdk import DAG
 from airflow.sdk.execution_time import task_runner
 
 from airflow_provider_apimart._compat import AirflowFailException, TaskDeferralTimeout
@@ -197,6 +198,21 @@ def test_a_lost_record_is_looked_for_at_the_target(network: Network, landed: dic
     assert "look_up" in network.calls and network.public == ["draft-1"] and len(network.drafts) == 1
 
 
+@pytest.mark.parametrize("dropped", [True, False])
+def test_a_record_that_is_lost_during_a_deferral_is_looked_for_too(
+    network: Network, landed: dict[str, Any], tries: Tries, dropped: bool
+) -> None:
+    network.states = [DraftState.PROCESSING]
+    operator = make(landed)
+    waited = deferred(lambda: operator.execute(tries.next(operator)))
+    tries.store.values.clear()
+    network.states = [DraftState.READY]
+    tries.number -= 1
+    kept = {} if dropped else json.loads(json.dumps(waited.kwargs))
+    operator.execute_complete(tries.next(operator), {}, **kept)
+    assert "look_up" in network.calls and network.public == ["draft-1"] and len(network.drafts) == 1
+
+
 @pytest.mark.parametrize(
     ("failure", "said"),
     [("account", "Nothing was posted on fake"), ("start", "It is not public"), ("commit", "It may be public")],
@@ -256,6 +272,30 @@ def test_a_key_is_posted_once_in_all_runs(
     network.accounts = ["account-2"]
     operator.execute(Tries().next(operator))
     assert network.public == ["draft-1", "draft-2"]
+
+
+def test_a_limit_before_the_keys_record_is_waited_for(
+    network: Network, landed: dict[str, Any], supervisor: Supervisor, no_waiting: list[float]
+) -> None:
+    network.failures = {"account": [limit(600)]}
+    operator = make(landed, post_key="campaign 7")
+    assert deferred(lambda: operator.execute(Tries().next(operator))).trigger.ask_at
+    network.failures = {"account": [limit(600)]}
+    operator = make(landed, post_key="campaign 7", deferrable=False)
+    operator.execute(Tries().next(operator))
+    assert no_waiting == [pytest.approx(600, abs=5)] and network.public == ["draft-1"]
+
+
+def test_a_name_that_would_fail_the_finished_task_is_refused_before(
+    network: Network, landed: dict[str, Any], tries: Tries
+) -> None:
+    operator = make(landed)
+    with DAG("a_dag", schedule=None) as dag:
+        operator.dag = dag
+    context = {**tries.next(operator), "map_index_template": "{{ task.nothing.of.that }}"}
+    with pytest.raises(AirflowFailException, match="map_index_template"):
+        operator.execute(context)
+    assert network.calls == []
 
 
 def test_another_video_under_the_same_key_is_refused(

@@ -129,6 +129,16 @@ def test_a_receiver_that_repeats_the_message_gives_no_link_away(
     assert "Signature" not in str(failure.value) and SECRET not in str(failure.value)
 
 
+def test_the_message_goes_to_the_whole_url(
+    receiver: Receiver, landed: dict[str, Any], tries: Tries, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connection = receiver.connection(host=f"{receiver.url}?token=a-long-secret-token")
+    monkeypatch.setenv("AIRFLOW_CONN_WEBHOOK_DEFAULT", connection)
+    operator = make(landed)
+    operator.execute(tries.next(operator))
+    assert receiver.attempts[0].path == f"{Receiver.path}?token=a-long-secret-token"
+
+
 def test_a_clear_reuses_or_reposts(receiver: Receiver, landed: dict[str, Any], tries: Tries) -> None:
     operator = make(landed)
     first = operator.execute(tries.next(operator))
@@ -248,8 +258,15 @@ def bucket(store: Store, policy: Policy, monkeypatch: pytest.MonkeyPatch) -> str
 
 
 def test_a_signed_link_leads_to_the_video(
-    receiver: Receiver, tries: Tries, store: Store, bucket: str, caplog: pytest.LogCaptureFixture
+    receiver: Receiver,
+    tries: Tries,
+    store: Store,
+    bucket: str,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    masked: list[str] = []
+    monkeypatch.setattr("airflow_provider_apimart.hooks.storage.mask", masked.append)
     store.client.put_object(Bucket=BUCKET, Key="own/clip.mp4", Body=CONTENT)
     caplog.set_level(logging.DEBUG)
     payload = {"media": {"$video": "url"}, "dies": {"$video": "url_expires_at"}, "post": {"$post": "id"}}
@@ -262,6 +279,7 @@ def test_a_signed_link_leads_to_the_video(
     assert message["post"] == found["post_id"]
     (post,) = posts_of(f"{bucket}/own/clip.mp4")
     assert post["post"] == found["post_id"]
+    assert message["media"] in masked
     # The link is a secret for as long as it lives. (The storage's own server and client are in this process as well.)
     query = message["media"].partition("?")[2]
     ours = "\n".join(each.getMessage() for each in caplog.records if each.name.startswith(("airflow", "httpx")))
