@@ -81,4 +81,38 @@ FORMS: dict[str, Form] = {
             },
         },
     ),
+    "youtube": Form(
+        f"{_HOOKS}.youtube.YouTubeHook",
+        "YouTube",
+        {
+            "hidden-fields": ["host", "port", "schema", "extra"],
+            "relabeling": {"login": "OAuth client ID", "password": "OAuth client secret"},
+            "placeholders": {
+                "login": "1234-abc.apps.googleusercontent.com",
+                "password": "airflow-provider-apimart connect youtube makes the whole connection",
+            },
+        },
+        {
+            "refresh_token": {
+                "label": "Refresh token",
+                "description": "What the channel's owner has granted. The command connect youtube gets it.",
+                "schema": {"type": ["string", "null"], "format": "password"},
+            },
+            "api_base_url": {
+                "label": "API base URL",
+                "description": "For the emulator. Empty: https://www.googleapis.com.",
+                "schema": {"type": ["string", "null"]},
+            },
+            "token_url": {
+                "label": "Token URL",
+                "description": "For the emulator. Empty: https://oauth2.googleapis.com/token.",
+                "schema": {"type": ["string", "null"]},
+            },
+            "allow_http": {
+                "label": "Allow http://",
+                "description": "Permit an unencrypted URL on another machine. Tokens then travel in the clear.",
+                "schema": {"type": ["boolean", "null"], "default": False},
+            },
+        },
+    ),
 }

@@ -38,6 +38,8 @@ def parser() -> argparse.ArgumentParser:
     add("--ignore-idempotency", action="store_true", help="behave as if Idempotency-Key meant nothing")
     add("--idempotency-ttl-seconds", type=float, default=DAY_SECONDS, help="memory of keys (default: %(default)s)")
     add("--split-samples", action="store_true", help="sample_count > 1 gives several entries of `videos`")
+    add("--processing-seconds", type=float, default=5.0, help="YouTube's and Instagram's work (default: %(default)s)")
+    add("--listing-seconds", type=float, default=0.0, help="until YouTube lists an upload (default: %(default)s)")
     add("--latency-ms", type=float, default=0.0, help="wait before every answer (default: %(default)s)")
     add("--public-url", help="base of the URLs that are handed out (default: the request's host)")
     add("--end-with-stdin", action="store_true", help="stop when standard input closes, as when the parent has died")

@@ -84,7 +84,7 @@ class Emulator(EmulatorControl):
     """
 
     def __init__(self, *, host: str = HOST, port: int = 0, **options: Any) -> None:
-        self.settings = EmulatorSettings(**{"job_seconds": 0.0, **options})
+        self.settings = EmulatorSettings(**{"job_seconds": 0.0, "processing_seconds": 0.0, **options})
         super().__init__("", *self.settings.api_keys[:1])
         self._host, self._port = host, port
         self._server: uvicorn.Server | None = None

@@ -42,6 +42,7 @@ from airflow_provider_apimart.publishing.target import (
     SessionGone,
     Stored,
 )
+from airflow_provider_apimart.storage.checksum import Sha256
 
 log = logging.getLogger(__name__)
 
@@ -230,7 +231,9 @@ class Publication:
         )
 
     def _start(self, old: PostRecord | None, decision: Decision) -> Evidence | None:
-        self._check()
+        if old is None or old.epoch != decision.epoch or old.content_digest != self.post.content_digest:
+            # What was right when the post was begun stays right: a date may pass while the post waits for a quota.
+            self._check()
         self.source.check_size()
         if not self.target.traits.tail_bytes:
             # The target fetches the file itself, so it cannot be checked on the way.
@@ -253,18 +256,19 @@ class Publication:
             return SessionGone()
         size, tail_bytes = self.post.video.bytes, self.target.traits.tail_bytes
         tail_from = (size - 1) // tail_bytes * tail_bytes if tail_bytes else size
-        digest = self.source.hash_prefix(min(offset, tail_from))
-        if offset < tail_from:
-            body = VideoBytes(offset, tail_from - offset, digest.update)
-            told = self._send(url, body)
-            if not tail_bytes:
-                self.source.check_sum(digest.hexdigest())
-            if told != Stored(tail_from):
-                return told
-            offset = tail_from
-        for chunk in self.source.stream(tail_from, size - tail_from):
-            digest.update(chunk)
-        self.source.check_sum(digest.hexdigest())
+        with Sha256() as digest:
+            for chunk in self.source.stream(0, min(offset, tail_from)):
+                digest.update(chunk)
+            if offset < tail_from:
+                told = self._send(url, VideoBytes(offset, tail_from - offset, digest.update))
+                if not tail_bytes:
+                    self.source.check_sum(digest.hexdigest())
+                if told != Stored(tail_from):
+                    return told
+                offset = tail_from
+            for chunk in self.source.stream(tail_from, size - tail_from):
+                digest.update(chunk)
+            self.source.check_sum(digest.hexdigest())
         if not self._save_unless_changed(record.but(state=PostState.ARMED, armed_at=self.now())):
             return None
         return self._send(url, VideoBytes(offset, size - offset))

@@ -35,7 +35,8 @@ def result(
     """Return the operator's XCom. Every target returns exactly the same keys.
 
     :param told: what only the target's operator knows: any of ``state``, ``studio_url``, ``publish_at``,
-        ``privacy_status``, ``contains_synthetic_media``, ``uploaded_at``.
+        ``privacy_status``, ``contains_synthetic_media``, ``uploaded_at``, ``public_since``; and ``warnings``, which are
+        added to the others.
     """
     scheduled = record.public_since is not None and record.public_since > now
     found: dict[str, Any] = {
@@ -56,9 +57,9 @@ def result(
             "sha256": video.sha256,
             "generation_id": video.generation_id,
         },
-        "warnings": list(warnings),
+        "warnings": [],
     }
-    return {name: told.get(name, value) for name, value in found.items()}
+    return {**found, **told, "warnings": [*warnings, *told.get("warnings", ())]}
 
 
 def explain(error: ApimartError, record: PostRecord | None, target: str) -> str:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
 from airflow_provider_apimart.publishing.errors import VideoChangedError
 from airflow_provider_apimart.publishing.post import VideoFile
@@ -16,8 +14,12 @@ from airflow_provider_apimart.storage.files import (
     stored_sha256,
     stored_size,
 )
+from airflow_provider_apimart.storage.uploads import BLOCK_BYTES
 
-CHUNK_BYTES = 1024 * 1024
+#: Small enough to stay in the processor's cache while it is read, hashed and sent.
+CHUNK_BYTES = 512 * 1024
+#: An object store is asked for blocks of 5 MiB, and for the next one while the last one is sent: each costs a request.
+READ_AHEAD = {"cache_type": "background", "block_size": BLOCK_BYTES, "cache_options": {"maxblocks": 2}}
 
 
 @dataclass(frozen=True)
@@ -65,23 +67,14 @@ class VideoSource:
                 "since. Nothing of it was made public"
             )
 
-    def hash_prefix(self, length: int) -> Any:
-        """Return a SHA-256 object that has seen the first ``length`` bytes."""
-        digest = hashlib.sha256()
-        if length:
-            for chunk in self.stream(0, length):
-                digest.update(chunk)
-        return digest
-
     def stream(self, offset: int, length: int, on_chunk: Callable[[bytes], None] | None = None) -> Iterator[bytes]:
         """Yield ``length`` bytes from ``offset`` on.
 
         :raises VideoChangedError: if the file ends before.
         """
-        # Read once from end to end: a read-ahead cache would only hold the bytes twice.
-        uncached = {"cache_type": "none"} if is_object_store(self.place.fs) else {}
+        options = READ_AHEAD if is_object_store(self.place.fs) else {}
         left = length
-        with storage_errors(self.place, "read"), self.place.fs.open(self.place.path, "rb", **uncached) as file:
+        with storage_errors(self.place, "read"), self.place.fs.open(self.place.path, "rb", **options) as file:
             file.seek(offset)
             while left:
                 chunk = file.read(min(CHUNK_BYTES, left))

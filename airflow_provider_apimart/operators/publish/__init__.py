@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from airflow_provider_apimart.operators.publish.webhook import WebhookPublishOperator as WebhookPublishOperator
+    from airflow_provider_apimart.operators.publish.youtube import YouTubePublishOperator as YouTubePublishOperator
 
 #: The module of each public name.
 _HOMES = {
     "WebhookPublishOperator": "webhook",
+    "YouTubePublishOperator": "youtube",
 }
 
 

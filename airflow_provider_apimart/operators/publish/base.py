@@ -329,7 +329,7 @@ class PublishOperator(AuthorTemplates, BaseOperator):
         told = self._told(record, intent.content)
         found = report.result(record, intent.video, told, datetime.now(UTC), standing.warnings)
         self.post_url, self.studio_url = found["url"], found["studio_url"]
-        for warning in standing.warnings:
+        for warning in found["warnings"]:
             self.log.warning("%s", warning)
         self.log.info("%s: %s is %s: %s.", self.target, record.post_id, found["state"], record.url or "no page")
         if record.committing_at and record.committing_at.timestamp() >= intent.began:
