@@ -17,7 +17,7 @@ from airflow_provider_apimart import get_provider_info
 from airflow_provider_apimart.client.errors import ConfigurationError
 from airflow_provider_apimart.hooks import publishers
 from airflow_provider_apimart.hooks.webhook import SignedWebhookHook
-from airflow_provider_apimart.publishing.targets.webhook import WebhookTarget
+from airflow_provider_apimart.publishing.targets.webhook.target import WebhookTarget
 from tests.receiver import FORMER_SECRET, SECRET, Answer, Receiver
 
 URL = "https://hooks.example.com/catch/1234567/long-and-secret"

@@ -14,7 +14,7 @@ from airflow_provider_apimart.operators.publish.base import PublishOperator
 from airflow_provider_apimart.publishing.post import VideoFile
 from airflow_provider_apimart.publishing.record import PostRecord
 from airflow_provider_apimart.publishing.source import VideoSource
-from airflow_provider_apimart.publishing.targets.message import payload_problems
+from airflow_provider_apimart.publishing.targets.webhook.message import payload_problems
 from airflow_provider_apimart.storage.links import LONGEST_LIFE
 
 

@@ -331,7 +331,7 @@ def test_a_message_whose_link_has_died_is_not_sent_again_if_it_may_have_arrived(
 
 
 def _later(monkeypatch: pytest.MonkeyPatch, by: timedelta) -> None:
-    from airflow_provider_apimart.publishing.targets.webhook import WebhookTarget
+    from airflow_provider_apimart.publishing.targets.webhook.target import WebhookTarget
 
     made = WebhookTarget.__init__
 
