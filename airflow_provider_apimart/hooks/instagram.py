@@ -160,7 +160,7 @@ class InstagramHook(PublisherHook):
                 facts = sender.run(tokens.token_facts(settings, scrub, _now))
                 expires_at = facts.expires_at
                 missing = sorted(tokens.NEEDED_SCOPES - facts.scopes)
-                if missing:
+                if facts.scopes and missing:
                     return False, f"The access token lacks {', '.join(missing)}: make a new one, and grant all of them"
             room = sender.run(target.room())
         count = f"{room[0]} of {room[1]} posts of 24 hours are used" if room else "Meta does not tell the limit"

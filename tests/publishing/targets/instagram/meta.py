@@ -285,20 +285,22 @@ class Desk:
         self.post = Post("instagram", video, {**CONTENT, **content})
         self.source = VideoSource(Target(fsspec.filesystem("file"), str(path), str(path)), video)
         self.way, self.links, self.secrets = "auto", 0, list[str]()
+        self.base_url = ""
 
     def link(self) -> str:
         self.links += 1
         return LINK
 
     def target(self) -> InstagramTarget:
-        settings = InstagramSettings(self.token, USER)
+        settings = InstagramSettings(self.token, USER, self.base_url)
         return InstagramTarget(settings, link=self.link, way=self.way, on_secret=self.secrets.append, now=self.clock)
 
     def advance(self, clear_epoch: int = 0, on_clear: Any = "reuse") -> Standing:
         """One try, in a new process as far as this side knows."""
         target = self.target()
         credentials = InstagramCredentials(target.settings)
-        with Sender(credentials, self.source, httpx.MockTransport(self.meta.handle)) as sender:
+        transport = None if self.base_url else httpx.MockTransport(self.meta.handle)
+        with Sender(credentials, self.source, transport) as sender:
             return Publication(
                 target=target,
                 sender=sender,
