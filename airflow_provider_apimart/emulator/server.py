@@ -156,6 +156,8 @@ def arguments(settings: EmulatorSettings) -> list[str]:
         ("--url-ttl-seconds", settings.url_ttl_seconds),
         ("--idempotency-ttl-seconds", settings.idempotency_ttl_seconds),
         ("--latency-ms", settings.latency_ms),
+        ("--processing-seconds", settings.processing_seconds),
+        ("--listing-seconds", settings.listing_seconds),
         ("--key-quota", settings.key_quota_usd),
         ("--state", settings.state),
         ("--public-url", settings.public_url),

@@ -76,6 +76,11 @@ class EmulatorControl:
         self._call("POST", "reset")
         self._call("POST", "publishing/reset")
 
+    def page(self, path: str = "") -> str:
+        """Return a page for people: ``channel`` shows what was published."""
+        with httpx.Client(base_url=self.base_url, trust_env=False, timeout=30, verify=_tls()) as client:
+            return client.get(f"/{path}").raise_for_status().text
+
     def publishing(self) -> dict[str, Any]:
         """Return all that the publishing services hold: videos, containers, messages, ``posts``, faults."""
         told: dict[str, Any] = self._call("GET", "publishing")
