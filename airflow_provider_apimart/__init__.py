@@ -12,9 +12,9 @@ __version__ = "0.1.0"
 
 def get_provider_info() -> dict[str, Any]:
     """Return the provider's metadata, as Airflow expects it."""
-    from airflow_provider_apimart.connection_form import CONN_FIELDS, UI_FIELD_BEHAVIOUR
+    from airflow_provider_apimart.connection_form import FORMS
 
-    hook, name = "airflow_provider_apimart.hooks.apimart.ApimartHook", "APIMart Veo"
+    name = "APIMart Veo"
     return {
         "package-name": "airflow-provider-apimart",
         "name": "APIMart",
@@ -28,8 +28,12 @@ def get_provider_info() -> dict[str, Any]:
                 "integration-name": name,
                 "python-modules": [
                     "airflow_provider_apimart.hooks.apimart",
+                    "airflow_provider_apimart.hooks.webhook",
+                    "airflow_provider_apimart.hooks.instagram",
+                    "airflow_provider_apimart.hooks.youtube",
                     "airflow_provider_apimart.hooks.tables",
                     "airflow_provider_apimart.hooks.manifest",
+                    "airflow_provider_apimart.hooks.posts",
                 ],
             }
         ],
@@ -39,6 +43,7 @@ def get_provider_info() -> dict[str, Any]:
                 "python-modules": [
                     "airflow_provider_apimart.operators.veo",
                     "airflow_provider_apimart.operators.batch",
+                    "airflow_provider_apimart.operators.publish",
                 ],
             }
         ],
@@ -50,6 +55,7 @@ def get_provider_info() -> dict[str, Any]:
                     "airflow_provider_apimart.triggers.veo",
                     "airflow_provider_apimart.triggers.batch",
                     "airflow_provider_apimart.triggers.balance",
+                    "airflow_provider_apimart.triggers.publish",
                 ],
             }
         ],
@@ -57,14 +63,17 @@ def get_provider_info() -> dict[str, Any]:
         "extra-links": [
             "airflow_provider_apimart.links.veo.VeoVideoLink",
             "airflow_provider_apimart.links.veo.ApimartHelpLink",
+            "airflow_provider_apimart.links.publish.PostLink",
+            "airflow_provider_apimart.links.publish.StudioLink",
         ],
         "connection-types": [
             {
-                "connection-type": "apimart",
-                "hook-class-name": hook,
-                "hook-name": "APIMart",
-                "ui-field-behaviour": UI_FIELD_BEHAVIOUR,
-                "conn-fields": CONN_FIELDS,
+                "connection-type": kind,
+                "hook-class-name": form.hook,
+                "hook-name": form.name,
+                "ui-field-behaviour": form.behaviour,
+                "conn-fields": form.fields,
             }
+            for kind, form in FORMS.items()
         ],
     }

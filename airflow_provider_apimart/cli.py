@@ -13,11 +13,11 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
 from typing import TYPE_CHECKING, TextIO
 
-from airflow_provider_apimart import __version__
+from airflow_provider_apimart import __version__, connect
 
 if TYPE_CHECKING:
     from airflow_provider_apimart.client.client import ApimartClient
@@ -55,12 +55,15 @@ def parser() -> argparse.ArgumentParser:
         help="tell no more of this generation (its id, or the idempotency key of a submission)")  # fmt: skip
     add("--all", action="store_true", help="also tell what was told for the last time before")
     add("--json", action="store_true", help="one JSON object a line")
+    connect.add_to(commands)
     return parse
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command, and return its exit status: see :data:`EXIT_CODES`."""
     options = parser().parse_args(argv)
+    if options.command == "connect":
+        return _in_airflow(lambda out: connect.run(options, out))
     if options.output and not options.output.endswith("/"):
         parser().error(f"--output {options.output!r} must be a folder and end in /")
     if options.no_database and not options.folder:
@@ -70,13 +73,18 @@ def main(argv: list[str] | None = None) -> int:
 
         if not is_absolute(options.output):
             parser().error(f"--output {options.output!r} must be absolute: sidecars and records name what lands there")
+    return _in_airflow(lambda out: _Reconcile(options, out).run())
+
+
+def _in_airflow(command: Callable[[TextIO], int]) -> int:
+    """Run a command that uses Airflow. It is given the real stdout."""
     # With this, connections come from Airflow's own database, as they do for the airflow command itself. It must be set
     # before airflow is imported.
     os.environ.setdefault("_AIRFLOW_PROCESS_CONTEXT", "server")
     out = sys.stdout
-    # Airflow logs to stdout by default, and would mix its lines with those of --json.
+    # Airflow logs to stdout by default, and would mix its lines with what the command prints.
     with redirect_stdout(sys.stderr):
-        return _Reconcile(options, out).run()
+        return command(out)
 
 
 class _Reconcile:

@@ -3,7 +3,7 @@
 The operator itself fails for good if a retry cannot help (``AirflowFailException``), on every Airflow version and
 without this policy. This policy sets only the delay. It follows APIMart's ``Retry-After`` instead of the task's fixed
 delay. It retries soon if the outcome of a submission is not known (its idempotency key lives for 24 hours), and late if
-a generation was parked.
+a generation was parked. A post that was parked because a quota is used up is retried when the quota resets.
 
 .. code-block:: python
 
@@ -12,13 +12,14 @@ a generation was parked.
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import RetryPolicy
 from airflow.sdk.definitions.retry_policy import RetryDecision
 
 from airflow_provider_apimart.client import errors
+from airflow_provider_apimart.publishing.errors import PostParkedError
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -30,7 +31,8 @@ class ApimartRetryPolicy(RetryPolicy):
     :param rate_limited: the delay after a 429 without ``Retry-After``.
     :param unknown_outcome: the delay after a submission, or another call, whose outcome is not known.
     :param failed_generation: the delay after a generation that APIMart reports as failed.
-    :param parked: the delay after a generation that was not finished by its deadline.
+    :param parked: the delay after a generation, or a post, that was not finished by its deadline. A post that can go on
+        at a known time is retried then, however late that is.
     :param longest: the longest ``Retry-After`` that is followed. A longer one is cut to this.
     """
 
@@ -60,6 +62,9 @@ class ApimartRetryPolicy(RetryPolicy):
         if exception.retry_after_seconds is not None:
             asked = min(timedelta(seconds=exception.retry_after_seconds), self.longest)
             return RetryDecision.retry(asked, "APIMart asked for this delay (Retry-After)")
+        if isinstance(exception, PostParkedError) and exception.until is not None:
+            left = max(exception.until - datetime.now(UTC), self.unknown_outcome)
+            return RetryDecision.retry(left, "the post can go on then; nothing is posted twice")
         for kind, delay, reason in self._rules():
             if isinstance(exception, kind):
                 return RetryDecision.retry(delay, reason)
@@ -68,6 +73,7 @@ class ApimartRetryPolicy(RetryPolicy):
     def _rules(self) -> tuple[tuple[Any, timedelta, str], ...]:
         return (
             (errors.GenerationParkedError, self.parked, "the generation goes on; the next try re-attaches"),
+            (PostParkedError, self.parked, "the record stays; the next try goes on from there"),
             (
                 errors.GenerationFailedError,
                 self.failed_generation,

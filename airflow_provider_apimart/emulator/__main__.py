@@ -46,6 +46,8 @@ def parser() -> argparse.ArgumentParser:
         metavar="ID[=fails]",
         help="a model that is no longer available: refused, or (=fails) accepted and failed; repeatable",
     )
+    add("--processing-seconds", type=float, default=5.0, help="YouTube's and Instagram's work (default: %(default)s)")
+    add("--listing-seconds", type=float, default=0.0, help="until YouTube lists an upload (default: %(default)s)")
     add("--latency-ms", type=float, default=0.0, help="wait before every answer (default: %(default)s)")
     add("--public-url", help="base of the URLs that are handed out (default: the request's host)")
     add("--end-with-stdin", action="store_true", help="stop when standard input closes, as when the parent has died")

@@ -6,12 +6,6 @@ The key is kept only in the connection. It is masked in every log as soon as it 
 from __future__ import annotations
 
 import asyncio
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
-
-from airflow.providers.common.compat.sdk import AirflowException, AirflowNotFoundException, BaseHook
 
 from airflow_provider_apimart.client import errors
 from airflow_provider_apimart.client.client import ApimartClient, AsyncApimartClient
@@ -19,14 +13,14 @@ from airflow_provider_apimart.client.environment import load_tls
 from airflow_provider_apimart.client.models import Balance
 from airflow_provider_apimart.client.retry import RetryPolicy
 from airflow_provider_apimart.client.settings import Settings
-from airflow_provider_apimart.connection_form import CONN_FIELDS, UI_FIELD_BEHAVIOUR
 from airflow_provider_apimart.generation.pricing.balance import left
 from airflow_provider_apimart.hooks.connection import CONN_TYPE, settings_of
+from airflow_provider_apimart.hooks.connection_hook import ConnectionHook, mask
 
 __all__ = ["ApimartHook", "settings_of"]
 
 
-class ApimartHook(BaseHook):
+class ApimartHook(ConnectionHook):
     """Talks to APIMart with the key and the host of an Airflow connection.
 
     :param apimart_conn_id: the connection, of the type ``apimart``: ``password`` is the API key, ``host`` the base URL
@@ -39,6 +33,9 @@ class ApimartHook(BaseHook):
     default_conn_name = "apimart_default"
     conn_type = CONN_TYPE
     hook_name = "APIMart"
+    example_json = f'{{"conn_type": "{CONN_TYPE}", "password": "KEY", "host": "https://..."}}'
+    example_uri = f"{CONN_TYPE}://:KEY@http%3A%2F%2F127.0.0.1:8808"
+    remedy = f"make one of the type {CONN_TYPE!r} with the API key as its password (keys: apimart.ai/keys)"
 
     def __init__(self, apimart_conn_id: str = default_conn_name) -> None:
         super().__init__()
@@ -51,55 +48,26 @@ class ApimartHook(BaseHook):
         :raises ConfigurationError: if the connection cannot be used.
         """
         if self._settings is None:
-            with self._named_absence():
-                connection = self.get_connection(self.apimart_conn_id)
+            connection = self._connection()
             settings = settings_of(connection)
             if settings.api_key != connection.password:
                 # Airflow masks the password exactly as it was entered. The key without the characters pasted around it
                 # needs a mask of its own.
-                _mask(settings.api_key)
+                mask(settings.api_key)
             self._settings = settings
         return self._settings
 
     async def asettings(self) -> Settings:
         """Return the same as :meth:`settings`, without blocking the event loop: safe in a trigger."""
-        from airflow.providers.common.compat.connection import get_async_connection
         from asgiref.sync import sync_to_async
 
         if self._settings is None:
-            with self._named_absence():
-                connection = await get_async_connection(self.apimart_conn_id)
+            connection = await self._aconnection()
             settings = settings_of(connection)
             if settings.api_key != connection.password:
-                await sync_to_async(_mask)(settings.api_key)
+                await sync_to_async(mask)(settings.api_key)
             self._settings = settings
         return self._settings
-
-    @contextmanager
-    def _named_absence(self) -> Iterator[None]:
-        """Raise an error of our own if Airflow cannot provide the connection: Airflow's text can hold the whole URI."""
-        variable = f"AIRFLOW_CONN_{self.apimart_conn_id.upper()}"
-        place = f"the environment's {variable}" if os.environ.get(variable) else "it"
-        unreadable = (
-            f"apimart_conn_id={self.apimart_conn_id!r}: Airflow cannot read {place}; write it as JSON: "
-            f'{{"conn_type": "{self.conn_type}", "password": "KEY", "host": "https://..."}} (in a URI every part is '
-            f"percent-encoded, as in {self.conn_type}://:KEY@http%3A%2F%2F127.0.0.1:8808)"
-        )
-        try:
-            yield
-        except AirflowNotFoundException:
-            if os.environ.get(variable):
-                raise errors.ConfigurationError(unreadable) from None
-            raise errors.ConfigurationError(
-                f"apimart_conn_id={self.apimart_conn_id!r}: there is no such Airflow connection; make one of the type "
-                f"{self.conn_type!r} with the API key as its password (keys: apimart.ai/keys)"
-            ) from None
-        except AirflowException as error:
-            if "invalid connection string" in str(error).lower():
-                raise errors.ConfigurationError(unreadable) from None
-            raise
-        except (ValueError, TypeError):
-            raise errors.ConfigurationError(unreadable) from None
 
     def get_conn(self, retry: RetryPolicy | None = None) -> ApimartClient:
         """Return a client; close it, or use it as a context manager."""
@@ -135,34 +103,6 @@ class ApimartHook(BaseHook):
         return True, (
             f"The key is accepted at {settings.base_url}: {left(account)} left on the account, {left(key)} on the key"
         )
-
-    @classmethod
-    def get_ui_field_behaviour(cls) -> dict[str, Any]:
-        """Return the form's labels for Airflow 3.1; later versions read them from the provider info."""
-        return {
-            "hidden_fields": UI_FIELD_BEHAVIOUR["hidden-fields"],
-            "relabeling": UI_FIELD_BEHAVIOUR["relabeling"],
-            "placeholders": UI_FIELD_BEHAVIOUR["placeholders"],
-        }
-
-    @classmethod
-    def get_connection_form_widgets(cls) -> dict[str, Any]:
-        """Return the form's extra fields for Airflow 3.1; later versions read them from the provider info."""
-        from wtforms import BooleanField, IntegerField, StringField
-        from wtforms.validators import Optional
-
-        kinds = {"boolean": BooleanField, "integer": IntegerField, "string": StringField}
-        widgets = {}
-        for name, field in CONN_FIELDS.items():
-            kind = next(kind for kind in field["schema"]["type"] if kind != "null")
-            widgets[name] = kinds[kind](field["label"], validators=[Optional()], description=field["description"])
-        return widgets
-
-
-def _mask(secret: str) -> None:
-    from airflow.sdk.log import mask_secret
-
-    mask_secret(secret)
 
 
 def _is_empty(balance: Balance) -> bool:

@@ -9,12 +9,18 @@ A generation is counted once, when a try learns how it ended. A try that finds t
 ``apimart.generation_duration``    timer; from submission to completion, at APIMart
 =================================  ==================================================================
 
-All have the tag ``model``.
+All have the tag ``model``. Posts have the tag ``target``:
+
+=================================  ==================================================================
+``apimart.posts.<outcome>``        counter; ``published``, ``failed``, ``parked``
+``apimart.post_duration``          timer; from the post's start to its being public
+=================================  ==================================================================
 """
 
 from __future__ import annotations
 
 import logging
+from datetime import UTC, datetime
 from typing import Literal
 
 from airflow.providers.common.compat.sdk import Stats
@@ -22,10 +28,12 @@ from airflow.providers.common.compat.sdk import Stats
 from airflow_provider_apimart.client.errors import ApimartError, ContentRejectedError, EmptyResultError
 from airflow_provider_apimart.client.model_rules import MODELS
 from airflow_provider_apimart.generation.purchase.record import Record
+from airflow_provider_apimart.publishing.record import PostRecord
 
 log = logging.getLogger(__name__)
 
 Outcome = Literal["completed", "failed", "rejected", "empty", "parked"]
+PostOutcome = Literal["published", "failed", "parked"]
 
 
 def count(outcome: Outcome, record: Record, *, videos: int = 0) -> None:
@@ -49,3 +57,16 @@ def count_error(error: ApimartError, record: Record) -> None:
     """Count a generation that ended without a video."""
     rejected, empty = isinstance(error, ContentRejectedError), isinstance(error, EmptyResultError)
     count("rejected" if rejected else "empty" if empty else "failed", record)
+
+
+def count_post(outcome: PostOutcome, target: str, record: PostRecord | None = None) -> None:
+    """Count a post that has just ended or was parked. Never raises: a metric must not fail a task."""
+    tags = {"target": target}
+    try:
+        Stats.incr(f"apimart.posts.{outcome}", 1, tags=tags)
+        if record is not None and record.public_since and record.committing_at:
+            # (A scheduled post is public later, but the work ends with the call that schedules it.)
+            took = (min(record.public_since, datetime.now(UTC)) - record.intent_at).total_seconds()
+            Stats.timing("apimart.post_duration", max(0.0, took) * 1000, tags=tags)
+    except Exception:
+        log.warning("A metric could not be sent.", exc_info=True)

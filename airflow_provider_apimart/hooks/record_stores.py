@@ -5,10 +5,8 @@ If records are kept nowhere, the log says so.
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime
 from typing import Any
 
 from airflow_provider_apimart.client.errors import ApimartError, ConfigurationError
@@ -21,7 +19,14 @@ from airflow_provider_apimart.generation.purchase.record import (
     SharedRecordStore,
     read_record,
 )
-from airflow_provider_apimart.storage.files import Target, commit_bytes, exclusive, read_small, storage_errors
+from airflow_provider_apimart.hooks.model_stores import (
+    MAX_RECORD_BYTES,
+    RECORD_FOLDER,
+    ObjectModelStore,
+    RowModelStore,
+    TaskStateModelStore,
+)
+from airflow_provider_apimart.storage.files import Target, read_small, storage_errors
 
 log = logging.getLogger(__name__)
 
@@ -30,127 +35,35 @@ BUSY_STATES = frozenset(
     {"scheduled", "queued", "running", "restarting", "up_for_retry", "up_for_reschedule", "deferred"}
 )
 STATE_KEY = "apimart_veo_generation"
-RECORD_FOLDER = ".apimart-records"
-#: Far above the size of any record, because a record that is too large to read would look like "nothing was paid".
-MAX_RECORD_BYTES = 64 * 1024 * 1024
 
 
-class TaskStateRecordStore:
-    """The record in Airflow's task state store, which outlives retries, crashes and clears (Airflow 3.3 and later).
-
-    The record is kept as long as the DAG run. If it expired earlier, a late clear would pay again.
-    """
-
-    durable = True
+class TaskStateRecordStore(TaskStateModelStore[Record]):
+    """The record in Airflow's task state store (Airflow 3.3 and later)."""
 
     def __init__(self, accessor: Any) -> None:
-        self._accessor = accessor
-        self.description = f"Airflow's task state store (key {STATE_KEY})"
-
-    def load(self) -> Record | None:
-        """Return the record of this task instance."""
-        data = self._accessor.get(STATE_KEY)
-        return None if data is None else read_record(data, self.description)
-
-    def save(self, record: Record) -> None:
-        """Keep the record of this task instance."""
-        from airflow.sdk import NEVER_EXPIRE  # type: ignore[attr-defined]
-
-        self._accessor.set(STATE_KEY, record.model_dump(mode="json"), retention=NEVER_EXPIRE)
+        super().__init__(accessor, STATE_KEY, read_record)
 
 
-class ObjectRecordStore:
+class ObjectRecordStore(ObjectModelStore[Record]):
     """The record as a small JSON object beside ``output_path``, for Airflow 3.1 and 3.2."""
-
-    durable = True
 
     def __init__(self, output: Target, identity: Identity) -> None:
         folder = output if output.is_folder else output.sibling("")
-        self.target = folder.child(RECORD_FOLDER).child(f"{identity.slug}.json")
-        self.description = self.target.uri
+        super().__init__(folder.child(RECORD_FOLDER).child(f"{identity.slug}.json"), read_record)
 
     @classmethod
     def at(cls, target: Target) -> ObjectRecordStore:
         """Return the store of a record that ``reconcile`` has found."""
         store = cls.__new__(cls)
-        store.target, store.description = target, target.uri
+        ObjectModelStore.__init__(store, target, read_record)
         return store
 
-    def load(self) -> Record | None:
-        """Return the record of this task instance."""
-        data = read_small(self.target, MAX_RECORD_BYTES)
-        return None if data is None else read_record(data, self.description)
 
-    def save(self, record: Record) -> None:
-        """Keep the record of this task instance."""
-        with exclusive(self.target):
-            self._write(record)
-
-    def replace(self, old: Record, new: Record) -> bool:
-        """Replace ``old`` by ``new`` if ``old`` is still there.
-
-        On a local disk this is certain. Elsewhere a write between the check and the replacement can be lost.
-        """
-        with exclusive(self.target):
-            if self.load() != old:
-                return False
-            self._write(new)
-            return True
-
-    def _write(self, record: Record) -> None:
-        commit_bytes(self.target, record.model_dump_json(indent=1).encode())
-
-
-class RowRecordStore:
+class RowRecordStore(RowModelStore[Record]):
     """The record in a row of Airflow's task state store, used outside a task by ``reconcile`` on Airflow 3.3."""
 
-    durable = True
-
     def __init__(self, row_id: int, description: str) -> None:
-        self._row_id = row_id
-        self.description = description
-
-    def load(self) -> Record | None:
-        """Return the record of this row."""
-        from airflow.models.task_state_store import TaskStateStoreModel
-        from airflow.utils.session import create_session
-
-        with create_session() as session:
-            row = session.get(TaskStateStoreModel, self._row_id)
-            return None if row is None else read_record(json.loads(row.value), self.description)
-
-    def save(self, record: Record) -> None:
-        """Keep the record in this row. If the row was deleted with its DAG run, nothing is kept."""
-        from airflow.models.task_state_store import TaskStateStoreModel
-        from airflow.utils.session import create_session
-
-        with create_session() as session:
-            row = session.get(TaskStateStoreModel, self._row_id)
-            if row is not None:
-                row.value = json.dumps(record.model_dump(mode="json"))
-                row.updated_at = datetime.now(UTC)
-
-    def replace(self, old: Record, new: Record) -> bool:
-        """Replace ``old`` by ``new`` if ``old`` is still in the row.
-
-        One conditional statement does both, so no write between them is lost.
-        """
-        from airflow.models.task_state_store import TaskStateStoreModel as Row
-        from airflow.utils.session import create_session
-        from sqlalchemy import select, update
-
-        with create_session() as session:
-            text = session.scalar(select(Row.value).where(Row.id == self._row_id))
-            if text is None or read_record(text, self.description) != old:
-                return False
-            value = json.dumps(new.model_dump(mode="json"))
-            changed = session.execute(
-                update(Row)
-                .where(Row.id == self._row_id, Row.value == text)
-                .values(value=value, updated_at=datetime.now(UTC))
-                .execution_options(synchronize_session=False)
-            )
-            return bool(changed.rowcount)  # type: ignore[attr-defined]
+        super().__init__(row_id, description, read_record)
 
 
 def records_of_airflow(dag_id: str | None = None) -> Iterator[Kept]:

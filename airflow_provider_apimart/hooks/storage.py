@@ -7,6 +7,7 @@ import os
 import posixpath
 import re
 from collections.abc import Mapping
+from datetime import timedelta
 from urllib.parse import urlsplit
 
 from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHook, ObjectStoragePath
@@ -19,7 +20,9 @@ from airflow_provider_apimart.client.errors import (
 )
 from airflow_provider_apimart.client.request import VeoRequest
 from airflow_provider_apimart.generation.purchase.images import MAX_UPLOAD_BYTES, LocalImage, check_image
+from airflow_provider_apimart.hooks.connection_hook import mask
 from airflow_provider_apimart.storage.files import Target
+from airflow_provider_apimart.storage.links import signed_link
 
 #: Connection ids that mean "the credentials of this machine" to Amazon's provider. Such a connection need not exist.
 AMBIENT_CONNECTIONS = frozenset({"aws_default"})
@@ -39,15 +42,28 @@ def target_of(output_path: str | os.PathLike[str] | ObjectStoragePath) -> Target
     uri = str(output_path)
     if not isinstance(output_path, str) and posixpath.splitext(uri)[1].lower() not in VIDEO_SUFFIXES:
         uri = f"{uri.rstrip('/')}/"
+    return _place(output_path, uri, "output_path")
+
+
+def file_of(path: str | os.PathLike[str] | ObjectStoragePath, name: str) -> Target:
+    """Return the place of an existing file.
+
+    :param name: the argument that named it.
+    :raises ConfigurationError: if the storage cannot be used: an unknown scheme, a missing connection or package.
+    """
+    return _place(path, str(path), name)
+
+
+def _place(given: str | os.PathLike[str] | ObjectStoragePath, uri: str, name: str) -> Target:
     try:
-        path = storage_path(output_path)
+        path = storage_path(given)
         fs = path.fs
     except ConfigurationError as error:
-        raise ConfigurationError(f"output_path={shown_path(uri)!r}: {error.message}") from None
+        raise ConfigurationError(f"{name}={shown_path(uri)!r}: {error.message}") from None
     except Exception as error:
         # Each storage back end raises its own errors: a missing package, a missing connection, an unknown scheme.
         raise ConfigurationError(
-            f"output_path={shown_path(uri)!r}: this storage cannot be used: {type(error).__name__}: {error}"
+            f"{name}={shown_path(uri)!r}: this storage cannot be used: {type(error).__name__}: {error}"
         ) from error
     inner = str(path.path)
     return Target(fs=fs, path=inner.rstrip("/") + "/" if uri.endswith("/") else inner, uri=uri)
@@ -90,6 +106,17 @@ def _check_connection(conn_id: str) -> None:
 def shown_path(path: object) -> str:
     """Return a path for a message, with any password in it hidden."""
     return re.sub(r"://[^/@]*:[^/@]*@", "://***@", str(path))
+
+
+def masked_link(target: Target, lifetime: timedelta) -> str:
+    """Return a signed link to a stored file, masked in every log of this process: it is a secret while it lives.
+
+    :raises ConfigurationError: if this storage cannot sign links.
+    :raises LandingError: if it could, but does not now.
+    """
+    link = signed_link(target, lifetime)
+    mask(link)
+    return link
 
 
 class StorageReadError(ApimartError):

@@ -343,8 +343,9 @@ def test_provider_info_is_what_airflow_takes() -> None:
     schema = json.loads((files(airflow) / "provider_info.schema.json").read_text())
     info = get_provider_info()
     jsonschema.validate(info, schema)
-    (connection,) = info["connection-types"]
-    assert connection["conn-fields"] == CONN_FIELDS
+    fields = {each["connection-type"]: each["conn-fields"] for each in info["connection-types"]}
+    assert fields["apimart"] == CONN_FIELDS
+    assert "signed_webhook" in fields
 
 
 def test_every_class_that_provider_info_names_is_there() -> None:

@@ -49,10 +49,13 @@ with DAG("everything", schedule=None) as dag:
 def shrink_waits() -> None:
     from airflow_provider_apimart.generation.batch import group_commit
     from airflow_provider_apimart.generation.waiting import schedule
-    from airflow_provider_apimart.triggers import balance, batch, veo
+    from airflow_provider_apimart.publishing import publish as publication
+    from airflow_provider_apimart.triggers import balance, batch, publish, veo
 
     schedule.FIRST_POLL_SECONDS, group_commit.PATIENCE_SECONDS = 0.05, 0.01
-    for module in (balance, batch, veo):
+    # So that a second is long enough for a deferral.
+    publication.MAX_BACKOFF_SECONDS = 0.5
+    for module in (balance, batch, publish, veo):
         module.FIRST_EVENT_SECONDS = 0.0
 
 

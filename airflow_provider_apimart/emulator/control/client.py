@@ -88,8 +88,42 @@ class EmulatorControl:
         return float(self._call("POST", "top_up", {"usd": usd})["balance_usd"])
 
     def reset(self) -> None:
-        """Forget all generations, keys, faults, requests and documents."""
+        """Forget all generations, keys, faults, requests and documents, and all that was published."""
         self._call("POST", "reset")
+        self._call("POST", "publishing/reset")
+
+    def page(self, path: str = "") -> str:
+        """Return a page for people: ``channel`` shows what was published."""
+        with httpx.Client(base_url=self.base_url, trust_env=False, timeout=30, verify=_tls()) as client:
+            return client.get(f"/{path}").raise_for_status().text
+
+    def publishing(self) -> dict[str, Any]:
+        """Return all that the publishing services hold: videos, containers, messages, ``posts``, faults."""
+        told: dict[str, Any] = self._call("GET", "publishing")
+        return told
+
+    def posts(self, service: str | None = None) -> list[dict[str, Any]]:
+        """Return what others have seen: one entry each time that something became visible, oldest first."""
+        return [post for post in self.publishing()["posts"] if service in (None, post["service"])]
+
+    def publish_fault(self, service: str, kind: str, step: str = "", **options: Any) -> None:
+        """Script a fault of a publishing service; :mod:`~.publishing.faults` lists steps, kinds and conditions.
+
+        :raises ValueError: for a service, step, kind or option that does not exist.
+        """
+        self._call("POST", "publishing/faults", {"service": service, "kind": kind, "step": step, **options})
+
+    def clear_publish_faults(self) -> None:
+        """Remove every fault of the publishing services."""
+        self._call("DELETE", "publishing/faults")
+
+    def expire_uploads(self) -> None:
+        """Let every upload session of YouTube expire now."""
+        self._call("POST", "publishing/expire_uploads")
+
+    def expire_youtube_tokens(self) -> None:
+        """Let every access token of YouTube expire now."""
+        self._call("POST", "publishing/expire_tokens")
 
     def requests(self, route: str | None = None) -> list[dict[str, Any]]:
         """Return the log of requests, of one route or of all, oldest first."""

@@ -33,6 +33,8 @@ class EmulatorSettings:
     :param retired_models: models that are refused and not listed; ``ID=fails`` takes submissions, and each generation
         fails with ``fail_to_fetch_task``.
     :param latency_ms: wait this long before answering any API or media request.
+    :param processing_seconds: how long YouTube and Instagram work on a video.
+    :param listing_seconds: when a new video appears in the channel's list of uploads.
     :param state: the SQLite file; ``None`` keeps the state in memory.
     :param media_cache: keep the videos beside the state file; otherwise they are deleted when the emulator stops.
     :param public_url: the base of URLs in answers; ``None`` uses the request's ``Host``.
@@ -53,6 +55,8 @@ class EmulatorSettings:
     split_samples: bool = False
     retired_models: tuple[str, ...] = ()
     latency_ms: float = 0.0
+    processing_seconds: float = 5.0
+    listing_seconds: float = 0.0
     state: Path | None = None
     media_cache: bool = True
     public_url: str | None = None

@@ -1,0 +1,170 @@
+"""The Instagram operator: a landed video becomes a Reel, through a signed link or as bytes, in worker and triggerer."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from airflow_provider_apimart._compat import AirflowFailException
+from airflow_provider_apimart.operators.publish import InstagramReelPublishOperator
+from airflow_provider_apimart.storage import links
+from tests.operators.conftest import Tries
+from tests.operators.publish.conftest import CONTENT, deferred, run_trigger
+from tests.publishing.targets.instagram.meta import FB_TOKEN, IG_TOKEN, Fault, Meta, Served
+from tests.storage.object_store import Store, store  # noqa: F401  # a fixture
+
+CAPTION = "A cat in the rain #shorts"
+
+
+@pytest.fixture
+def meta(monkeypatch: pytest.MonkeyPatch) -> Iterator[Meta]:
+    with Served(Meta()) as served:
+        monkeypatch.setenv("AIRFLOW_CONN_INSTAGRAM_DEFAULT", served.connection(password=FB_TOKEN))
+        yield served.meta
+
+
+def make(video: Any, **arguments: Any) -> InstagramReelPublishOperator:
+    return InstagramReelPublishOperator(**{"task_id": "post", "video": video, "caption": CAPTION, **arguments})
+
+
+def test_a_local_video_is_sent_as_bytes(meta: Meta, landed: dict[str, Any], tries: Tries) -> None:
+    operator = make(landed)
+    found = operator.execute(tries.next(operator))
+    (media,) = meta.posts
+    (container,) = meta.containers.values()
+    assert container.received == CONTENT and container.fields["caption"] == CAPTION
+    assert found["post_id"] == media and found["url"] == f"https://www.instagram.com/reel/{media}/"
+    assert found["state"] == "public" and found["contains_synthetic_media"] is True and found["warnings"] == []
+    again = operator.execute(tries.next(operator))
+    assert again == found and meta.count("publish") == 1
+    (line,) = json.loads(Path(f"{landed['videos'][0]['path']}.posts.json").read_text())["posts"]
+    assert line["post_id"] == media and line["target"] == "instagram"
+
+
+def test_a_lost_answer_is_told_in_the_result(
+    meta: Meta, landed: dict[str, Any], tries: Tries, no_waiting: list[float]
+) -> None:
+    meta.faults["publish"] = [Fault(True)]
+    operator = make(landed, deferrable=False)
+    found = operator.execute(tries.next(operator))
+    (container,) = meta.containers
+    assert found["post_id"] == f"container:{container}" and found["url"] is None and len(meta.posts) == 1
+    assert "does not tell which post" in found["warnings"][0]
+
+
+def test_the_wait_is_in_the_triggerer(
+    meta: Meta, landed: dict[str, Any], tries: Tries, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    meta.polls = 2
+    operator = make(landed)
+    waited = deferred(lambda: operator.execute(tries.next(operator)))
+    stored = json.dumps([waited.trigger.serialize(), waited.kwargs])
+    assert FB_TOKEN not in stored and "Signature" not in stored
+    waited.trigger.poll_interval = 0.01
+    assert run_trigger(waited.trigger, monkeypatch)["state"] == "ready"
+    tries.number -= 1
+    found = operator.execute_complete(tries.next(operator), {}, **json.loads(json.dumps(waited.kwargs)))
+    assert found["post_id"] in meta.posts and meta.count("create") == 1
+
+
+def test_a_signed_link_leads_to_the_video(
+    meta: Meta,
+    store: Store,  # noqa: F811  # the fixture
+    landed: dict[str, Any],
+    tries: Tries,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.DEBUG, "airflow_provider_apimart")
+    masked: list[str] = []
+    monkeypatch.setattr("airflow_provider_apimart.hooks.instagram.mask", masked.append)
+    store.client.put_object(Bucket="videos", Key="clip.mp4", Body=CONTENT)
+    place = store.target("clip.mp4")
+    signed: list[tuple[str, Any]] = []
+
+    def sign(_: Any, lifetime: Any) -> str:
+        signed.append((links.signed_link(place, lifetime), lifetime))
+        return signed[-1][0]
+
+    monkeypatch.setattr("airflow_provider_apimart.operators.publish.instagram.signed_link", sign)
+    operator = make(landed, upload="url", url_expires=7200)
+    found = operator.execute(tries.next(operator))
+    (container,) = meta.containers.values()
+    link = container.fields["video_url"]
+    assert httpx.get(link, trust_env=False).content == CONTENT
+    assert {lifetime.total_seconds() for _, lifetime in signed} == {7200}
+    assert {made for made, _ in signed} <= set(masked)
+    logged = "".join(record.getMessage() for record in caplog.records if record.name != "werkzeug")
+    assert "is public" in logged
+    kept = logged + json.dumps([found, tries.store.values])
+    for secret in (link, link.partition("?")[2], FB_TOKEN):
+        assert secret not in kept
+
+
+def test_a_storage_that_cannot_sign_is_refused_before_anything(
+    meta: Meta, landed: dict[str, Any], tries: Tries, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(AirflowFailException, match="S3, Google Cloud Storage and Azure"):
+        make(landed, upload="url").execute(tries.next(make(landed)))
+    with Served(meta) as served:
+        monkeypatch.setenv("AIRFLOW_CONN_INSTAGRAM_DEFAULT", served.connection(password=IG_TOKEN))
+        with pytest.raises(AirflowFailException, match="connect with Facebook Login"):
+            make(landed).execute(tries.next(make(landed)))
+    assert not meta.requests
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"caption": "x" * 2201}, "caption"),
+        ({"is_ai_generated": "maybe"}, "is_ai_generated"),
+        ({"thumb_offset_ms": "1.5"}, "thumb_offset_ms"),
+        ({"thumb_offset_ms": 5, "cover_url": "https://cdn.example.com/c.jpg"}, "cannot be combined"),
+        ({"cover_url": "https://cdn.example.com/c.jpg?sig=1"}, "cover_url"),
+        ({"collaborators": "a b c d"}, "collaborators"),
+        ({"upload": "ftp"}, "upload"),
+        ({"url_expires": 60}, "url_expires"),
+        ({"instagram_conn_id": ""}, "instagram_conn_id"),
+    ],
+)
+def test_wrong_literals_are_refused_when_the_dag_is_parsed(arguments: dict[str, Any], said: str) -> None:
+    with pytest.raises(AirflowFailException, match=said):
+        make("/data/clip.mp4", **arguments)
+
+
+def test_templates_are_checked_when_they_are_rendered(meta: Meta, landed: dict[str, Any], tries: Tries) -> None:
+    operator = make(landed, caption="{{ x }}" * 2000, thumb_offset_ms="{{ y }}", cover_url="{{ z }}")
+    operator.caption, operator.thumb_offset_ms, operator.cover_url = "fine", "1500", ""
+    operator.is_ai_generated, operator.collaborators = "False", "lake.house, cat"
+    operator.execute(tries.next(operator))
+    (container,) = meta.containers.values()
+    assert container.fields["thumb_offset"] == 1500 and container.fields["is_ai_generated"] is False
+    assert json.loads(container.fields["collaborators"]) == ["lake.house", "cat"]
+    assert "cover_url" not in container.fields
+
+
+def test_a_video_that_is_too_long_is_refused_before_anything(meta: Meta, landed: dict[str, Any], tries: Tries) -> None:
+    landed["videos"][0]["duration_seconds"] = 901.0
+    operator = make(landed)
+    with pytest.raises(AirflowFailException, match="3 s to 15 min"):
+        operator.execute(tries.next(operator))
+    assert not meta.requests
+
+
+def test_a_void_token_fails_for_good_and_goes_on_after_a_clear(
+    meta: Meta, landed: dict[str, Any], tries: Tries
+) -> None:
+    meta.faults["publish"] = [Fault(False, (400, 190, 463))]
+    operator = make(landed)
+    with pytest.raises(AirflowFailException, match="expired") as caught:
+        operator.execute(tries.next(operator))
+    assert "Nothing is public" in str(caught.value) and FB_TOKEN not in str(caught.value)
+    tries.clear()
+    operator.execute(tries.next(operator))
+    assert len(meta.posts) == 1 and meta.count("create") == 1
