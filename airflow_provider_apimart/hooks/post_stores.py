@@ -2,7 +2,8 @@
 
 Without a ``post_key``: Airflow 3.3's task state store, else an object beside the video's folder, else nowhere, and then
 the log says so. A post with a ``post_key`` spans DAG runs, and so does its store: an Airflow Variable, which a task of
-every supported version may read and write. Its name is a hash of the target, the account and the key.
+every supported version may read and write. (Airflow 3.3's asset state store also spans runs, but an asset would have to
+be made for each post.) Its name is a hash of the target, the account and the key.
 """
 
 from __future__ import annotations

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,6 +14,7 @@ from airflow_provider_apimart._compat import AirflowFailException
 from airflow_provider_apimart.emulator.publishing.webhook import SECRET
 from airflow_provider_apimart.emulator.server import Emulator
 from airflow_provider_apimart.hooks.webhook import SignedWebhookHook
+from airflow_provider_apimart.operators import veo
 from airflow_provider_apimart.operators.veo import VeoGenerateOperator
 from tests.operators.conftest import Tries
 from tests.operators.publish.conftest import make
@@ -25,7 +28,8 @@ def emulator(apimart_emulator_conn: Emulator, monkeypatch: pytest.MonkeyPatch) -
     return apimart_emulator_conn
 
 
-def test_from_the_prompt_to_the_receiver(emulator: Emulator, tmp_path: Path, no_waiting: list[float]) -> None:
+def test_from_the_prompt_to_the_receiver(emulator: Emulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(veo, "time", SimpleNamespace(time=time.time, sleep=lambda _: None))
     generate = VeoGenerateOperator(
         task_id="make", prompt="a cat", duration=4, deferrable=False, output_path=f"{tmp_path}/"
     )
