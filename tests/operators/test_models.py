@@ -298,3 +298,10 @@ def test_rows_of_the_fallbacks_own_model_have_none(
     result = batches.run(batches.batch(tmp_path, rows, fallback_model=OTHER), tries)
     assert [line["fallback_from"] for line in lines(result)] == [DEFAULT_MODEL, None]
     assert "about 1.28 USD to come" in caplog.text
+
+
+def test_a_fallback_that_is_not_known_is_told(
+    emulator: Emulator, tries: Tries, caplog: pytest.LogCaptureFixture
+) -> None:
+    execute(make(None, fallback_model="veo4-fast"), tries)
+    assert "fallback_model: model='veo4-fast' is not known to this version" in caplog.text

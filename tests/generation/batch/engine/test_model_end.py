@@ -151,6 +151,16 @@ def test_killed_at_random_moments_no_row_has_two_paid_generations(
     assert how == "refused" or outcomes == {Outcome.LANDED: 120}
 
 
+@pytest.mark.parametrize("how", ["refused", "fails"])
+@pytest.mark.parametrize("late", [0.0, 0.4, 3.0, 7.0, 9.0, 12.0])
+def test_two_triggers_at_once_pay_once(batch: Callable[..., Batch], how: str, late: float) -> None:
+    one = batch(Ending(how, after=30), FALLBACK, rows=90, latency=0.3)
+    one.run_beside(0.0, late)
+    assert set(one.api.paid.values()) == {1}
+    # (A row that one of them may have submitted, when the other hears that the model is gone, is left to people.)
+    assert set(one.outcomes()) <= {Outcome.LANDED, Outcome.UNKNOWN} and one.outcomes()[Outcome.LANDED] >= 60
+
+
 def test_a_lost_answer_gets_no_fallback(batch: Callable[..., Batch]) -> None:
     ending = Ending("refused", after=0)
     one = batch(ending, FALLBACK, rows=3)
