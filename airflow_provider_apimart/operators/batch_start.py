@@ -203,6 +203,8 @@ class Planned:
                 self.draft.add_twin(Twin(row.number, first, row.labels))
                 return
             key = f"{digest[:32]}-1"
+        if fallback is not None:
+            self.notes.update(f"fallback_model: {note}" for note in fallback.notes())
         usd = self.bill.add(row.request)
         price = None if usd is None else float(usd)
         other = None if fallback is None else self.fallback_bill.add(fallback)

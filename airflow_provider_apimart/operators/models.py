@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from typing import Any, Literal, Protocol
 
@@ -14,6 +15,8 @@ from airflow_provider_apimart.generation.catalogue.schemas import schema_problem
 from airflow_provider_apimart.generation.purchase.fallback import Fallback, Wanted
 from airflow_provider_apimart.hooks.storage import read_images
 from airflow_provider_apimart.operators import arguments, budget
+
+log = logging.getLogger(__name__)
 
 #: ``"table"``: the provider's own table (:mod:`.client.model_rules`). ``"schema"``: for a model that the table does not
 #: know, APIMart's schema.
@@ -61,6 +64,8 @@ def fallback_of(model: Any, request: VeoRequest, *, at_last: bool) -> Fallback |
     if arguments.is_unset(model):
         return None
     other = with_model(request, model)
+    for note in other.notes():
+        log.warning("fallback_model: %s", note)
     return Fallback(Wanted(other, read_images(other)), at_last=at_last)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from bisect import bisect_left
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
@@ -101,7 +102,7 @@ class Index:
     :param chunks: how many rows each chunk has.
     :param twins: how many further rows share the video of another row.
     :param fallback_estimates: the estimated cost of each row with the fallback model, by position; empty without one.
-    :param no_fallback: the positions of rows that want the fallback model in any case.
+    :param no_fallback: the positions, in order, of rows that want the fallback model in any case.
     """
 
     identity: Identity
@@ -124,7 +125,9 @@ class Index:
 
     def can_fall_back(self, position: int) -> bool:
         """Say whether a fallback model can take the place of a row's own."""
-        return self.rules.fallback_model is not None and position not in self.no_fallback
+        place = bisect_left(self.no_fallback, position)
+        wants_it = place < len(self.no_fallback) and self.no_fallback[place] == position
+        return self.rules.fallback_model is not None and not wants_it
 
 
 @dataclass(frozen=True, slots=True)

@@ -80,12 +80,13 @@ def is_doubt(error: ApimartError) -> bool:
 
 
 def after_submission(
-    error: ApimartError, *, doubtful: bool, failures: int, given_up: bool, resend_unknown: bool
+    error: ApimartError, *, doubtful: bool, failures: int, given_up: bool, resend_unknown: bool, ended: bool = False
 ) -> Verdict:
     """Return what a submission's error means.
 
     :param doubtful: this attempt, or one before it under the same key, may have been carried out.
     :param failures: attempts that have failed in a row, this one included.
+    :param ended: the row's model is known to have ended.
     :param given_up: it has been tried for as long as the batch allows.
     """
     undone = nothing_was_done(error, doubtful=doubtful)
@@ -101,7 +102,7 @@ def after_submission(
     if undone and isinstance(error, errors.ModelGoneError):
         return Verdict(outcome=Outcome.MODEL_GONE, undone=True, final=True, model_ends=True)
     if undone and isinstance(error, errors.NoChannelError):
-        if failures > len(CHANNEL_WAITS):
+        if ended or failures > len(CHANNEL_WAITS):
             return Verdict(undone=True, model_ends=True)
         return Verdict(again_after=max(CHANNEL_WAITS[failures - 1], error.retry_after_seconds or 0.0))
     if error.terminal:

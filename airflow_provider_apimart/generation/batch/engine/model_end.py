@@ -3,20 +3,24 @@
 One answer of APIMart is enough. The other rows of the model cost no further request: each is given its outcome, or its
 fallback, when its turn comes. What runs already is waited for; whether it still becomes a video, APIMart says.
 
+Another process may work on the same batch (a triggerer that was taken for dead), and may have submitted a row while the
+model was alive. Its intent was in the journal before that. So the journal is read once more after the end of a model: a
+row with an intent of anybody's is submitted, not skipped, and its key finds the other's generation.
+
 A row's generation by the fallback model is its next number, so the journal's latest line always tells which of the two
 counts. A row whose first submission may have been carried out gets no fallback: both might be paid for.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from airflow_provider_apimart.client import protocol
 from airflow_provider_apimart.client.errors import ApimartError, ModelGoneError
 from airflow_provider_apimart.generation.batch.engine.active_rows import Active, Todo
 from airflow_provider_apimart.generation.batch.engine.run_state import EndedModel, RunState
 from airflow_provider_apimart.generation.batch.plan import PlannedRow
-from airflow_provider_apimart.generation.batch.states import Outcome
+from airflow_provider_apimart.generation.batch.states import Ledger, Outcome
 from airflow_provider_apimart.generation.catalogue.gone import is_listed
 from airflow_provider_apimart.generation.purchase.record import Record, RecordState
 
@@ -69,18 +73,32 @@ def row_without_model(run: RunState, active: Active) -> None:
         run.end(active, Outcome.MODEL_GONE, note=ended.text, final=True)
 
 
+def falls_back(run: RunState, row: PlannedRow) -> bool:
+    """Return whether a row would be paid for with the fallback model."""
+    ended = run.ended_models.get(row.request.model)
+    return ended is not None and ended.gone and _fallback_of(run, row) is not None
+
+
+def under_way(ledger: Ledger) -> frozenset[str]:
+    """Return the slots of the rows for which somebody has, or may have, submitted something."""
+    states = (RecordState.INTENT, RecordState.SUBMITTED, RecordState.LANDED)
+    return frozenset(slot for slot, row in ledger.rows.items() if row.state in states)
+
+
 def still_to_pay(
-    run: RunState, todos: list[Todo], rows: list[PlannedRow], intent: MakeIntent
+    run: RunState, todos: list[Todo], rows: list[PlannedRow], intent: MakeIntent, busy: Collection[str] | None
 ) -> tuple[list[Todo], list[PlannedRow]]:
     """Return those rows whose models have not ended; the others end, or are queued with the fallback model.
 
     :param intent: makes a row's record.
+    :param busy: the slots of rows that are under way, as the journal said after the last end of a model; ``None`` if it
+        could not be read.
     """
     kept: list[tuple[Todo, PlannedRow]] = []
     again: list[Todo] = []
     for todo, row in zip(todos, rows, strict=True):
         ended = run.ended_models.get(row.request.model)
-        if ended is None:
+        if ended is None or busy is None or run.plan.index.slots[row.position] in busy:
             kept.append((todo, row))
             continue
         if ended.gone and _fallback_of(run, row) is not None:

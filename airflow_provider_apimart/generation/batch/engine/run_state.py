@@ -117,6 +117,8 @@ class RunState:
         self.unlike = 0
         #: Models that nothing more is submitted for, and why.
         self.ended_models: dict[str, EndedModel] = {}
+        #: The rows that were under way when so many models had ended.
+        self.busy: tuple[int, frozenset[str]] = (0, frozenset())
         self._wondered: set[str] = set()
         self._unanswered = 0
         self._committed_usd = 0.0

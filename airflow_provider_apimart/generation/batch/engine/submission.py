@@ -13,6 +13,7 @@ from airflow_provider_apimart.client.settings import Settings
 from airflow_provider_apimart.generation.batch.engine import error_verdicts, model_end
 from airflow_provider_apimart.generation.batch.engine.active_rows import Active, Todo
 from airflow_provider_apimart.generation.batch.engine.error_verdicts import Stop, StopKind
+from airflow_provider_apimart.generation.batch.engine.resume import read_ledger
 from airflow_provider_apimart.generation.batch.engine.run_state import RunState
 from airflow_provider_apimart.generation.batch.engine.waiting import has_ended, wait_for
 from airflow_provider_apimart.generation.batch.plan import PlannedRow
@@ -48,7 +49,8 @@ async def prepare(run: RunState, count: int) -> None:
         run.stop_submitting(error_verdicts.stop_of(error) or Stop(StopKind.CONNECTION, str(error), error.terminal))
         return
     run.account = account_mark(settings.base_url, settings.api_key)
-    todos, rows = model_end.still_to_pay(run, todos, [await _row(run, todo) for todo in todos], _intent)
+    rows = [await _row(run, todo) for todo in todos]
+    todos, rows = model_end.still_to_pay(run, todos, rows, _intent, await _busy(run))
     if not todos:
         return
     limit = asyncio.Semaphore(UPLOADS_AT_ONCE)
@@ -91,6 +93,18 @@ async def _row(run: RunState, todo: Todo) -> PlannedRow:
         held = await run.workers.offload(run.plan.row, todo.position)
     other = run.rules.fallback_model
     return run.plan.with_fallback(held, other) if todo.fallback and other else held
+
+
+async def _busy(run: RunState) -> frozenset[str] | None:
+    """Return the slots of rows that are under way; read again after each end of a model."""
+    ends = len(run.ended_models)
+    if run.busy[0] != ends:
+        try:
+            run.busy = ends, model_end.under_way(await run.workers.offload(read_ledger, run.plan))
+        except ApimartError as error:
+            run.log.warning("The journal could not be read (%s): no row is given up without asking APIMart.", error)
+            return None
+    return run.busy[1]
 
 
 async def _next_todos(run: RunState, count: int) -> list[Todo]:
@@ -227,7 +241,9 @@ async def submit(run: RunState, active: Active) -> None:
     if run.stop is not None and not active.doubtful:
         run.leave(active)
         return
-    if not active.doubtful and active.row.request.model in run.ended_models:
+    ended = not active.doubtful and active.row.request.model in run.ended_models
+    # A row that would be paid for with the fallback is submitted all the same: another may have used its intent.
+    if ended and not model_end.falls_back(run, active.row):
         model_end.row_without_model(run, active)
         return
     sent_at, seen = run.now(), run.lane.account.changes
@@ -302,6 +318,7 @@ async def _failed(run: RunState, active: Active, error: ApimartError, sent_at: f
         failures=active.failures,
         given_up=sent_at - began > run.rules.timeout_seconds,
         resend_unknown=run.rules.on_unknown_submit == "resend",
+        ended=active.row.request.model in run.ended_models,
     )
     if verdict.stop is not None and verdict.stop.kind is StopKind.CREDENTIALS and await run.lane.look_again(seen):
         # The API key was rotated. The new key takes the row, but it cannot see what the old key may have paid for.
