@@ -19,6 +19,7 @@ from airflow_provider_apimart.hooks.model_stores import (
     TaskStateModelStore,
     VariableModelStore,
 )
+from airflow_provider_apimart.hooks.record_stores import POST_SUFFIX
 from airflow_provider_apimart.publishing.post import PostIdentity, digest
 from airflow_provider_apimart.publishing.record import PostRecord, PostStore, read_post_record
 from airflow_provider_apimart.storage.files import Target
@@ -28,7 +29,6 @@ log = logging.getLogger(__name__)
 
 STATE_KEY = "apimart_post"
 VARIABLE_PREFIX = "apimart_post:"
-RECORD_SUFFIX = ".post.json"
 NOT_KEPT = "nowhere: this Airflow has no task state store (3.3 has), and the video's folder cannot be written"
 
 
@@ -61,7 +61,7 @@ def post_store(
     accessor = context.get("task_state_store")
     if accessor is not None:
         return TaskStateModelStore(accessor, STATE_KEY, read_post_record)
-    place = video.sibling(RECORD_FOLDER).child(f"{_slug(identity)}{RECORD_SUFFIX}")
+    place = video.sibling(RECORD_FOLDER).child(f"{_slug(identity)}{POST_SUFFIX}")
     try:
         check_target(place, "the post record")
     except ConfigurationError as error:
