@@ -310,7 +310,8 @@ class PublishOperator(AuthorTemplates, BaseOperator):
         if ask_at is None and (seen is None or seen.state is not DraftState.PROCESSING):
             ask_at = time.time() + (intent.poll_seconds or UNKNOWN_SECONDS)
         durable = self._publication is None or self._publication.store.durable
-        kept = replace(intent, begun=record is not None, record=None if durable else record)
+        begun = record is not None or intent.begun
+        kept = replace(intent, begun=begun, record=None if durable else record or intent.record)
         self.defer(
             trigger=PublishTrigger(
                 target=self.target,
