@@ -154,7 +154,7 @@ class PublishOperator(AuthorTemplates, BaseOperator):
     def execute(self, context: Context) -> dict[str, Any]:
         """Post the video, or go on with the post that an earlier try has begun."""
         check_name(self, context)
-        return self._run(context, self._intent, began=time.time())
+        return self._run(context, self._intent)
 
     def execute_complete(self, context: Context, event: Any, intent: Any = None) -> dict[str, Any]:
         """Go on with the post after the wait in the triggerer.
@@ -165,8 +165,8 @@ class PublishOperator(AuthorTemplates, BaseOperator):
             test`` does. Then the arguments as they are rendered now are used.
         """
         if intent is None:
-            return self._run(context, lambda began: replace(self._intent(began), begun=True), began=time.time())
-        return self._run(context, lambda _: Intent.from_json(intent), began=time.time())
+            return self._run(context, lambda: replace(self._intent(), begun=True))
+        return self._run(context, lambda: Intent.from_json(intent))
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """Resume. If Airflow itself ended the deferral, log what happens to the post."""
@@ -188,8 +188,9 @@ class PublishOperator(AuthorTemplates, BaseOperator):
 
     # --- steps ----------------------------------------------------------------------------------------------------
 
-    def _intent(self, began: float) -> Intent:
+    def _intent(self) -> Intent:
         """Check the rendered arguments, find the video, and return what is to be posted."""
+        began = time.time()
         arguments.refuse(self._owner, self._problems(arguments.always))
         video = resolve(self.video, self.sample).video
         return Intent(
@@ -203,10 +204,10 @@ class PublishOperator(AuthorTemplates, BaseOperator):
             began=began,
         )
 
-    def _run(self, context: Context, intended: Callable[[float], Intent], *, began: float) -> dict[str, Any]:
+    def _run(self, context: Context, intended: Callable[[], Intent]) -> dict[str, Any]:
         self._publication = None
         with self._failures():
-            intent = intended(began)
+            intent = intended()
             source = source_of(intent.video)
             publisher = hook_for(self.target, intent.conn_id).publisher(**self._options(source, intent.content))
             with Sender(publisher.credentials, source) as sender:
@@ -221,7 +222,7 @@ class PublishOperator(AuthorTemplates, BaseOperator):
                         limit = error
                     if standing is not None and standing.decision.action is not Action.WAIT:
                         return self._finish(standing, intent, source, context)
-                    self._wait(intent, standing, limit, began)
+                    self._wait(intent, standing, limit)
 
     def _publication_of(
         self,
@@ -262,26 +263,35 @@ class PublishOperator(AuthorTemplates, BaseOperator):
         publication.account = account
         return publication
 
-    def _wait(self, intent: Intent, standing: Standing | None, limit: TargetLimitError | None, began: float) -> None:
+    def _wait(self, intent: Intent, standing: Standing | None, limit: TargetLimitError | None) -> None:
         """Wait in the triggerer, or here until the target is asked again.
 
         :raises PostParkedError: if the deadline has passed, or will before it can go on.
         """
         now = time.time()
         record = standing.record if standing else None
-        deadline = intent.began + intent.timeout_seconds
-        if record is not None:
-            deadline = deadline_of(record, timedelta(seconds=intent.timeout_seconds)).timestamp()
+        deadline, which = self._deadline(intent, record)
         reason, until = _reason(standing, limit)
         if now >= deadline or (until is not None and until.timestamp() >= deadline):
             metrics.count_post("parked", self.target)
-            text = report.parked_text(record, self.target, reason, until)
+            text = report.parked_text(record, self.target, reason, until, which)
             raise PostParkedError(text, until=until, post=record.marker if record else "")
         self.log.info("Waiting: %s.", reason)
         if self.deferrable:
-            self._defer(intent, standing, until, deadline, began)
+            self._defer(intent, standing, until, deadline)
         pause = max(0.0, until.timestamp() - now) if until else self._pause(intent, record, now)
         time.sleep(min(pause, max(0.0, deadline - now)))
+
+    def _deadline(self, intent: Intent, record: PostRecord | None) -> tuple[float, str]:
+        """Return when the wait ends, in unix seconds, and the argument that says so."""
+        deadline = intent.began + intent.timeout_seconds
+        if record is not None:
+            deadline = deadline_of(record, timedelta(seconds=intent.timeout_seconds)).timestamp()
+        # Airflow does not enforce this one while a task is deferred.
+        limit = self.execution_timeout
+        if limit is not None and intent.began + limit.total_seconds() < deadline:
+            return intent.began + limit.total_seconds(), "execution_timeout"
+        return deadline, "timeout"
 
     @staticmethod
     def _pause(intent: Intent, record: PostRecord | None, now: float) -> float:
@@ -294,18 +304,14 @@ class PublishOperator(AuthorTemplates, BaseOperator):
         standing: Standing | None,
         until: datetime | None,
         deadline: float,
-        began: float,
     ) -> NoReturn:
         record, seen = (standing.record, standing.seen) if standing else (None, None)
-        limit = self.execution_timeout
-        if limit is not None:
-            # Airflow does not enforce it while a task is deferred.
-            deadline = min(deadline, began + limit.total_seconds())
         ask_at = until.timestamp() if until else None
         if ask_at is None and (seen is None or seen.state is not DraftState.PROCESSING):
             ask_at = time.time() + (intent.poll_seconds or UNKNOWN_SECONDS)
         durable = self._publication is None or self._publication.store.durable
-        kept = replace(intent, begun=record is not None, record=None if durable else record)
+        begun = record is not None or intent.begun
+        kept = replace(intent, begun=begun, record=None if durable else record or intent.record)
         self.defer(
             trigger=PublishTrigger(
                 target=self.target,

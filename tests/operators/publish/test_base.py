@@ -137,6 +137,25 @@ def test_passing_the_deadline_parks_and_the_next_try_goes_on(
     assert network.public == ["draft-1"] and len(network.drafts) == 1
 
 
+def test_the_execution_timeout_counts_from_the_tries_start_over_all_its_deferrals(
+    network: Network, landed: dict[str, Any], tries: Tries
+) -> None:
+    network.states = [DraftState.PROCESSING]
+    operator = make(landed, execution_timeout=timedelta(minutes=10))
+    waited = deferred(lambda: operator.execute(tries.next(operator)))
+    assert waited.trigger.deadline - time.time() == pytest.approx(600, abs=5)
+    kept = json.loads(json.dumps(waited.kwargs))
+    tries.number -= 1
+    again = deferred(lambda: operator.execute_complete(tries.next(operator), {"reason": "time"}, **kept))
+    assert again.trigger.deadline == waited.trigger.deadline
+    kept["intent"]["began"] -= 601
+    tries.number -= 1
+    with pytest.raises(PostParkedError, match="A longer execution_timeout= waits longer"):
+        operator.execute_complete(tries.next(operator), {"reason": "deadline"}, **kept)
+    # The next try has a time of its own.
+    assert deferred(lambda: operator.execute(tries.next(operator))).trigger.deadline - time.time() > 590
+
+
 @pytest.mark.parametrize("name", ["account", "start"])
 def test_a_limit_is_waited_for_until_it_resets(
     network: Network, landed: dict[str, Any], tries: Tries, monkeypatch: pytest.MonkeyPatch, name: str

@@ -225,11 +225,13 @@ def test_a_worker_waits_for_the_same_time(
     assert len(receiver.effects) == 1
 
 
-def test_the_execution_timeout_ends_a_deferral(receiver: Receiver, landed: dict[str, Any], tries: Tries) -> None:
+def test_a_time_beyond_the_execution_timeout_parks_at_once(
+    receiver: Receiver, landed: dict[str, Any], tries: Tries
+) -> None:
     receiver.answers = [Answer(429, {"Retry-After": "3000"})]
     operator = make(landed, execution_timeout=timedelta(minutes=10))
-    waited = deferred(lambda: operator.execute(tries.next(operator)))
-    assert waited.trigger.deadline - time.time() == pytest.approx(600, abs=5)
+    with pytest.raises(PostParkedError, match="It can go on at"):
+        operator.execute(tries.next(operator))
 
 
 def test_airflow_that_drops_the_kwargs_goes_on_from_the_record(
