@@ -137,7 +137,6 @@ class InstagramReelPublishOperator(PublishOperator):
     def _told(self, record: PostRecord, content: Mapping[str, Any]) -> dict[str, Any]:
         told: dict[str, Any] = {"contains_synthetic_media": content["is_ai_generated"]}
         if (record.post_id or "").startswith(CONTAINER):
-            self.log.warning("%s", UNKNOWN_POST)
             told["warnings"] = [UNKNOWN_POST]
         return told
 

@@ -284,6 +284,9 @@ class InstagramTarget:
             draft = yield from self._ask_post(post_id, post)
             return draft
         body = yield from self.graph.get("container's status", draft_id, "status_code,status")
+        if post_id:
+            # It has said once that it is published. A container grows old, and that takes nothing back.
+            return Draft(DraftState.PUBLIC, post_id=post_id)
         code, said = _text(body.get("status_code")), _text(body.get("status"))
         if code == "ERROR":
             subcode = answers.status_code_of(said)
@@ -293,7 +296,7 @@ class InstagramTarget:
         if state is None:
             raise TargetUnavailableError(f"the container {draft_id} has a status that is not known: {code[:40]!r}")
         if state is DraftState.PUBLIC:
-            return Draft(state, post_id=post_id or f"{CONTAINER}{draft_id}")
+            return Draft(state, post_id=f"{CONTAINER}{draft_id}")
         expired = "it was not published within 24 hours" if state is DraftState.EXPIRED else None
         return Draft(state, reason=expired, progress=code.lower().replace("_", " "))
 

@@ -384,3 +384,14 @@ def test_a_file_that_changed_is_not_posted(desk: Desk, meta: Meta) -> None:
     with pytest.raises(VideoChangedError):
         desk.advance()
     assert not meta.containers
+
+
+def test_a_published_container_grows_old(desk: Desk, meta: Meta) -> None:
+    meta.faults["publish"] = [Fault(True)]
+    record = desk.finish().record
+    for status in ("EXPIRED", "ERROR", "FINISHED"):
+        meta.containers[record.draft_id or ""].status = status
+        desk.clock.sleep(86_400)
+        standing = desk.finish()
+        assert standing.record.post_id == f"container:{record.draft_id}" and not standing.warnings
+    assert meta.count("publish") == 1
