@@ -32,7 +32,7 @@ class InstagramReelPublishOperator(PublishOperator):
     A container is made first, which nobody sees: Meta fetches the video by a signed link, or gets its bytes. When it is
     processed, one call publishes it. The container's id is recorded before, so a retry asks the container whether it
     was published, and never publishes a second one. Before the container is made and before it is published, the
-    account's limit is read (``content_publishing_limit``); if it is used up, the task waits, and asks again every hour.
+    account's limit is read (``content_publishing_limit``); if it is used up, the task waits until there is room.
 
     Returns (XCom) ``{"target": "instagram", "account", "post_id", "url", "studio_url", "state": "public", "publish_at",
     "privacy_status", "contains_synthetic_media", "uploaded_at", "public_since", "video": {"path", "bytes", "sha256",

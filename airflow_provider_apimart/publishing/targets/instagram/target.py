@@ -47,6 +47,7 @@ from airflow_provider_apimart.publishing.target import (
 )
 from airflow_provider_apimart.publishing.targets.instagram import answers, limits
 from airflow_provider_apimart.publishing.targets.instagram.api import Graph
+from airflow_provider_apimart.publishing.targets.instagram.room import Room, check_room, read_room
 from airflow_provider_apimart.publishing.targets.instagram.settings import InstagramCredentials, InstagramSettings
 
 log = logging.getLogger(__name__)
@@ -178,34 +179,16 @@ class InstagramTarget:
         self._user_id, self.username = ids[0], _text(body.get("username"))
         return self._user_id
 
-    def room(self) -> Exchange[tuple[int, int] | None]:
-        """Return how many posts the account has published by the API in 24 hours, and how many it may.
-
-        :returns: ``None`` if Meta does not say.
-        """
-        edge = f"{self._user_id}/content_publishing_limit"
-        body = yield from self.graph.get("publishing limit", edge, "quota_usage,config")
-        data = body.get("data")
-        entry = data[0] if isinstance(data, list) and data and isinstance(data[0], dict) else {}
-        config = entry.get("config")
-        used, total = entry.get("quota_usage"), config.get("quota_total") if isinstance(config, dict) else None
-        return (used, total) if isinstance(used, int) and isinstance(total, int) else None
-
-    def _check_room(self) -> Exchange[None]:
-        try:
-            room = yield from self.room()
-        except TargetUnavailableError as error:
-            # Meta checks it again when it publishes. So a limit that cannot be read keeps nothing from going on.
-            log.warning("Instagram does not tell the account's publishing limit now (%s): going on.", error)
-            return
-        if room is not None and room[0] >= room[1]:
-            raise answers.daily_limit(self._now(), f"{room[0]} of {room[1]} in 24 hours")
+    def room(self) -> Exchange[Room | None]:
+        """Return how many posts the account may still publish by the API; ``None`` if Meta does not say."""
+        room = yield from read_room(self.graph, self._user_id)
+        return room
 
     # --- the container: nobody else sees it --------------------------------------------------------------------------
 
     def start(self, post: Post, marker: str) -> Exchange[Session | Drafted]:
         """Make a container. Repeating it makes nothing public."""
-        yield from self._check_room()
+        yield from check_room(self.graph, self._user_id)
         try:
             link = self._way_of()
         except ConfigurationError as error:
@@ -322,7 +305,7 @@ class InstagramTarget:
 
     def commit(self, record: PostRecord, post: Post, message: str | None) -> Exchange[Published]:
         """Publish the container. The caller has asked it before: it is not published."""
-        yield from self._check_room()
+        yield from check_room(self.graph, self._user_id)
         what = "publishing call"
         fields = {"creation_id": record.draft_id}
         body = yield from self.graph.post(what, f"{self._user_id}/media_publish", fields, publishing=True)

@@ -87,6 +87,8 @@ class Meta:
         self.label: bool | None = True
         self.second_publish_posts_again = True
         self.expires_at = 0
+        #: Unix seconds of other posts of the last 24 hours; counted from ``since`` on, unlike ``used``.
+        self.published: list[float] = []
         self.scopes = ["instagram_basic", "instagram_content_publish", "pages_read_engagement"]
 
     def count(self, route: str) -> int:
@@ -129,7 +131,10 @@ class Meta:
         if path == USER:
             return "account", lambda _: httpx.Response(200, json={"id": USER, "username": "lake"})
         if path.endswith("content_publishing_limit"):
-            entry = {"quota_usage": self.used, "config": {"quota_total": self.total, "quota_duration": 86400}}
+            since = request.url.params.get("since")
+            later = [each for each in self.published if since is None or each >= float(since)]
+            used = self.used + len(later)
+            entry = {"quota_usage": used, "config": {"quota_total": self.total, "quota_duration": 86400}}
             return "limit", lambda _: httpx.Response(200, json={"data": [entry]})
         if path in self.containers:
             return "status", lambda _: self._status(path, "video_status" in request.url.params["fields"])

@@ -61,7 +61,7 @@ def test_a_video_becomes_a_reel_once(desk: Desk, meta: Meta, caplog: pytest.LogC
     # Another try reads it back, and posts nothing.
     assert desk.finish().record.post_id == media
     assert meta.count("publish") == 1 and meta.count("create") == 1
-    assert meta.count("limit") == 2
+    assert meta.count("limit") == 2  # before the container, before publishing
     for secret in (IG_TOKEN, LINK, "5ecre7"):
         assert secret not in caplog.text and secret not in (desk.store.text or "")
     assert desk.secrets and set(desk.secrets) == {LINK}
@@ -170,6 +170,26 @@ def test_the_daily_limit_is_waited_for_before_the_container_and_before_publishin
     meta.used = 49
     desk.finish()
     assert len(meta.posts) == 1
+
+
+@pytest.mark.parametrize("oldest", [0.1, 1.0, 7.0, 20.0, 23.9])
+def test_the_time_when_there_is_room_again_is_found_out(desk: Desk, meta: Meta, oldest: float) -> None:
+    """Two posts are allowed: room comes when the oldest of the two is 24 hours old."""
+    now = desk.clock().timestamp()
+    meta.total, meta.published = 2, [now - oldest * 3600, now - 0.05 * 3600]
+    standing = desk.advance()
+    assert standing.until is not None and not meta.containers
+    late = (standing.until - desk.clock()).total_seconds() / 3600 - (24 - oldest)
+    assert 0 <= late <= 0.75
+    assert "has room again at" in standing.decision.reason
+    assert meta.count("limit") == 7
+
+
+def test_an_api_that_counts_24_hours_whatever_is_asked(desk: Desk, meta: Meta) -> None:
+    meta.used = 50
+    standing = desk.advance()
+    assert standing.until == desk.clock() + timedelta(hours=1) and "asked again at" in standing.decision.reason
+    assert meta.count("limit") == 2
 
 
 def test_the_daily_limit_comes_as_an_error(desk: Desk, meta: Meta) -> None:
