@@ -7,6 +7,7 @@ import json
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -56,8 +57,10 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[Clock]:
     clock = Clock()
-    monkeypatch.setattr(publish.time, "time", clock.time)
-    monkeypatch.setattr(publish.asyncio, "sleep", clock.sleep)
+    # Only the trigger's: servers of other tests live in this process.
+    monkeypatch.setattr(publish, "time", SimpleNamespace(time=clock.time))
+    own = SimpleNamespace(sleep=clock.sleep, get_running_loop=asyncio.get_running_loop)
+    monkeypatch.setattr(publish, "asyncio", own)
     yield clock
 
 

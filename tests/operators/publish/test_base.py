@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -125,10 +126,9 @@ def test_passing_the_deadline_parks_and_the_next_try_goes_on(
 ) -> None:
     network.states = [DraftState.PROCESSING]
     operator = make(landed, timeout=1, deferrable=False)
-    monkey_time = time.time
-
+    later = SimpleNamespace(time=lambda: time.time() + 2, sleep=no_waiting.append)
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr("airflow_provider_apimart.operators.publish.base.time.time", lambda: monkey_time() + 2)
+        patched.setattr("airflow_provider_apimart.operators.publish.base.time", later)
         with pytest.raises(PostParkedError, match=r"nothing is lost.*A longer timeout= waits longer.*Post apm-"):
             operator.execute(tries.next(operator))
     assert counted == ["apimart.posts.parked"]
