@@ -27,7 +27,12 @@ from datetime import UTC, datetime, timedelta
 
 from airflow_provider_apimart.client.errors import ApimartError, InvalidParameterError
 from airflow_provider_apimart.publishing.decide import Action, Decision, OnClear, Wanted, decide
-from airflow_provider_apimart.publishing.errors import PublishError, TargetLimitError, TargetUnavailableError
+from airflow_provider_apimart.publishing.errors import (
+    PostParkedError,
+    PublishError,
+    TargetLimitError,
+    TargetUnavailableError,
+)
 from airflow_provider_apimart.publishing.exchange import Sender, VideoBytes
 from airflow_provider_apimart.publishing.post import Post, PostIdentity, marker_of
 from airflow_provider_apimart.publishing.record import MAX_NOTE_LENGTH, PostRecord, PostState, PostStore
@@ -52,6 +57,8 @@ MAX_BACKOFF_SECONDS = 60.0
 #: Of these, how many are sat out to learn the page of what is public already.
 MAX_PAGE_FAILURES = 2
 FIRST_BACKOFF_SECONDS = 1.0
+#: Uploads and drafts that one run begins. Each may count against a quota.
+MAX_STARTS = 3
 #: Steps of one run: far more than any path through the table needs. More would be a circle.
 MAX_STEPS = 200
 
@@ -124,7 +131,7 @@ class Publication:
         :raises PublishError: if the post has failed or has to be refused, or if the target stays unavailable. The
             record says what is known.
         """
-        failures = 0
+        failures = starts = 0
         evidence: Evidence | None = None
         seen: Draft | None = None
         self._stored = self.store.load()
@@ -144,6 +151,12 @@ class Publication:
                 if decision.action in (Action.WAIT, Action.KEEP) and record is not None:
                     return self._standing(decision, record, seen)
                 log.debug("%s: %s.", decision.action, decision.reason)
+                starts += decision.action is Action.START
+                if starts > MAX_STARTS:
+                    raise PostParkedError(
+                        f"{self.target.name} has lost {MAX_STARTS} uploads or drafts in a row ({decision.reason}). "
+                        "Nothing is public; the next try begins anew"
+                    )
                 evidence = self._step(decision, record, evidence)
             except TargetLimitError as error:
                 return self._later(error, error.until, seen)
@@ -260,6 +273,9 @@ class Publication:
             return SessionGone()
         size, tail_bytes = self.post.video.bytes, self.target.traits.tail_bytes
         tail_from = (size - 1) // tail_bytes * tail_bytes if tail_bytes else size
+        if tail_bytes and offset % tail_bytes:
+            # Pieces before the last one have to be whole multiples. From here on, only a last piece fits.
+            tail_from = min(offset, tail_from)
         with Sha256() as digest:
             for chunk in self.source.stream(0, min(offset, tail_from)):
                 digest.update(chunk)

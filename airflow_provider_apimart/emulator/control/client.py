@@ -96,6 +96,10 @@ class EmulatorControl:
         """Remove every fault of the publishing services."""
         self._call("DELETE", "publishing/faults")
 
+    def expire_uploads(self) -> None:
+        """Let every upload session of YouTube expire now."""
+        self._call("POST", "publishing/expire_uploads")
+
     def expire_youtube_tokens(self) -> None:
         """Let every access token of YouTube expire now."""
         self._call("POST", "publishing/expire_tokens")

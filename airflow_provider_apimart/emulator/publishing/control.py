@@ -50,6 +50,11 @@ def routes(world: World) -> APIRouter:
         world.youtube.expire_tokens()
         return JSONResponse({})
 
+    @router.post("/_emulator/publishing/expire_uploads")
+    async def expire_uploads() -> Response:
+        world.youtube.expire_uploads()
+        return JSONResponse({})
+
     @router.post("/_emulator/publishing/reset")
     async def reset() -> Response:
         world.reset()

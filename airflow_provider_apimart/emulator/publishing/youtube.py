@@ -119,6 +119,10 @@ class Channel:
         """Let every access token expire now."""
         self._tokens.clear()
 
+    def expire_uploads(self) -> None:
+        """Let every upload session expire now."""
+        self.uploads.clear()
+
     def check_token(self, token: str, *, uploads: bool = False) -> None:
         """Refuse a request whose token is void or may not do this."""
         if self._tokens.get(token, 0.0) <= self.now():
