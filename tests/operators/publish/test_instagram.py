@@ -12,7 +12,8 @@ import httpx
 import pytest
 
 from airflow_provider_apimart._compat import AirflowFailException
-from airflow_provider_apimart.operators.publish import InstagramReelPublishOperator
+from airflow_provider_apimart.hooks.post_stores import NoPostStore
+from airflow_provider_apimart.operators.publish import InstagramReelPublishOperator, base
 from airflow_provider_apimart.storage import links
 from tests.operators.conftest import Tries
 from tests.operators.publish.conftest import CONTENT, deferred, run_trigger
@@ -168,3 +169,40 @@ def test_a_void_token_fails_for_good_and_goes_on_after_a_clear(
     tries.clear()
     operator.execute(tries.next(operator))
     assert len(meta.posts) == 1 and meta.count("create") == 1
+
+
+def test_a_try_without_any_record_stops_where_an_earlier_one_may_have_published(
+    meta: Meta, landed: dict[str, Any], tries: Tries, monkeypatch: pytest.MonkeyPatch, no_waiting: list[float]
+) -> None:
+    monkeypatch.setattr(base, "post_store", lambda context, video, identity, record: NoPostStore(record))
+    operator = make(landed, deferrable=False)
+
+    class Killed(BaseException):
+        pass
+
+    def die(*_: Any, **__: Any) -> None:
+        raise Killed
+
+    with monkeypatch.context() as dying:
+        dying.setattr(operator, "_finish", die)
+        with pytest.raises(Killed):
+            operator.execute(tries.next(operator, store=False))
+    assert len(meta.posts) == 1
+    with pytest.raises(AirflowFailException, match="Nothing was posted: an earlier try may have published"):
+        operator.execute(tries.next(operator, store=False))
+    assert len(meta.posts) == 1
+    tries.clear()
+    operator.on_clear = "repost"
+    operator.execute(tries.next(operator, store=False))
+    assert len(meta.posts) == 2
+
+
+def test_a_record_that_is_lost_during_a_deferral_is_a_stop(meta: Meta, landed: dict[str, Any], tries: Tries) -> None:
+    meta.polls = 1
+    operator = make(landed)
+    waited = deferred(lambda: operator.execute(tries.next(operator)))
+    tries.store.values.clear()
+    tries.number -= 1
+    with pytest.raises(AirflowFailException, match="lost"):
+        operator.execute_complete(tries.next(operator), {}, **json.loads(json.dumps(waited.kwargs)))
+    assert not meta.posts

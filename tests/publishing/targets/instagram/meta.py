@@ -300,7 +300,7 @@ class Desk:
         settings = InstagramSettings(self.token, USER, self.base_url)
         return InstagramTarget(settings, link=self.link, way=self.way, on_secret=self.secrets.append, now=self.clock)
 
-    def advance(self, clear_epoch: int = 0, on_clear: Any = "reuse") -> Standing:
+    def advance(self, lost: bool = False) -> Standing:
         """One try, in a new process as far as this side knows."""
         target = self.target()
         credentials = InstagramCredentials(target.settings)
@@ -310,11 +310,12 @@ class Desk:
                 target=target,
                 sender=sender,
                 store=self.store,
-                identity=PostIdentity("dag", "run", "task", clear_epoch=clear_epoch),
+                identity=PostIdentity("dag", "run", "task"),
                 post=self.post,
                 source=self.source,
                 seal=Seal("secret"),
-                on_clear=on_clear,
+                trusted=not lost,
+                lost=lost,
                 sleep=self.clock.sleep,
                 now=self.clock,
             ).advance()

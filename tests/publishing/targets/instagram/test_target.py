@@ -415,3 +415,13 @@ def test_a_published_container_grows_old(desk: Desk, meta: Meta) -> None:
         standing = desk.finish()
         assert standing.record.post_id == f"container:{record.draft_id}" and not standing.warnings
     assert meta.count("publish") == 1
+
+
+@pytest.mark.parametrize("fault", [Fault(True), Fault(False)], ids=["done", "not-done"])
+def test_a_record_that_is_lost_ends_in_a_stop_and_no_second_reel(desk: Desk, meta: Meta, fault: Fault) -> None:
+    meta.faults["publish"] = [fault]
+    desk.advance()
+    desk.store.text = None
+    with pytest.raises(PostRefusedError, match=f"look at the account {USER}"):
+        desk.advance(lost=True)
+    assert len(meta.posts) == fault.effect and meta.count("create") == 1
