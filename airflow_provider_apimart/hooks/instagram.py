@@ -83,7 +83,7 @@ class InstagramHook(PublisherHook):
         self, connection: Connection, *, link: Callable[[], str] | None = None, way: str = "auto", **_: Any
     ) -> Publisher:
         settings = self._settings(connection)
-        target = InstagramTarget(settings, link=link, way=way, on_secret=mask)
+        target = InstagramTarget(settings, link=link, way=way)
         # The app's secret outlives the tokens. So what it has sealed can be read longer.
         seal = Seal(*(secret for secret in (settings.app_secret, settings.token) if secret))
         return Publisher(target, InstagramCredentials(settings), seal)

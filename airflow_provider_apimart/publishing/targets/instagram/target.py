@@ -72,9 +72,8 @@ class InstagramTarget:
 
     A post's content has the names of :data:`.limits._CHECKS`.
 
-    :param link: makes a signed link to the video; ``None`` where only questions are asked.
+    :param link: makes a signed link to the video, a secret; ``None`` where only questions are asked.
     :param way: how the video gets to Meta: ``auto``, ``url`` or ``bytes``.
-    :param on_secret: is told each signed link, so that it can be masked in logs.
     """
 
     name = TARGET
@@ -86,13 +85,11 @@ class InstagramTarget:
         *,
         link: Callable[[], str] | None = None,
         way: str = "auto",
-        on_secret: Callable[[str], None] = lambda secret: None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self.settings = settings
         self._link = link
         self._way = way
-        self._on_secret = on_secret
         self._now = now
         self._scrub = InstagramCredentials(settings).scrub
         self.graph = Graph(settings, self._scrub, now)
@@ -131,7 +128,6 @@ class InstagramTarget:
             raise AssertionError("this target makes no links")
         try:
             link = self._link()
-            self._on_secret(link)
             self._check_reachable(link)
         except ConfigurationError as error:
             if self._way == "auto" and self.settings.facebook:

@@ -289,7 +289,7 @@ class Desk:
         self.meta, self.token, self.clock, self.store = meta, token, Clock(), Memory()
         self.post = Post("instagram", video, {**CONTENT, **content})
         self.source = VideoSource(Target(fsspec.filesystem("file"), str(path), str(path)), video)
-        self.way, self.links, self.secrets = "auto", 0, list[str]()
+        self.way, self.links = "auto", 0
         self.base_url = ""
 
     def link(self) -> str:
@@ -298,7 +298,7 @@ class Desk:
 
     def target(self) -> InstagramTarget:
         settings = InstagramSettings(self.token, USER, self.base_url)
-        return InstagramTarget(settings, link=self.link, way=self.way, on_secret=self.secrets.append, now=self.clock)
+        return InstagramTarget(settings, link=self.link, way=self.way, now=self.clock)
 
     def advance(self, lost: bool = False) -> Standing:
         """One try, in a new process as far as this side knows."""
