@@ -83,7 +83,7 @@ class InstagramHook(PublisherHook):
         self, connection: Connection, *, link: Callable[[], str] | None = None, way: str = "auto", **_: Any
     ) -> Publisher:
         settings = self._settings(connection)
-        target = InstagramTarget(settings, link=link, way=way, on_secret=mask)
+        target = InstagramTarget(settings, link=link, way=way)
         # The app's secret outlives the tokens. So what it has sealed can be read longer.
         seal = Seal(*(secret for secret in (settings.app_secret, settings.token) if secret))
         return Publisher(target, InstagramCredentials(settings), seal)
@@ -163,10 +163,10 @@ class InstagramHook(PublisherHook):
                 if facts.scopes and missing:
                     return False, f"The access token lacks {', '.join(missing)}: make a new one, and grant all of them"
             room = sender.run(target.room())
-        count = f"{room[0]} of {room[1]} posts of 24 hours are used" if room else "Meta does not tell the limit"
+        count = str(room) if room else "Meta does not tell the limit"
         life = _life_text(expires_at, never=settings.facebook)
         way = "its bytes may be sent" if settings.facebook else "Meta fetches videos by signed links"
-        full = room is not None and room[0] >= room[1]
+        full = room is not None and room.is_full
         name = f" ({target.username})" if target.username else ""
         lead = "can be published on" + (", but not now" if full else "")
         return True, f"The account {account}{name} {lead}: {count}; {way}. {life}"

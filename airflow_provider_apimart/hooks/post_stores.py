@@ -66,8 +66,8 @@ def post_store(
         check_target(place, "the post record")
     except ConfigurationError as error:
         log.warning(
-            "The post's record is kept %s (%s). A try that is killed leaves nothing behind: the next one looks for the "
-            "post at its target if that is possible, else it posts again.",
+            "The post's record is kept %s (%s). A try that ends early leaves nothing behind: the next one looks for "
+            "the post at its target, or repeats a call that is harmless to repeat; where neither is possible it stops.",
             NOT_KEPT,
             error,
         )

@@ -3,7 +3,8 @@
 ===========  ==================================================  ======================================================
 record       and                                                 then
 ===========  ==================================================  ======================================================
-none         it may have been lost; the target can be asked      look up: found → adopt, else start
+none         it may have been lost; the target can look it up    look up: found → adopt, else start
+none         it was lost; committing twice is not harmless       refuse, or start if cleared with ``"repost"``
 none         else                                                start
 any          cleared, and ``on_clear="repost"``                  start under the next epoch's marker
 may exist    the connection leads to another account now         refuse
@@ -109,6 +110,8 @@ class Wanted:
 
     :param trusted: whether "no record" proves that nothing was started: the store is durable, and this is the task's
         first try.
+    :param lost: whether an earlier part of the task has had a record, or one could not be kept, so that it may have
+        been published.
     """
 
     account: str
@@ -117,6 +120,7 @@ class Wanted:
     clear_epoch: int = 0
     on_clear: OnClear = "reuse"
     trusted: bool = True
+    lost: bool = False
 
 
 def decide(
@@ -156,9 +160,22 @@ def decide(
 def _unrecorded(wanted: Wanted, traits: Traits, evidence: Evidence | None, epoch: int) -> Decision:
     if isinstance(evidence, Drafted):
         return Decision(Action.ADOPT, "the target has a video with this post's marker", epoch)
+    if wanted.lost and traits.can_ask and not traits.can_look_up and not epoch:
+        return _lost(wanted)
     if wanted.trusted or not traits.can_look_up or isinstance(evidence, NotFound):
         return Decision(Action.START, "nothing was posted before", epoch)
     return Decision(Action.LOOK_UP, "there is no record, but an earlier try may have begun", epoch)
+
+
+def _lost(wanted: Wanted) -> Decision:
+    why = "an earlier try may have published the video, and what was known of it is lost"
+    error = PostRefusedError(
+        f"Nothing was posted: {why}. The target cannot look a post up by its mark, so posting again could make the "
+        f"video public twice. What to do: look at the account {wanted.account}; if the video is not there, clear the "
+        'task with on_clear="repost"; and give it a place where records last (Airflow 3.3, or a folder beside the '
+        "video that can be written)"
+    )
+    return Decision(Action.REFUSE, why, error=error)
 
 
 def _other_input(record: PostRecord, traits: Traits, evidence: Evidence | None, epoch: int, what: str) -> Decision:

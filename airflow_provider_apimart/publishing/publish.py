@@ -83,6 +83,7 @@ class Publication:
     """The one publication of a post.
 
     :param trusted: whether a missing record proves that nothing was begun (see :class:`.decide.Wanted`).
+    :param lost: whether a missing record was lost.
     :param sleep: waits out temporary failures.
     """
 
@@ -98,6 +99,7 @@ class Publication:
         seal: Seal,
         on_clear: OnClear = "reuse",
         trusted: bool = True,
+        lost: bool = False,
         conn_id: str | None = None,
         sleep: Callable[[float], None] = time.sleep,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
@@ -111,6 +113,7 @@ class Publication:
         self.seal = seal
         self.on_clear = on_clear
         self.trusted = trusted
+        self.lost = lost
         self.conn_id = conn_id
         self.sleep = sleep
         self.now = now
@@ -192,6 +195,7 @@ class Publication:
             clear_epoch=epoch,
             on_clear=on_clear,
             trusted=self.trusted,
+            lost=self.lost,
         )
 
     def _check(self) -> None:

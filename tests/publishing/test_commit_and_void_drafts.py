@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_apimart.publishing.decide import MAX_VOID_DRAFTS, Action, Wanted, decide
-from airflow_provider_apimart.publishing.errors import PostRejectedError
+from airflow_provider_apimart.publishing.decide import MAX_VOID_DRAFTS, Action, OnClear, Wanted, decide
+from airflow_provider_apimart.publishing.errors import PostRefusedError, PostRejectedError
 from airflow_provider_apimart.publishing.record import PostRecord, PostState, PreviousPost
 from airflow_provider_apimart.publishing.target import Draft, DraftState, Traits
 
@@ -71,3 +71,34 @@ def test_void_drafts_do_not_go_on_for_ever() -> None:
     # Drafts of an earlier, cleared post do not count.
     others = record(previous=voids(MAX_VOID_DRAFTS, "apm-0"))
     assert decide(others, WANTED, TRAITS, Draft(DraftState.EXPIRED), NOW).action is Action.START
+
+
+@pytest.mark.parametrize(
+    ("traits", "action"),
+    [
+        (TRAITS, Action.REFUSE),
+        (Traits(can_look_up=True), Action.LOOK_UP),
+        (Traits(can_ask=False), Action.START),
+    ],
+    ids=["a POST", "can be looked up", "harmless to repeat"],
+)
+def test_a_lost_record_is_a_stop_only_where_nothing_can_be_found_out(traits: Traits, action: Action) -> None:
+    lost = Wanted("1", "a", "c", trusted=False, lost=True)
+    decision = decide(None, lost, traits, None, NOW)
+    assert decision.action is action
+    if action is Action.REFUSE:
+        assert isinstance(decision.error, PostRefusedError)
+        assert "look at the account 1" in str(decision.error) and "Nothing was posted" in str(decision.error)
+
+
+@pytest.mark.parametrize(
+    ("on_clear", "epoch", "action"),
+    [("repost", 1, Action.START), ("repost", 0, Action.REFUSE), ("reuse", 1, Action.REFUSE)],
+)
+def test_a_person_who_has_looked_goes_on_with_repost(on_clear: OnClear, epoch: int, action: Action) -> None:
+    lost = Wanted("1", "a", "c", clear_epoch=epoch, on_clear=on_clear, trusted=False, lost=True)
+    assert decide(None, lost, TRAITS, None, NOW).action is action
+
+
+def test_a_missing_record_that_was_not_lost_is_a_start() -> None:
+    assert decide(None, Wanted("1", "a", "c", trusted=False), TRAITS, None, NOW).action is Action.START

@@ -240,13 +240,15 @@ class PublishOperator(AuthorTemplates, BaseOperator):
             # Two accounts are two posts. So the account is part of the record's name.
             account = sender.run(publisher.target.account())
             store: PostStore = keyed_post_store(self.target, account, intent.post_key)
-            trusted = True
+            trusted, lost = True, False
         else:
             account = ""
             store = post_store(context, source.place, identity, intent.record)
             # A store that outlives nothing proves nothing, and neither does an earlier try whose record is gone.
             first = getattr(context["ti"], "try_number", None) == 1
             trusted = store.durable and first and not intent.begun
+            # A store that lasts would hold a record if an earlier try had begun. Any other tells the next try nothing.
+            lost = intent.begun or (not store.durable and not first)
         publication = Publication(
             target=publisher.target,
             sender=sender,
@@ -257,6 +259,7 @@ class PublishOperator(AuthorTemplates, BaseOperator):
             seal=publisher.seal,
             on_clear=intent.on_clear,
             trusted=trusted,
+            lost=lost,
             conn_id=intent.conn_id,
             sleep=time.sleep,
         )

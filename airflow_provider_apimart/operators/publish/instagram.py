@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any, ClassVar, Literal
 
 from airflow_provider_apimart.client.errors import FieldProblem
+from airflow_provider_apimart.hooks.storage import masked_link
 from airflow_provider_apimart.operators import arguments
 from airflow_provider_apimart.operators.publish.base import PublishOperator
 from airflow_provider_apimart.publishing.post import VideoFile
@@ -15,7 +16,7 @@ from airflow_provider_apimart.publishing.record import PostRecord
 from airflow_provider_apimart.publishing.source import VideoSource
 from airflow_provider_apimart.publishing.targets.instagram import limits
 from airflow_provider_apimart.publishing.targets.instagram.target import CONTAINER
-from airflow_provider_apimart.storage.links import LONGEST_LIFE, signed_link
+from airflow_provider_apimart.storage.links import LONGEST_LIFE
 
 #: As long as a container lives, so that it is never the link that ends a post.
 LINK_LIFE = timedelta(hours=24)
@@ -32,7 +33,7 @@ class InstagramReelPublishOperator(PublishOperator):
     A container is made first, which nobody sees: Meta fetches the video by a signed link, or gets its bytes. When it is
     processed, one call publishes it. The container's id is recorded before, so a retry asks the container whether it
     was published, and never publishes a second one. Before the container is made and before it is published, the
-    account's limit is read (``content_publishing_limit``); if it is used up, the task waits, and asks again every hour.
+    account's limit is read (``content_publishing_limit``); if it is used up, the task waits until there is room.
 
     Returns (XCom) ``{"target": "instagram", "account", "post_id", "url", "studio_url", "state": "public", "publish_at",
     "privacy_status", "contains_synthetic_media", "uploaded_at", "public_since", "video": {"path", "bytes", "sha256",
@@ -132,12 +133,11 @@ class InstagramReelPublishOperator(PublishOperator):
 
     def _options(self, source: VideoSource, content: Mapping[str, Any]) -> dict[str, Any]:
         lifetime = timedelta(seconds=arguments.seconds_of(self.url_expires) or LINK_LIFE.total_seconds())
-        return {"link": partial(signed_link, source.place, lifetime), "way": self.upload}
+        return {"link": partial(masked_link, source.place, lifetime), "way": self.upload}
 
     def _told(self, record: PostRecord, content: Mapping[str, Any]) -> dict[str, Any]:
         told: dict[str, Any] = {"contains_synthetic_media": content["is_ai_generated"]}
         if (record.post_id or "").startswith(CONTAINER):
-            self.log.warning("%s", UNKNOWN_POST)
             told["warnings"] = [UNKNOWN_POST]
         return told
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,13 +12,16 @@ from typing import Any
 import httpx
 import pytest
 
-from airflow_provider_apimart._compat import AirflowFailException
-from airflow_provider_apimart.operators.publish import InstagramReelPublishOperator
-from airflow_provider_apimart.storage import links
+from airflow_provider_apimart._compat import AirflowFailException, ObjectStoragePath
+from airflow_provider_apimart.hooks.post_stores import NoPostStore
+from airflow_provider_apimart.hooks.posts import posts_of
+from airflow_provider_apimart.operators.publish import InstagramReelPublishOperator, base
 from tests.operators.conftest import Tries
 from tests.operators.publish.conftest import CONTENT, deferred, run_trigger
 from tests.publishing.targets.instagram.meta import FB_TOKEN, IG_TOKEN, Fault, Meta, Served
-from tests.storage.object_store import Store, store  # noqa: F401  # a fixture
+from tests.storage.object_store import BUCKET, Policy, Store, policy, store
+
+__all__ = ["policy", "store"]
 
 CAPTION = "A cat in the rain #shorts"
 
@@ -73,38 +77,46 @@ def test_the_wait_is_in_the_triggerer(
     assert found["post_id"] in meta.posts and meta.count("create") == 1
 
 
-def test_a_signed_link_leads_to_the_video(
+@pytest.fixture
+def bucket(store: Store, policy: Policy, monkeypatch: pytest.MonkeyPatch) -> str:
+    extra = {"endpoint_url": store.endpoint, "region_name": "us-east-1"}
+    connection = {"conn_type": "aws", "login": "test", "password": "test", "extra": extra}
+    # Airflow keeps a connection's file system for as long as the process lives: each server has a name of its own.
+    name = f"aws_{store.endpoint.rpartition(':')[2]}"
+    monkeypatch.setenv(f"AIRFLOW_CONN_{name.upper()}", json.dumps(connection))
+    return f"s3://{name}@{BUCKET}"
+
+
+def test_a_signed_link_leads_to_the_video_and_is_kept_nowhere(
     meta: Meta,
-    store: Store,  # noqa: F811  # the fixture
-    landed: dict[str, Any],
+    store: Store,
+    bucket: str,
     tries: Tries,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    caplog.set_level(logging.DEBUG, "airflow_provider_apimart")
+    caplog.set_level(logging.DEBUG)
     masked: list[str] = []
-    monkeypatch.setattr("airflow_provider_apimart.hooks.instagram.mask", masked.append)
-    store.client.put_object(Bucket="videos", Key="clip.mp4", Body=CONTENT)
-    place = store.target("clip.mp4")
-    signed: list[tuple[str, Any]] = []
-
-    def sign(_: Any, lifetime: Any) -> str:
-        signed.append((links.signed_link(place, lifetime), lifetime))
-        return signed[-1][0]
-
-    monkeypatch.setattr("airflow_provider_apimart.operators.publish.instagram.signed_link", sign)
-    operator = make(landed, upload="url", url_expires=7200)
-    found = operator.execute(tries.next(operator))
+    monkeypatch.setattr("airflow_provider_apimart.hooks.storage.mask", masked.append)
+    store.client.put_object(Bucket=BUCKET, Key="own/clip.mp4", Body=CONTENT)
+    meta.polls = 1
+    operator = make(ObjectStoragePath(f"{bucket}/own/clip.mp4"), url_expires=7200)
+    waited = deferred(lambda: operator.execute(tries.next(operator)))
     (container,) = meta.containers.values()
     link = container.fields["video_url"]
+    assert int(httpx.URL(link).params["Expires"]) - time.time() == pytest.approx(7200, abs=30)
+    tries.number -= 1
+    found = operator.execute_complete(tries.next(operator), {}, **json.loads(json.dumps(waited.kwargs)))
+    assert found["post_id"] in meta.posts and meta.count("create") == 1
+    assert link in masked
+    # The storage's own server and client are in this process as well.
+    ours = "\n".join(each.getMessage() for each in caplog.records if each.name.startswith(("airflow", "httpx")))
+    assert "is public" in ours
+    (post,) = posts_of(f"{bucket}/own/clip.mp4")
+    kept = json.dumps([waited.trigger.serialize(), waited.kwargs, found, post, tries.store.values])
+    for secret in (link, link.partition("?")[2], "Signature", FB_TOKEN):
+        assert secret not in kept and secret not in ours
     assert httpx.get(link, trust_env=False).content == CONTENT
-    assert {lifetime.total_seconds() for _, lifetime in signed} == {7200}
-    assert {made for made, _ in signed} <= set(masked)
-    logged = "".join(record.getMessage() for record in caplog.records if record.name != "werkzeug")
-    assert "is public" in logged
-    kept = logged + json.dumps([found, tries.store.values])
-    for secret in (link, link.partition("?")[2], FB_TOKEN):
-        assert secret not in kept
 
 
 def test_a_storage_that_cannot_sign_is_refused_before_anything(
@@ -168,3 +180,40 @@ def test_a_void_token_fails_for_good_and_goes_on_after_a_clear(
     tries.clear()
     operator.execute(tries.next(operator))
     assert len(meta.posts) == 1 and meta.count("create") == 1
+
+
+def test_a_try_without_any_record_stops_where_an_earlier_one_may_have_published(
+    meta: Meta, landed: dict[str, Any], tries: Tries, monkeypatch: pytest.MonkeyPatch, no_waiting: list[float]
+) -> None:
+    monkeypatch.setattr(base, "post_store", lambda context, video, identity, record: NoPostStore(record))
+    operator = make(landed, deferrable=False)
+
+    class Killed(BaseException):
+        pass
+
+    def die(*_: Any, **__: Any) -> None:
+        raise Killed
+
+    with monkeypatch.context() as dying:
+        dying.setattr(operator, "_finish", die)
+        with pytest.raises(Killed):
+            operator.execute(tries.next(operator, store=False))
+    assert len(meta.posts) == 1
+    with pytest.raises(AirflowFailException, match="Nothing was posted: an earlier try may have published"):
+        operator.execute(tries.next(operator, store=False))
+    assert len(meta.posts) == 1
+    tries.clear()
+    operator.on_clear = "repost"
+    operator.execute(tries.next(operator, store=False))
+    assert len(meta.posts) == 2
+
+
+def test_a_record_that_is_lost_during_a_deferral_is_a_stop(meta: Meta, landed: dict[str, Any], tries: Tries) -> None:
+    meta.polls = 1
+    operator = make(landed)
+    waited = deferred(lambda: operator.execute(tries.next(operator)))
+    tries.store.values.clear()
+    tries.number -= 1
+    with pytest.raises(AirflowFailException, match="lost"):
+        operator.execute_complete(tries.next(operator), {}, **json.loads(json.dumps(waited.kwargs)))
+    assert not meta.posts

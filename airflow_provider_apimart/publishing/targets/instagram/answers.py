@@ -26,7 +26,7 @@ from airflow_provider_apimart.publishing.errors import (
 from airflow_provider_apimart.publishing.exchange import Reply
 
 MAX_TEXT = 300
-#: Meta counts 24 hours back and does not say when the oldest post leaves the count. So it is asked again every hour.
+#: Until it is asked again if it is not known when the oldest post leaves the 24 hours that are counted.
 LIMIT_PAUSE = timedelta(hours=1)
 #: The pause after "too many calls", if Meta names none.
 RATE_PAUSE_SECONDS = 300.0
@@ -181,12 +181,17 @@ def _limit(
     return None
 
 
-def daily_limit(now: datetime, told: str, **more: Any) -> TargetLimitError:
-    """Return the error for an account that may publish no more for now."""
-    until = now + LIMIT_PAUSE
+def daily_limit(now: datetime, told: str, free_in: timedelta | None = None, **more: Any) -> TargetLimitError:
+    """Return the error for an account that may publish no more for now.
+
+    :param free_in: when it may again, if that is known.
+    """
+    until = now + (free_in or LIMIT_PAUSE)
+    when = f"{until:%Y-%m-%dT%H:%MZ}"
+    known = f"The account has room again at {when}" if free_in else f"It is asked again at {when}"
     return TargetLimitError(
-        f"the account may publish no more posts by the API for now: {told}. Instagram counts 24 hours back and does "
-        f"not say when the oldest post leaves the count; it is asked again at {until:%Y-%m-%dT%H:%MZ}. Nothing is lost",
+        f"the account may publish no more posts by the API for now: {told}. Instagram counts 24 hours back. {known}. "
+        "Nothing is lost",
         until=until,
         **more,
     )

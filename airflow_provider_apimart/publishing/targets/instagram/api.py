@@ -27,13 +27,14 @@ class Graph:
     scrub: Callable[[str], str]
     now: Callable[[], datetime]
 
-    def get(self, what: str, path: str, fields: str) -> Exchange[Mapping[str, Any]]:
+    def get(self, what: str, path: str, fields: str, **params: str) -> Exchange[Mapping[str, Any]]:
         """Read fields of an object.
 
         :param what: what is asked, for messages.
         :param path: without the version.
         """
-        reply = yield Request(what, "GET", self._url(path), params={"fields": fields, **self.settings.proof})
+        asked = {"fields": fields, **params, **self.settings.proof}
+        reply = yield Request(what, "GET", self._url(path), params=asked)
         return self._body(reply, what)
 
     def post(

@@ -28,6 +28,8 @@ DEFAULT_VERSION = "v25.0"
 #: How the tokens of the two logins begin.
 INSTAGRAM_PREFIX, FACEBOOK_PREFIX = "IG", "EA"
 SHORTEST_TOKEN = 20
+#: Of an Instagram user name.
+LONGEST_NAME = 30
 
 
 @dataclass(frozen=True)
@@ -59,8 +61,10 @@ class InstagramSettings:
         if len(self.token) < SHORTEST_TOKEN or not re.fullmatch(r"[\x21-\x7e]+", self.token):
             raise ConfigurationError("password (access token): not a token: copy it again, without spaces")
         if self.user_id and not re.fullmatch(r"[0-9]{1,30}", self.user_id):
+            # A longer text may be a token that was pasted into the wrong field.
+            value = repr(self.user_id) if len(self.user_id) <= LONGEST_NAME else "(not shown: it may be a token)"
             raise ConfigurationError(
-                f"login (Instagram account id) {shown(self.user_id)}: allowed: the number of the professional account "
+                f"login (Instagram account id) {value}: allowed: the number of the professional account "
                 "(not its name, and not the Page's id), or empty with Instagram Login"
             )
         if not re.fullmatch(r"v[0-9]{1,3}\.[0-9]{1,2}", self.api_version):

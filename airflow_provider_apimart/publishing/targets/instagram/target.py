@@ -47,6 +47,7 @@ from airflow_provider_apimart.publishing.target import (
 )
 from airflow_provider_apimart.publishing.targets.instagram import answers, limits
 from airflow_provider_apimart.publishing.targets.instagram.api import Graph
+from airflow_provider_apimart.publishing.targets.instagram.room import Room, check_room, read_room
 from airflow_provider_apimart.publishing.targets.instagram.settings import InstagramCredentials, InstagramSettings
 
 log = logging.getLogger(__name__)
@@ -71,9 +72,8 @@ class InstagramTarget:
 
     A post's content has the names of :data:`.limits._CHECKS`.
 
-    :param link: makes a signed link to the video; ``None`` where only questions are asked.
+    :param link: makes a signed link to the video, a secret; ``None`` where only questions are asked.
     :param way: how the video gets to Meta: ``auto``, ``url`` or ``bytes``.
-    :param on_secret: is told each signed link, so that it can be masked in logs.
     """
 
     name = TARGET
@@ -85,13 +85,11 @@ class InstagramTarget:
         *,
         link: Callable[[], str] | None = None,
         way: str = "auto",
-        on_secret: Callable[[str], None] = lambda secret: None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self.settings = settings
         self._link = link
         self._way = way
-        self._on_secret = on_secret
         self._now = now
         self._scrub = InstagramCredentials(settings).scrub
         self.graph = Graph(settings, self._scrub, now)
@@ -130,7 +128,6 @@ class InstagramTarget:
             raise AssertionError("this target makes no links")
         try:
             link = self._link()
-            self._on_secret(link)
             self._check_reachable(link)
         except ConfigurationError as error:
             if self._way == "auto" and self.settings.facebook:
@@ -178,34 +175,16 @@ class InstagramTarget:
         self._user_id, self.username = ids[0], _text(body.get("username"))
         return self._user_id
 
-    def room(self) -> Exchange[tuple[int, int] | None]:
-        """Return how many posts the account has published by the API in 24 hours, and how many it may.
-
-        :returns: ``None`` if Meta does not say.
-        """
-        edge = f"{self._user_id}/content_publishing_limit"
-        body = yield from self.graph.get("publishing limit", edge, "quota_usage,config")
-        data = body.get("data")
-        entry = data[0] if isinstance(data, list) and data and isinstance(data[0], dict) else {}
-        config = entry.get("config")
-        used, total = entry.get("quota_usage"), config.get("quota_total") if isinstance(config, dict) else None
-        return (used, total) if isinstance(used, int) and isinstance(total, int) else None
-
-    def _check_room(self) -> Exchange[None]:
-        try:
-            room = yield from self.room()
-        except TargetUnavailableError as error:
-            # Meta checks it again when it publishes. So a limit that cannot be read keeps nothing from going on.
-            log.warning("Instagram does not tell the account's publishing limit now (%s): going on.", error)
-            return
-        if room is not None and room[0] >= room[1]:
-            raise answers.daily_limit(self._now(), f"{room[0]} of {room[1]} in 24 hours")
+    def room(self) -> Exchange[Room | None]:
+        """Return how many posts the account may still publish by the API; ``None`` if Meta does not say."""
+        room = yield from read_room(self.graph, self._user_id)
+        return room
 
     # --- the container: nobody else sees it --------------------------------------------------------------------------
 
     def start(self, post: Post, marker: str) -> Exchange[Session | Drafted]:
         """Make a container. Repeating it makes nothing public."""
-        yield from self._check_room()
+        yield from check_room(self.graph, self._user_id)
         try:
             link = self._way_of()
         except ConfigurationError as error:
@@ -284,6 +263,9 @@ class InstagramTarget:
             draft = yield from self._ask_post(post_id, post)
             return draft
         body = yield from self.graph.get("container's status", draft_id, "status_code,status")
+        if post_id:
+            # It has said once that it is published. A container grows old, and that takes nothing back.
+            return Draft(DraftState.PUBLIC, post_id=post_id)
         code, said = _text(body.get("status_code")), _text(body.get("status"))
         if code == "ERROR":
             subcode = answers.status_code_of(said)
@@ -293,7 +275,7 @@ class InstagramTarget:
         if state is None:
             raise TargetUnavailableError(f"the container {draft_id} has a status that is not known: {code[:40]!r}")
         if state is DraftState.PUBLIC:
-            return Draft(state, post_id=post_id or f"{CONTAINER}{draft_id}")
+            return Draft(state, post_id=f"{CONTAINER}{draft_id}")
         expired = "it was not published within 24 hours" if state is DraftState.EXPIRED else None
         return Draft(state, reason=expired, progress=code.lower().replace("_", " "))
 
@@ -319,7 +301,7 @@ class InstagramTarget:
 
     def commit(self, record: PostRecord, post: Post, message: str | None) -> Exchange[Published]:
         """Publish the container. The caller has asked it before: it is not published."""
-        yield from self._check_room()
+        yield from check_room(self.graph, self._user_id)
         what = "publishing call"
         fields = {"creation_id": record.draft_id}
         body = yield from self.graph.post(what, f"{self._user_id}/media_publish", fields, publishing=True)

@@ -87,6 +87,8 @@ class Meta:
         self.label: bool | None = True
         self.second_publish_posts_again = True
         self.expires_at = 0
+        #: Unix seconds of other posts of the last 24 hours; counted from ``since`` on, unlike ``used``.
+        self.published: list[float] = []
         self.scopes = ["instagram_basic", "instagram_content_publish", "pages_read_engagement"]
 
     def count(self, route: str) -> int:
@@ -129,7 +131,10 @@ class Meta:
         if path == USER:
             return "account", lambda _: httpx.Response(200, json={"id": USER, "username": "lake"})
         if path.endswith("content_publishing_limit"):
-            entry = {"quota_usage": self.used, "config": {"quota_total": self.total, "quota_duration": 86400}}
+            since = request.url.params.get("since")
+            later = [each for each in self.published if since is None or each >= float(since)]
+            used = self.used + len(later)
+            entry = {"quota_usage": used, "config": {"quota_total": self.total, "quota_duration": 86400}}
             return "limit", lambda _: httpx.Response(200, json={"data": [entry]})
         if path in self.containers:
             return "status", lambda _: self._status(path, "video_status" in request.url.params["fields"])
@@ -284,7 +289,7 @@ class Desk:
         self.meta, self.token, self.clock, self.store = meta, token, Clock(), Memory()
         self.post = Post("instagram", video, {**CONTENT, **content})
         self.source = VideoSource(Target(fsspec.filesystem("file"), str(path), str(path)), video)
-        self.way, self.links, self.secrets = "auto", 0, list[str]()
+        self.way, self.links = "auto", 0
         self.base_url = ""
 
     def link(self) -> str:
@@ -293,9 +298,9 @@ class Desk:
 
     def target(self) -> InstagramTarget:
         settings = InstagramSettings(self.token, USER, self.base_url)
-        return InstagramTarget(settings, link=self.link, way=self.way, on_secret=self.secrets.append, now=self.clock)
+        return InstagramTarget(settings, link=self.link, way=self.way, now=self.clock)
 
-    def advance(self, clear_epoch: int = 0, on_clear: Any = "reuse") -> Standing:
+    def advance(self, lost: bool = False) -> Standing:
         """One try, in a new process as far as this side knows."""
         target = self.target()
         credentials = InstagramCredentials(target.settings)
@@ -305,11 +310,12 @@ class Desk:
                 target=target,
                 sender=sender,
                 store=self.store,
-                identity=PostIdentity("dag", "run", "task", clear_epoch=clear_epoch),
+                identity=PostIdentity("dag", "run", "task"),
                 post=self.post,
                 source=self.source,
                 seal=Seal("secret"),
-                on_clear=on_clear,
+                trusted=not lost,
+                lost=lost,
                 sleep=self.clock.sleep,
                 now=self.clock,
             ).advance()

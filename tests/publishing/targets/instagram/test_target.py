@@ -61,10 +61,9 @@ def test_a_video_becomes_a_reel_once(desk: Desk, meta: Meta, caplog: pytest.LogC
     # Another try reads it back, and posts nothing.
     assert desk.finish().record.post_id == media
     assert meta.count("publish") == 1 and meta.count("create") == 1
-    assert meta.count("limit") == 2
+    assert meta.count("limit") == 2  # before the container, before publishing
     for secret in (IG_TOKEN, LINK, "5ecre7"):
         assert secret not in caplog.text and secret not in (desk.store.text or "")
-    assert desk.secrets and set(desk.secrets) == {LINK}
 
 
 def test_the_id_is_saved_before_the_page_is_read(desk: Desk, meta: Meta) -> None:
@@ -170,6 +169,26 @@ def test_the_daily_limit_is_waited_for_before_the_container_and_before_publishin
     meta.used = 49
     desk.finish()
     assert len(meta.posts) == 1
+
+
+@pytest.mark.parametrize("oldest", [0.1, 1.0, 7.0, 20.0, 23.9])
+def test_the_time_when_there_is_room_again_is_found_out(desk: Desk, meta: Meta, oldest: float) -> None:
+    """Two posts are allowed: room comes when the oldest of the two is 24 hours old."""
+    now = desk.clock().timestamp()
+    meta.total, meta.published = 2, [now - oldest * 3600, now - 0.05 * 3600]
+    standing = desk.advance()
+    assert standing.until is not None and not meta.containers
+    late = (standing.until - desk.clock()).total_seconds() / 3600 - (24 - oldest)
+    assert 0 <= late <= 0.75
+    assert "has room again at" in standing.decision.reason
+    assert meta.count("limit") == 7
+
+
+def test_an_api_that_counts_24_hours_whatever_is_asked(desk: Desk, meta: Meta) -> None:
+    meta.used = 50
+    standing = desk.advance()
+    assert standing.until == desk.clock() + timedelta(hours=1) and "asked again at" in standing.decision.reason
+    assert meta.count("limit") == 2
 
 
 def test_the_daily_limit_comes_as_an_error(desk: Desk, meta: Meta) -> None:
@@ -384,3 +403,24 @@ def test_a_file_that_changed_is_not_posted(desk: Desk, meta: Meta) -> None:
     with pytest.raises(VideoChangedError):
         desk.advance()
     assert not meta.containers
+
+
+def test_a_published_container_grows_old(desk: Desk, meta: Meta) -> None:
+    meta.faults["publish"] = [Fault(True)]
+    record = desk.finish().record
+    for status in ("EXPIRED", "ERROR", "FINISHED"):
+        meta.containers[record.draft_id or ""].status = status
+        desk.clock.sleep(86_400)
+        standing = desk.finish()
+        assert standing.record.post_id == f"container:{record.draft_id}" and not standing.warnings
+    assert meta.count("publish") == 1
+
+
+@pytest.mark.parametrize("fault", [Fault(True), Fault(False)], ids=["done", "not-done"])
+def test_a_record_that_is_lost_ends_in_a_stop_and_no_second_reel(desk: Desk, meta: Meta, fault: Fault) -> None:
+    meta.faults["publish"] = [fault]
+    desk.advance()
+    desk.store.text = None
+    with pytest.raises(PostRefusedError, match=f"look at the account {USER}"):
+        desk.advance(lost=True)
+    assert len(meta.posts) == fault.effect and meta.count("create") == 1
