@@ -234,6 +234,8 @@ class ModelGoneError(ApiStatusError):
 
     terminal = True
     charge = Charge.NO
+    #: Which models the account has, and how to switch, if a caller has asked.
+    advice: str = ""
 
 
 class NoChannelError(ApiStatusError):
@@ -243,6 +245,7 @@ class NoChannelError(ApiStatusError):
     """
 
     charge = Charge.NO
+    advice: str = ""
 
 
 class UploadTooLargeError(ApiStatusError):

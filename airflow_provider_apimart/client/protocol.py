@@ -290,7 +290,8 @@ def _read_models(reply: Reply) -> tuple[Model, ...]:
     for item in data:
         fields: Mapping[str, Any] = item if isinstance(item, Mapping) else {"id": item}
         if name := _name(fields.get("id")):
-            found.append(Model(id=name, category=_category(fields.get("category"))))
+            # Shown in errors, so without the key.
+            found.append(Model(id=reply.clean(name, ID_MAX), category=_category(fields.get("category"))))
     return tuple(found)
 
 
@@ -303,7 +304,9 @@ def _read_schema(reply: Reply) -> Mapping[str, Any]:
     envelope = read_json(reply)
     wrapped = envelope.get("data")
     schema = (wrapped if isinstance(wrapped, Mapping) else envelope).get("input_schema")
-    if not isinstance(schema, Mapping) or len(reply.content) > MAX_SCHEMA_BYTES:
+    # What it allows is shown in errors, so a schema that holds the key is not used.
+    leaks = bool(reply.secret) and reply.secret.encode() in reply.content
+    if not isinstance(schema, Mapping) or len(reply.content) > MAX_SCHEMA_BYTES or leaks:
         raise errors.ResponseError("APIMart's answer holds no schema that can be read", status=reply.status)
     return schema
 

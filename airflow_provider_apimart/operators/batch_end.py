@@ -162,6 +162,8 @@ def refuse(
         parts.append(f"No more rows were submitted: {stop.text.rstrip('.')}")
     if totals.left:
         parts.append(f"{totals.left:,} rows are left to do, for about {totals.left_usd:,.2f} USD by list price")
+        if stop is None and totals.left_note:
+            parts.append(f"The first was left because of this: {totals.left_note.rstrip('.')}")
     if held:
         parts.append(held)
     if models:

@@ -79,5 +79,6 @@ def is_last_try(context: Any) -> bool:
 def with_advice(error: GenerationModelGoneError, model: str, client: ApimartClient) -> GenerationModelGoneError:
     """Add to an error which models the account has, and how a DAG is switched."""
     if error.explained is None:
-        error.explained = f"{str(error).rstrip('.')}. {advice(model, account_models(client))}"
+        error.advice = advice(model, account_models(client))
+        error.explained = f"{str(error).rstrip('.')}. {error.advice}."
     return error

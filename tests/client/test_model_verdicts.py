@@ -136,6 +136,15 @@ def test_the_models_of_the_account_in_any_shape() -> None:
     assert [(one.id, one.category) for one in found] == [("a", "video"), ("b", "image"), ("c", "")]
 
 
+def test_neither_names_nor_schemas_show_the_key() -> None:
+    body = json.dumps({"data": [{"id": "veo-sk-secret"}], "input_schema": {"enum": ["sk-secret"]}}).encode()
+    reply = Reply(200, {}, body, "sk-secret")
+    assert [one.id for one in protocol.models().read(reply)] == ["veo-***"]
+    with pytest.raises(errors.ResponseError) as caught:
+        protocol.model_schema("veo4").read(reply)
+    assert "sk-secret" not in str(caught.value)
+
+
 def test_a_schema_is_read_from_its_envelope_or_from_data() -> None:
     call = protocol.model_schema("a/b")
     assert call.path == "/v1/models/a%2Fb/schema" and not call.may_cost

@@ -34,6 +34,7 @@ class Totals:
     :param hopeless: rows without videos, for which a retry cannot change anything.
     :param mismatched: how many rows have videos that differ from their request; ``mismatches`` holds the first few as
         text.
+    :param left_note: why the first of the rows that are left was left, if that is known.
     :param gone: the models that are gone, with how many rows each.
     :param fallbacks: how many rows went to a fallback model, by the model that was wanted and the fallback.
     :param owed: rows whose generation is or may be paid for, and whose videos another try can still land.
@@ -49,6 +50,7 @@ class Totals:
     mismatched: int = 0
     mismatches: list[str] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
+    left_note: str = ""
     gone: Counter[str] = field(default_factory=Counter)
     fallbacks: Counter[tuple[str, str]] = field(default_factory=Counter)
 
@@ -148,6 +150,7 @@ def _count(totals: Totals, line: dict[str, Any], state: RowState | None) -> None
         totals.gone[line["request"]["model"]] += 1
     if outcome is Outcome.LEFT:
         totals.left_usd += line["estimated_cost_usd"] or 0.0
+        totals.left_note = totals.left_note or line["error"] or ""
     elif not outcome.good:
         hopeless = bool(state and state.final) or outcome is Outcome.REJECTED
         totals.hopeless += hopeless

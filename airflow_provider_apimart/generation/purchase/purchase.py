@@ -350,7 +350,9 @@ class Purchase:
         self._remember(paid, answer)
         return paid, answer.replayed or doubtful, answer.result
 
-    def _about_the_model(self, error: ApimartError, undone: bool) -> ApimartError:
+    def _about_the_model(
+        self, error: errors.ModelGoneError | errors.NoChannelError, undone: bool
+    ) -> errors.ModelGoneError | errors.NoChannelError:
         """Return the error with what the account has instead. No channel, and no such model listed: it is gone."""
         model = self.request.model
         models = gone.account_models(self.client)
@@ -359,8 +361,8 @@ class Purchase:
         if not undone:
             # An earlier request under this key may have been carried out, whatever this answer says.
             error.charge = Charge.UNKNOWN
-        unused = "" if undone or self.fallback is None else ". fallback_model is not used: both might be paid for"
-        error.message = f"{error.message.rstrip('.')}{unused}. {gone.advice(model, models)}"
+        unused = "" if undone or self.fallback is None else "fallback_model is not used, since both might be paid for. "
+        error.advice = f"{unused}{gone.advice(model, models)}"
         return error
 
     def _refused(self, record: Record, error: ApimartError) -> None:

@@ -16,6 +16,10 @@ from airflow_provider_apimart.generation.purchase.mismatch import text_of
 from airflow_provider_apimart.generation.purchase.record import LandedVideo, Record, RecordState, UnreadableRecordError
 
 GO_ON = "A later try goes on from here"
+MAYBE_MADE = (
+    "Look for that key in APIMart's console. If nothing was made, choose another model, or clear the task with "
+    'on_clear="regenerate"'
+)
 KEYS_PAGE = "https://apimart.ai/keys"
 VEO_PAGE = "https://docs.apimart.ai/en/api-reference/videos/veo3/generation-official"
 STATUS_PAGE = "https://docs.apimart.ai/en/api-reference/tasks/status"
@@ -84,6 +88,10 @@ def explain(error: ApimartError, record: Record | None) -> str:
         return str(error)
     money = _money(error, record)
     advice = next((text for kind, text, _ in _NEXT if isinstance(error, kind)), GO_ON)
+    if isinstance(error, (errors.ModelGoneError, errors.NoChannelError)):
+        if isinstance(error, errors.ModelGoneError) and error.charge is not Charge.NO:
+            advice = MAYBE_MADE
+        advice = f"{advice}. {error.advice}"
     if isinstance(error, errors.LandingError) and not error.terminal and not _is_paid(record):
         # The storage is also checked before anything is paid. Then nothing can be landed yet.
         advice = GO_ON

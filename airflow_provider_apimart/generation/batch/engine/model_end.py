@@ -34,7 +34,7 @@ async def refused(run: RunState, active: Active, error: ApimartError) -> None:
     if not gone and run.rules.fallback_at_last and _fallback_of(run, active.row) is not None:
         gone = True
     _note(run, model, str(error), gone)
-    row_without_model(run, active)
+    row_without_model(run, active, str(error))
 
 
 async def _is_not_listed(run: RunState, model: str) -> bool:
@@ -49,28 +49,33 @@ async def _is_not_listed(run: RunState, model: str) -> bool:
 def generation_lost(run: RunState, active: Active) -> None:
     """Handle a generation that failed because its model is gone. It was not charged."""
     run.release(active)
-    text = f"generation {active.record.generation_id} failed: {active.record.note or 'no reason given'}"
-    _note(run, active.row.request.model, text, gone=True)
+    reason = active.record.note or "no reason given"
+    _note(run, active.row.request.model, reason, gone=True)
     if run.stop is None and _fallback_of(run, active.row) is not None:
         run.note(active)
         run.todo.appendleft(_next(active))
     else:
-        run.end(active, Outcome.MODEL_GONE, note=f"{text}. Not charged", final=True)
+        note = f"its model is gone, so the generation failed, not charged: {reason}"
+        run.end(active, Outcome.MODEL_GONE, note=note, final=True)
 
 
-def row_without_model(run: RunState, active: Active) -> None:
-    """Handle a row whose intent is written and whose model has ended. Nothing was done for it."""
+def row_without_model(run: RunState, active: Active, told: str | None = None) -> None:
+    """Handle a row whose model has ended. Nothing was done for it.
+
+    :param told: what APIMart said about this row's own submission; ``None`` if it was not sent.
+    """
     ended = run.ended_models[active.row.request.model]
+    note = told or f"not submitted, since its model {'is gone' if ended.gone else 'has no channel'}: {ended.text}"
     if not ended.gone or run.stop is not None:
-        run.leave(active, ended.text)
+        run.leave(active, note)
         return
     run.release(active)
     active.record = active.record.but(state=RecordState.REFUSED)
     if _fallback_of(run, active.row) is not None:
-        run.note(active, note=ended.text)
+        run.note(active, note=note)
         run.todo.appendleft(_next(active))
     else:
-        run.end(active, Outcome.MODEL_GONE, note=ended.text, final=True)
+        run.end(active, Outcome.MODEL_GONE, note=note, final=True)
 
 
 def falls_back(run: RunState, row: PlannedRow) -> bool:

@@ -79,6 +79,8 @@ def test_the_batch_stops_paying_for_a_model_that_has_ended(batch: Callable[..., 
     lines, totals = manifest(one)
     gone = [line for line in lines if line["outcome"] == "model_gone"]
     assert all(line["error"] and not line["cost_usd"] and not line["videos"] for line in gone)
+    notes = Counter("not submitted, since its model is gone" in line["error"] for line in gone)
+    assert notes[True] >= 260 and all("is no longer" in line["error"] or how == "fails" for line in gone)
     assert totals.hopeless == 300 and totals.gone == {DEFAULT_MODEL: 300}
 
 
