@@ -59,8 +59,10 @@ class ApiError(Exception):
         return JSONResponse(dict(self.body), status_code=self.status, headers=self.headers)
 
 
-def documented(status: int, message: str | None = None, *, code: Any = None, kind: str | None = None) -> ApiError:
-    """Build the documented shape: ``{"error": {"code": <int>, "message", "type"}}``."""
+def documented(
+    status: int, message: str | None = None, *, code: Any = None, kind: str | None = None, param: str | None = None
+) -> ApiError:
+    """Build the documented shape: ``{"error": {"code": <int>, "message", "type"}}``, with ``param`` if it is given."""
     known_kind, known_message = KINDS.get(status, ("server_error", f"HTTP {status}"))
     default_code: Any = "bad_response_status_code" if status == 422 else status
     error = {
@@ -68,6 +70,8 @@ def documented(status: int, message: str | None = None, *, code: Any = None, kin
         "message": message or known_message,
         "type": kind or known_kind,
     }
+    if param is not None:
+        error["param"] = param
     return ApiError(status, {"error": error})
 
 

@@ -83,6 +83,20 @@ def model_entry(model: str) -> dict[str, Any]:
 _SPELLING = {"4k": "4K", "extend-4k": "EXTEND-4K", "720p": "720P", "1080p": "1080P"}
 
 
+def expanded_entry(model: str) -> dict[str, Any]:
+    """Return a model's entry with ``expand=true``.
+
+    The service adds category, capability tags and parameter schema. Nobody has recorded under which names: these are a
+    guess.
+    """
+    return {
+        **model_entry(model),
+        "category": "video",
+        "capabilities": ["text-to-video", "image-to-video"],
+        "parameters": schema(model)["input_schema"],
+    }
+
+
 def _spelled(key: str) -> str:
     size, dash, rest = key.partition("-")
     return _SPELLING.get(key) or f"{_SPELLING.get(size, size)}{dash}{rest}"
@@ -149,9 +163,10 @@ def routes(context: Context) -> APIRouter:
         return model
 
     @router.get("/v1/models")
-    async def models(request: Request) -> Response:
+    async def models(request: Request, expand: str = "") -> Response:
         context.key_id(request)
-        return JSONResponse({"object": "list", "success": True, "data": [model_entry(name) for name in listed()]})
+        entry = expanded_entry if expand.strip().lower() in ("true", "1") else model_entry
+        return JSONResponse({"object": "list", "success": True, "data": [entry(name) for name in listed()]})
 
     @router.get("/v1/models/{model}")
     async def one_model(model: str, request: Request) -> Response:

@@ -11,7 +11,15 @@ from fastapi.responses import Response
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 
-from airflow_provider_apimart.emulator.apimart import answers, catalogue, side_routes, submit, task_routes, usage
+from airflow_provider_apimart.emulator.apimart import (
+    answers,
+    catalogue,
+    side_routes,
+    submit,
+    task_routes,
+    unpublished_routes,
+    usage,
+)
 from airflow_provider_apimart.emulator.apimart.context import Context
 from airflow_provider_apimart.emulator.control import control_routes, page
 from airflow_provider_apimart.emulator.publishing import control as publishing_control
@@ -55,7 +63,7 @@ def create_app(settings: EmulatorSettings) -> ASGIApp:
 
     app.add_exception_handler(Dropped, _dropped)
 
-    for module in (submit, task_routes, side_routes, catalogue, usage, control_routes, page):
+    for module in (submit, task_routes, side_routes, catalogue, usage, unpublished_routes, control_routes, page):
         app.include_router(module.routes(context))
     world = World(processing_seconds=settings.processing_seconds, listing_seconds=settings.listing_seconds)
     for publishing in (youtube_routes, instagram_routes, publishing_control):

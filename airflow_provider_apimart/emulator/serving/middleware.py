@@ -22,6 +22,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from airflow_provider_apimart.emulator.apimart import answers
 from airflow_provider_apimart.emulator.apimart.tasks import UrlSigner, wall_clock
 from airflow_provider_apimart.emulator.media import host
+from airflow_provider_apimart.emulator.serving import cors
 from airflow_provider_apimart.emulator.state.faults import FAULT, IDEMPOTENCY_CODES, NOTES, Fault, FaultScript
 from airflow_provider_apimart.emulator.state.settings import EmulatorSettings
 from airflow_provider_apimart.emulator.state.store import Store
@@ -173,6 +174,7 @@ class FaultMiddleware:
         async def watched(message: Message) -> None:
             if message["type"] == "http.response.start":
                 status.append(message["status"])
+                message = cors.opened(message, scope, route)
                 if route not in ("media", "cms"):
                     named = (b"x-oneapi-request-id", answers.request_id().encode())
                     message = {**message, "headers": [*message.get("headers", []), named]}
@@ -181,7 +183,10 @@ class FaultMiddleware:
         try:
             if self._settings.latency_ms:
                 await asyncio.sleep(self._settings.latency_ms / 1000)
-            await self._serve(scope, _replay(body, receive), receive, watched, fault, route)
+            if fault is None and cors.is_preflight(scope, route):
+                await cors.answer_preflight(watched)
+            else:
+                await self._serve(scope, _replay(body, receive), receive, watched, fault, route)
         finally:
             self._store.log_answer(
                 number,

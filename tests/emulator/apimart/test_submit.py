@@ -68,7 +68,7 @@ def test_any_key_lets_all_but_bad_ones_in():
         ({"duration": 8.0}, "invalid duration"),
         ({"enhance_prompt": False}, "invalid enhance_prompt"),
         ({"aspect_ratio": "3:5"}, "invalid aspect_ratio"),
-        ({"resolution": "4k"}, "invalid resolution"),
+        ({"resolution": "8K"}, "invalid resolution"),
         ({"seed": -1}, "invalid seed"),
         ({"seed": 2**32}, "invalid seed"),
         ({"sample_count": 5}, "invalid sample_count"),
@@ -100,7 +100,7 @@ def test_official_refusals(submit, emulator, change, text):
     "change",
     [
         {"duration": 4},
-        {"resolution": "4K"},
+        {"resolution": "8K"},
         {"generation_type": "other"},
         {"model": "veo3.1-quality", "generation_type": "reference"},
         {"image_urls": ["https://a/1.png"] * 4},
