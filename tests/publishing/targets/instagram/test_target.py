@@ -119,6 +119,26 @@ def test_a_publishing_call_without_an_answer_is_not_repeated_at_once(desk: Desk,
     assert meta.count("publish") == 2 and len(meta.posts) == 1
 
 
+@pytest.mark.parametrize("error", [(500, 2, None), (400, -1, 2207001), (400, 24, 2207008), (400, 100, 33)])
+def test_an_error_of_the_publishing_call_is_no_proof_that_nothing_was_done(
+    desk: Desk, meta: Meta, error: tuple[int, int, int | None]
+) -> None:
+    meta.faults["publish"] = [Fault(False, error)]
+    desk.advance()
+    saved = desk.store.saved
+    assert PostState.DRAFTED not in saved[saved.index(PostState.COMMITTING) :]
+
+
+def test_each_publishing_call_without_an_answer_has_its_own_minute(desk: Desk, meta: Meta) -> None:
+    meta.faults["publish"] = [Fault(False)] * 2
+    first = desk.advance().until
+    assert first is not None
+    desk.clock.time = first + timedelta(hours=1)
+    second = desk.advance().until
+    assert second is not None and second - desk.clock() > timedelta(seconds=50)
+    assert meta.count("publish") == 2
+
+
 def test_a_container_is_never_published_again_before_it_was_asked(desk: Desk, meta: Meta) -> None:
     meta.faults["publish"] = [Fault(False)] * 3
     meta.faults["status"] = []
