@@ -12,7 +12,8 @@ other        the connection leads to another account now         start anew ther
 public       another video                                       refuse: the old one is public
 public       other texts                                         keep, and say so
 committing   another video or message; target cannot be asked    refuse: it may be public
-committing   another video or message; target can be asked       ask: public → refuse; not public → start anew
+committing   another video or message; target can be asked       ask: public → refuse; surely not → start anew;
+                                                                 else refuse
 other        another video, or texts that the draft holds        start anew; the old draft is remembered
 intent                                                           start: an unused session or draft is nothing
 session      session: holds k bytes / is a draft / is gone       upload from k / adopt / start anew: no video exists
@@ -140,10 +141,10 @@ def decide(
         why = f"the connection leads to the account {wanted.account} now, but this was begun on {record.account}"
         return _refuse(record, why) if record.state in MAY_EXIST else Decision(Action.START, why, epoch)
     if record.video_sha256 != wanted.video_sha256:
-        return _other_input(record, traits, evidence, epoch, "another video")
+        return _other_input(record, traits, evidence, epoch, "another video", now)
     text_counts = record.state is PostState.PUBLIC or not traits.text_at_commit
     if record.content_digest != wanted.content_digest and text_counts:
-        return _other_input(record, traits, evidence, epoch, "other texts")
+        return _other_input(record, traits, evidence, epoch, "other texts", now)
     match record.state:
         case PostState.INTENT:
             return Decision(Action.START, "an earlier start is not known to have succeeded", record.epoch)
@@ -178,7 +179,9 @@ def _lost(wanted: Wanted) -> Decision:
     return Decision(Action.REFUSE, why, error=error)
 
 
-def _other_input(record: PostRecord, traits: Traits, evidence: Evidence | None, epoch: int, what: str) -> Decision:
+def _other_input(
+    record: PostRecord, traits: Traits, evidence: Evidence | None, epoch: int, what: str, now: datetime
+) -> Decision:
     start = Decision(Action.START, f"the task has {what} than the last try", epoch)
     if record.state is PostState.PUBLIC:
         if what == "other texts":
@@ -196,7 +199,10 @@ def _other_input(record: PostRecord, traits: Traits, evidence: Evidence | None, 
         return Decision(Action.ADOPT_PUBLIC, "the last video was made public")
     if evidence.state is DraftState.PROCESSING:
         return Decision(Action.WAIT, "the last video is being published")
-    return start
+    if evidence.state is not DraftState.READY:
+        return _refuse(record, f"the task has {what}, and what became of the last one cannot be known")
+    ready = _ready(record, traits, now)
+    return ready if ready.action is Action.WAIT else start
 
 
 def _uploading(record: PostRecord, traits: Traits, evidence: Evidence | None, now: datetime) -> Decision:
