@@ -141,10 +141,12 @@ def test_marketing_run_publishes_each_video_once(
     scheduled = {post["post_id"]: post["publish_at"] for post in posts}
     assert {post["state"] for post in posts} == {"scheduled"}
     assert {post["video"]["generation_id"] for post in posts} == mine
-    # Another test's run of this DAG may be on the same channel.
-    on_the_channel = {video["id"]: video["status"] for video in emulator_process.publishing()["youtube"]}
-    held = {video_id: on_the_channel[video_id] for video_id in scheduled}
-    assert len(held) == 3
+    # The DAG's own schedule has made a run of its own, whose videos are on the same channel.
+    channel = emulator_process.publishing()["youtube"]
+    checksums = [video["sha256"] for video in channel]
+    assert [checksums.count(post["video"]["sha256"]) for post in posts] == [1, 1, 1]
+    held = {video["id"]: video["status"] for video in channel if video["id"] in scheduled}
+    assert set(held) == set(scheduled)
     assert all(status["containsSyntheticMedia"] and status["privacyStatus"] == "private" for status in held.values())
     # At the campaign's hour, wherever the clocks are changed in between.
     times = [datetime.fromisoformat(when).astimezone(ZoneInfo("Europe/Berlin")) for when in scheduled.values()]
