@@ -8,6 +8,7 @@ its connections waits no longer than until the call's deadline.
 from __future__ import annotations
 
 import contextlib
+import math
 import ssl
 import time
 from collections.abc import Iterable, Iterator
@@ -23,7 +24,7 @@ _deadline: ContextVar[float | None] = ContextVar("deadline", default=None)
 
 @contextlib.contextmanager
 def whole_call(seconds: float) -> Iterator[None]:
-    """Let everything inside take ``seconds`` at most. Beyond it, httpx raises its timeouts."""
+    """Let everything inside take ``seconds`` at most (``math.inf``: no bound). Beyond it, httpx raises its timeouts."""
     token = _deadline.set(time.monotonic() + seconds)
     try:
         yield
@@ -33,7 +34,7 @@ def whole_call(seconds: float) -> Iterator[None]:
 
 def _left(timeout: float | None) -> float | None:
     end = _deadline.get()
-    if end is None:
+    if end is None or end == math.inf:
         return timeout
     # (0 would mean "do not block", which is another error than "too late".)
     left = max(0.001, end - time.monotonic())

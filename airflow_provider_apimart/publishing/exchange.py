@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
@@ -20,6 +21,7 @@ from typing import Any, Protocol, Self, TypeVar
 import httpx
 
 import airflow_provider_apimart
+from airflow_provider_apimart.client.deadline import BoundedTransport, whole_call
 from airflow_provider_apimart.client.environment import check_proxies, load_tls, open_proxy, proxy_for
 from airflow_provider_apimart.client.settings import is_loopback
 from airflow_provider_apimart.publishing.errors import PublishError, TargetUnavailableError
@@ -130,8 +132,9 @@ class NoCredentials:
 
 
 class _Base:
-    def __init__(self, credentials: Credentials) -> None:
+    def __init__(self, credentials: Credentials, transport: Any) -> None:
         self.credentials = credentials
+        self._transport = transport
 
     @staticmethod
     def _options() -> dict[str, Any]:
@@ -145,6 +148,14 @@ class _Base:
             "trust_env": False,
             "verify": load_tls(),
         }
+
+    def _proxy(self, url: str) -> str:
+        """Return the proxy that leads to ``url``; empty for none."""
+        place = httpx.URL(url)
+        proxy = None if is_loopback(place.host) or self._transport else proxy_for(place)
+        if proxy:
+            check_proxies()
+        return proxy or ""
 
     def _arguments(self, request: Request) -> dict[str, Any]:
         headers = dict(request.headers)
@@ -231,9 +242,8 @@ class Sender(_Base):
         source: VideoSource | None = None,
         transport: httpx.BaseTransport | None = None,
     ) -> None:
-        super().__init__(credentials)
+        super().__init__(credentials, transport)
         self.source = source
-        self._transport = transport
         self._clients: dict[str, httpx.Client] = {}
 
     def run(self, exchange: Exchange[T]) -> T:
@@ -265,8 +275,13 @@ class Sender(_Base):
                 arguments["content"] = self.source.stream(content.offset, content.length, content.on_chunk)
             elif content is not None:
                 arguments["content"] = content
-            received, check = bytearray(), self._guard(request)
-            with self._client(request.url).stream(request.method, request.url, **arguments) as response:
+            received = bytearray()
+            # A video takes the time that it takes. All else ends as a whole, headers that trickle included.
+            seconds = math.inf if isinstance(content, VideoBytes) else TOTAL_TIME_FACTOR * request.timeout_seconds
+            with (
+                whole_call(seconds),
+                self._client(request.url).stream(request.method, request.url, **arguments) as response,
+            ):
                 # Sending a video took its time. Only the answer counts from here.
                 check = self._guard(request)
                 for chunk in response.iter_bytes():
@@ -275,15 +290,11 @@ class Sender(_Base):
             return self._reply(response, bytes(received))
 
     def _client(self, url: str) -> httpx.Client:
-        place = httpx.URL(url)
-        proxy = None if is_loopback(place.host) or self._transport else proxy_for(place)
-        client = self._clients.get(proxy or "")
-        if client is None:
-            if proxy:
-                check_proxies()
-            more = {"proxy": open_proxy(proxy)} if proxy else {"transport": self._transport}
-            client = self._clients[proxy or ""] = httpx.Client(**self._options(), **more)
-        return client
+        proxy = self._proxy(url)
+        if proxy not in self._clients:
+            way = self._transport or BoundedTransport(verify=load_tls(), proxy=open_proxy(proxy) if proxy else None)
+            self._clients[proxy] = httpx.Client(**self._options(), transport=way)
+        return self._clients[proxy]
 
     def __enter__(self) -> Self:
         return self
@@ -301,8 +312,7 @@ class AsyncSender(_Base):
     """
 
     def __init__(self, credentials: Credentials, transport: httpx.AsyncBaseTransport | None = None) -> None:
-        super().__init__(credentials)
-        self._transport = transport
+        super().__init__(credentials, transport)
         self._clients: dict[str, httpx.AsyncClient] = {}
 
     async def run(self, exchange: Exchange[T]) -> T:
@@ -344,15 +354,11 @@ class AsyncSender(_Base):
             return self._reply(response, bytes(received))
 
     def _client(self, url: str) -> httpx.AsyncClient:
-        place = httpx.URL(url)
-        proxy = None if is_loopback(place.host) or self._transport else proxy_for(place)
-        client = self._clients.get(proxy or "")
-        if client is None:
-            if proxy:
-                check_proxies()
-            more = {"proxy": open_proxy(proxy)} if proxy else {"transport": self._transport}
-            client = self._clients[proxy or ""] = httpx.AsyncClient(**self._options(), **more)
-        return client
+        proxy = self._proxy(url)
+        if proxy not in self._clients:
+            way: dict[str, Any] = {"proxy": open_proxy(proxy)} if proxy else {"transport": self._transport}
+            self._clients[proxy] = httpx.AsyncClient(**self._options(), **way)
+        return self._clients[proxy]
 
     async def __aenter__(self) -> Self:
         return self
