@@ -122,8 +122,9 @@ class PriceList:
         rate = _own_rate(asked)
         if rate is None:
             return None
-        own = own_list(self._today)
-        source = f"{own}, since {self.source} does not tell this one" if self._prices else self.source
+        source = self.source
+        if not source.startswith(OWN_LIST):
+            source = f"{own_list(self._today)}, since {self.source} does not tell this one"
         return replace(asked.at(rate[0], per_second=rate[1]), source=source)
 
     def _told(self, asked: _Asked) -> Estimate | None:

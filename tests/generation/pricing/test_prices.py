@@ -303,7 +303,8 @@ def test_prices_by_source(model: str, size: str, audio: bool, seconds: int, samp
         ]
     ]  # fmt: skip
     assert estimated(garbage + listed(model, times="2")) == (2 * usd, True)
-    assert estimated(garbage) == (usd, False)
+    for nothing in (garbage, garbage[:3], []):
+        assert estimated(nothing) == (usd, False)
     # With its default alone, no estimate is below the own list's or the default's.
     cheap, dear = listed(model, "default", times="0.5"), listed(model, "default", times="20")
     per_second = "official" in model
