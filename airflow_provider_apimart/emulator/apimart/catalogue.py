@@ -15,7 +15,7 @@ from airflow_provider_apimart.emulator.apimart import answers, tasks
 from airflow_provider_apimart.emulator.apimart.context import Context
 from airflow_provider_apimart.emulator.apimart.submit import VERSION, VERSION_HEADER
 from airflow_provider_apimart.emulator.apimart.validation import MODELS, OFFICIAL
-from airflow_provider_apimart.generation.pricing.price_table import ALIASES, PRICES
+from airflow_provider_apimart.generation.pricing.price_table import ALIASES, PRICES, SIZES
 
 DISCOUNT = Decimal("0.8")
 DOCS = "https://docs.apimart.ai/en/api-reference/videos/veo3/"
@@ -119,18 +119,23 @@ def price_entry(model: str) -> dict[str, Any]:
 
 
 def _pricing_model(model: str) -> dict[str, Any]:
+    """Return the prices of one model: ``paid_price`` after the discount, ``model_price`` before it, as recorded.
+
+    Models priced per video have been seen with ``4K`` alone among the resolutions.
+    """
     entry = price_entry(model)
-    prices = {item["key"]: item["after_discount"] for item in entry["fixed_prices"]["items"]}
+    items = {item["key"]: item for item in entry["fixed_prices"]["items"]}
+    sizes = [key for key in items if key.partition("-")[0].lower() in SIZES]
     return {
         **entry,
         "model_name": model,
         "billing_type": "per_second" if model in OFFICIAL else "per_call",
-        "model_price": prices["default"],
+        "model_price": items["default"]["original_price"],
         "discount_rate": float(DISCOUNT),
         "resolution_enabled": True,
-        "resolution_prices": prices,
-        "paid_price": prices["default"],
-        "resolution_paid_prices": prices,
+        "resolution_prices": {key: items[key]["original_price"] for key in sizes},
+        "paid_price": items["default"]["after_discount"],
+        "resolution_paid_prices": {key: items[key]["after_discount"] for key in sizes},
     }
 
 

@@ -17,11 +17,13 @@ class Bill:
 
     :param prices: the price list to use.
     :param unknown: requests without a published price, by model.
+    :param sources: which lists the estimates come from.
     """
 
     prices: PriceList
     groups: Counter[tuple[str, str, Decimal]] = field(default_factory=Counter)
     unknown: Counter[str] = field(default_factory=Counter)
+    sources: Counter[str] = field(default_factory=Counter)
 
     def add(self, request: VeoRequest) -> Decimal | None:
         """Add a request and return its estimated cost; ``None`` if unknown."""
@@ -30,6 +32,7 @@ class Bill:
             self.unknown[request.model] += 1
             return None
         self.groups[request.model, price.basis, price.usd] += 1
+        self.sources[price.source] += 1
         return price.usd
 
     @property
@@ -48,7 +51,8 @@ class Bill:
             yield f"{count:,} x {model} at {money(usd)} USD ({basis}) = {usd * count:,.2f} USD"
         for model, count in sorted(self.unknown.items()):
             yield f"{count:,} x {model}: no price is known"
-        yield f"{self.count:,} rows: about {self.usd:,.2f} USD (prices from {self.prices.source})"
+        sources = "; ".join(sorted(self.sources)) or self.prices.source
+        yield f"{self.count:,} rows: about {self.usd:,.2f} USD (prices from {sources})"
 
     @property
     def short(self) -> str:

@@ -22,7 +22,7 @@ from airflow_provider_apimart.client.request import VeoRequest
 from airflow_provider_apimart.generation.pricing.price_table import SIZES, own_list, price_key, prices_of
 
 #: Fields that change the price in an unpublished way.
-UNPRICED = ("official_fallback",)
+UNPRICED = ("official_fallback", "nsfw_check")
 #: What ``default`` stands for in a price list. Larger pictures are dearer.
 DEFAULT_SIZES = ("720p", "1080p")
 
@@ -122,28 +122,28 @@ class PriceList:
         rate = _own_rate(asked)
         if rate is None:
             return None
-        own = own_list(self._today)
-        source = f"{own}, since {self.source} does not tell this one" if self._prices else self.source
+        source = self.source
+        if not source.startswith(OWN_LIST):
+            source = f"{own_list(self._today)}, since {self.source} does not tell this one"
         return replace(asked.at(rate[0], per_second=rate[1]), source=source)
 
     def _told(self, asked: _Asked) -> Estimate | None:
-        """Return what APIMart's list says: the price of what is asked for, or the nearest that is not too low."""
+        """Return what APIMart's list says: the price of what is asked for, or a nearer one that is above our own.
+
+        For a model that is not known here, a near price could be too low, and nothing is there to compare it with.
+        """
         own = _own_rate(asked)
-        prices = [price for price in self._of(asked.model) if own is None or (price.unit == "usd_per_second") is own[1]]
+        prices = [price for price in self._of(asked.model) if own is None or _is_per_second(price) is own[1]]
         read = [(_read_key(price.key), price) for price in prices]
-        exact = [price for key, price in read if key.is_for(asked)]
+        exact = [price for key, price in read if key.is_for(asked, per_second=_is_per_second(price))]
         if exact:
             # If the list has two prices, the higher one is used.
-            price = max(exact, key=lambda one: one.usd)
-            return asked.at(Decimal(str(price.usd)), per_second=price.unit == "usd_per_second")
-        near = [price for key, price in read if key.is_near(asked)]
-        if not near or (own is None and asked.size not in DEFAULT_SIZES):
+            costs = [asked.at(Decimal(str(price.usd)), per_second=_is_per_second(price)) for price in exact]
+            return max(costs, key=lambda cost: cost.usd)
+        near = [Decimal(str(price.usd)) for key, price in read if key.is_near(asked)]
+        if own is None or not near or max(near) <= own[0]:
             return None
-        price = max(near, key=lambda one: one.usd)
-        usd, note = Decimal(str(price.usd)), ""
-        if own is not None:
-            usd, note = max(usd, own[0]), ", the dearer of its default and our own price"
-        return asked.at(usd, per_second=price.unit == "usd_per_second", note=note)
+        return asked.at(max(near), per_second=own[1], note=", the nearest price that it has")
 
     def _of(self, model: str) -> list[Price]:
         base = model.lower().removesuffix("-ext")
@@ -179,18 +179,29 @@ class _Key:
     size: str | None
     audio: bool = False
 
-    def is_for(self, asked: _Asked) -> bool:
-        """Return whether this is the very price of what is asked for."""
-        per_video = (own := prices_of(asked.model)) is None or not own.per_second
+    def is_for(self, asked: _Asked, *, per_second: bool) -> bool:
+        """Return whether this is the very price of what is asked for.
+
+        :param per_second: whether the price is for a second. At 1080p and with sound, the models that are priced per
+            video cost the same; the others cost more.
+        """
+        same_sound = self.audio is asked.audio or not (per_second or self.audio)
         if self.size == "":
-            # At 1080p, the models that are priced per video cost the same; the others cost more.
-            same_size = asked.size in DEFAULT_SIZES if per_video else asked.size == "720p"
-            return same_size and (self.audio is asked.audio or (per_video and not self.audio))
-        return self.size == asked.size and (self.audio is asked.audio or (per_video and not self.audio))
+            return same_sound and (asked.size == "720p" if per_second else asked.size in DEFAULT_SIZES)
+        return same_sound and self.size == asked.size
 
     def is_near(self, asked: _Asked) -> bool:
-        """Return whether this is a price of the same model that may be too low for what is asked for."""
-        return self.size in ("", asked.size) and (asked.audio or not self.audio)
+        """Return whether this is a price of the same model that may be too low for what is asked for, never too high.
+
+        That is one for a picture of at most that size, without sound that is not asked for.
+        """
+        if self.size is None or (self.audio and not asked.audio):
+            return False
+        return self.size == "" or SIZES.index(self.size) <= SIZES.index(asked.size)
+
+
+def _is_per_second(price: Price) -> bool:
+    return price.unit == "usd_per_second"
 
 
 def _read_key(key: str) -> _Key:

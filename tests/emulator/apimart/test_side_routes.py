@@ -96,12 +96,16 @@ def test_prices_are_public(emulator: Emulator, plain):
     lite = {item["key"]: item["after_discount"] for item in entries["veo3.1-lite"]["items"]}
     assert lite == {"default": 0.07, "4K": 0.57, "extend": 0.07, "EXTEND-4K": 0.57}
     one = plain.get(f"{emulator.base_url}/api/pricing/model", params={"model": "veo3.1-lite"}).json()
-    assert (one["success"], one["data"]["resolution_prices"]["4K"]) == (True, 0.57)
-    assert (one["data"]["paid_price"], one["data"]["resolution_paid_prices"]["4K"]) == (0.07, 0.57)
+    assert one["success"] is True
+    assert (one["data"]["paid_price"], one["data"]["resolution_paid_prices"]) == (0.07, {"4K": 0.57})
+    assert (one["data"]["model_price"], one["data"]["resolution_prices"]) == (0.0875, {"4K": 0.7125})
+    official = plain.get(f"{emulator.base_url}/api/pricing/model", params={"model": "veo3.1-fast-official"}).json()
+    paid = official["data"]["resolution_paid_prices"]
+    assert paid == {key: usd for key, usd in fast.items() if key not in ("default", "audio")}
     market = plain.get(f"{emulator.base_url}/api/marketplace/models", params={"page": 2, "page_size": 5}).json()["data"]
     assert (market["total"], [model["id"] for model in market["models"]]) == (8, [6, 7, 8])
     unknown = plain.get(f"{emulator.base_url}/api/pricing/model", params={"model": "x"}).json()
-    assert (unknown["success"], unknown["data"]["model_price"]) == (True, 0)
+    assert (unknown["success"], unknown["data"]["model_price"], unknown["data"]["paid_price"]) == (True, 0, 0)
 
 
 def test_unknown_routes(api, plain, emulator):

@@ -6,6 +6,7 @@ import itertools
 import json
 import os
 import random
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import fsspec
 import pytest
 
 from airflow_provider_apimart.client import errors
+from airflow_provider_apimart.client.models import Price
 from airflow_provider_apimart.client.request import VeoRequest
 from airflow_provider_apimart.generation.batch import draft
 from airflow_provider_apimart.generation.batch import journal as journal_module
@@ -233,3 +235,15 @@ def test_a_bill_is_grouped_and_names_what_it_goes_by() -> None:
     assert "1 x veo9: no price is known" in lines
     assert lines[-1].startswith("5 rows: about 0.84 USD (prices from the provider's own list")
     assert money(bill.usd) == "0.838"
+
+
+def test_a_bill_names_every_list_that_it_goes_by() -> None:
+    prices = [Price(model="veo3.1-lite", unit="usd_per_call", key="default", usd=0.2)]
+    bill = Bill(PriceList(prices, "APIMart's price list", date(2027, 3, 1)))
+    for model in ("veo3.1-lite", "veo3.1-fast"):
+        bill.add(VeoRequest(prompt="a", model=model))
+    *_, last = bill.lines()
+    assert last == (
+        "2 rows: about 0.34 USD (prices from APIMart's price list; the provider's own list of 2026-10, 5 months old: "
+        "check apimart.ai/pricing, since APIMart's price list does not tell this one)"
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import date
 from decimal import Decimal
 from typing import Any
@@ -162,6 +163,7 @@ def test_extra_body_counts(values: dict[str, Any], usd: str) -> None:
         {"resolution": "8k"},
         {"resolution": None},
         {"official_fallback": True},
+        {"nsfw_check": True},
     ],
 )
 def test_what_cannot_be_told_has_no_price(extra: dict[str, Any]) -> None:
@@ -185,8 +187,16 @@ SECOND, CALL = "usd_per_second", "usd_per_call"
     [
         ([(FAST, SECOND, "720p", 0.05)], {}, "0.4 USD (1 x 8 s x 0.05 USD/s without audio; prices from APIMart's"),
         ([(FAST, SECOND, "720P-audio", 0.1)], {"generate_audio": True}, "0.8 USD (1 x 8 s x 0.1 USD/s with audio;"),
-        ([(FAST, SECOND, "720p", 0.05)], {"generate_audio": True}, "0.64 USD (1 x 8 s x 0.08 USD/s with audio, the"),
-        ([(FAST, SECOND, "720p", 0.09)], {"generate_audio": True}, "0.72 USD (1 x 8 s x 0.09 USD/s with audio, the"),
+        (
+            [(FAST, SECOND, "720p", 0.05)],
+            {"generate_audio": True},
+            "0.64 USD (1 x 8 s x 0.08 USD/s with audio; prices fr",
+        ),
+        (
+            [(FAST, SECOND, "720p", 0.09)],
+            {"generate_audio": True},
+            "0.72 USD (1 x 8 s x 0.09 USD/s with audio, the near",
+        ),
         ([(FAST, SECOND, "4k", 0.1)], {"resolution": "4K", "generate_audio": True}, "1.92 USD"),
         ([(FAST, SECOND, "720p no audio", 0.05), (FAST, SECOND, "720p", 0.06)], {}, "0.48 USD"),
         ([(f"{LITE}-ext", CALL, "720p", 0.05)], {"model": LITE}, "0.05 USD (1 x 0.05 USD/video; prices from APIMart's"),
@@ -210,17 +220,31 @@ SECOND, CALL = "usd_per_second", "usd_per_call"
         ),
         ([(FAST, SECOND, "audio", 0.09)], {}, "0.512 USD (1 x 8 s x 0.064 USD/s without audio; prices from the prov"),
         ([(FAST, SECOND, "720P", 0.05), (FAST, SECOND, "1080P", 0.07)], {"resolution": "1080p"}, "0.56 USD"),
-        # The default is no price of a larger picture. Then the dearer of it and our own counts.
+        # A smaller picture's price, or one without sound, counts only where it is above our own.
+        ([("veo3.1-fast", CALL, "720P", 0.2)], {"model": "veo3.1-fast", "resolution": "1080p"}, "0.2 USD (1 x 0.2 USD"),
+        ([("veo3.1-fast", CALL, "4K", 0.1)], {"model": "veo3.1-fast", "resolution": "1080p"}, "0.14 USD"),
+        ([(FAST, SECOND, "1080P", 0.3)], {"resolution": "4K"}, "2.4 USD (1 x 8 s x 0.3 USD/s without audio, the near"),
+        # A model that is not known here has only the very price that is asked for: a near one could be too low.
+        ([("veo9", SECOND, "default", 0.1)], {"model": "veo9"}, "0.8 USD (1 x 8 s x 0.1 USD/s without audio; prices"),
+        ([("veo9", SECOND, "default", 0.1)], {"model": "veo9", "generate_audio": True}, "None"),
+        ([("veo9", SECOND, "720P", 0.1)], {"model": "veo9", "generate_audio": True}, "None"),
+        ([("veo9", SECOND, "default", 0.1)], {"model": "veo9", "resolution": "1080p"}, "None"),
+        ([("veo9", CALL, "default", 0.5)], {"model": "veo9", "generate_audio": True}, "0.5 USD"),
+        ([("veo9", SECOND, "720P", 0.1), ("veo9", CALL, "720P", 0.5)], {"model": "veo9"}, "0.8 USD"),
         (
             [(LITE, CALL, "default", 0.2)],
             {"model": LITE, "resolution": "4k"},
-            "0.57 USD (1 x 0.57 USD/video, the d",
+            "0.57 USD (1 x 0.57 USD/video; prices from the provider's own",
         ),
-        ([(LITE, CALL, "default", 0.9)], {"model": LITE, "resolution": "4k"}, "0.9 USD (1 x 0.9 USD/video, the d"),
+        (
+            [(LITE, CALL, "default", 0.9)],
+            {"model": LITE, "resolution": "4k"},
+            "0.9 USD (1 x 0.9 USD/video, the nearest price that it has; prices from APIMart's",
+        ),
         (
             [(FAST, SECOND, "default", 0.05)],
             {"resolution": "1080p"},
-            "0.64 USD (1 x 8 s x 0.08 USD/s without audio, ",
+            "0.64 USD (1 x 8 s x 0.08 USD/s without audio; prices from the prov",
         ),
         ([(FAST, SECOND, "default", 0.5)], {"resolution": "4K"}, "4 USD (1 x 8 s x 0.5 USD/s without audio, "),
         ([("veo9", CALL, "default", 3.0)], {"model": "veo9"}, "3 USD"),
@@ -236,6 +260,58 @@ SECOND, CALL = "usd_per_second", "usd_per_call"
 )
 def test_apimarts_list_goes_first(prices: list[Any], values: dict[str, Any], text: str) -> None:
     assert told(*prices, **values).startswith(text)
+
+
+def listed(model: str, *keys: str, rename: Callable[[str], str] = str, times: str = "1") -> list[Price]:
+    """APIMart's entries for a model, from the table above: all keys, or only some."""
+    base = model.removesuffix("-ext")
+    if base.endswith("official"):
+        rates = {
+            f"{size.lower()}{end}": usd
+            for (name, size), two in PER_SECOND.items()
+            if name == base
+            for end, usd in zip(("", "-audio"), two, strict=True)
+        }
+        rates |= {"default": rates["720p"], "audio": rates["720p-audio"]}
+        unit = SECOND
+    else:
+        rates, unit = {"default": PER_VIDEO[base, "720p"], "4k": PER_VIDEO[base, "4k"], "extend": "9"}, CALL
+    return [
+        Price(model=rename(base), unit=unit, key=rename(key), usd=float(Decimal(usd) * Decimal(times)))
+        for key, usd in rates.items()
+        if not keys or key in keys
+    ]
+
+
+@pytest.mark.parametrize(("model", "size", "audio", "seconds", "samples", "usd"), TABLE)
+def test_prices_by_source(model: str, size: str, audio: bool, seconds: int, samples: int, usd: Decimal) -> None:
+    request = asked(model, size, audio, seconds, samples)
+
+    def estimated(prices: list[Price]) -> tuple[Decimal, bool]:
+        price = PriceList(prices, APIMART_LIST).estimate(request)
+        assert price is not None
+        return price.usd, price.source == APIMART_LIST
+
+    # The list with all keys, in any case, and among entries that say nothing: twice as dear as the own list.
+    for rename in (str.lower, str.upper, str.title):
+        assert estimated(listed(model, rename=rename, times="2")) == (2 * usd, True)
+    garbage = [
+        Price(model=model.removesuffix("-ext"), unit=unit, key=key, usd=value)
+        for unit, key, value in [
+            (SECOND, "720P", 0.0), (CALL, "default", 0.0), (CALL, "4K", -1.0), ("usd_per_token", "default", 50.0),
+            (SECOND, "", 50.0), (CALL, "", 50.0), (CALL, "extend-4K", 50.0), (SECOND, "default-turbo", 50.0),
+        ]
+    ]  # fmt: skip
+    assert estimated(garbage + listed(model, times="2")) == (2 * usd, True)
+    for nothing in (garbage, garbage[:3], []):
+        assert estimated(nothing) == (usd, False)
+    # With its default alone, no estimate is below the own list's or the default's.
+    cheap, dear = listed(model, "default", times="0.5"), listed(model, "default", times="20")
+    per_second = "official" in model
+    covered = size == "720p" and not audio if per_second else size.lower() != "4k"
+    assert estimated(cheap) == ((usd / 2, True) if covered else (usd, False))
+    default = Decimal(str(dear[0].usd)) * samples * (seconds if per_second else 1)
+    assert estimated(dear) == (default, True)
 
 
 @pytest.mark.parametrize("model", MODELS)
