@@ -140,8 +140,10 @@ class PriceList:
             # If the list has two prices, the higher one is used.
             costs = [asked.at(Decimal(str(price.usd)), per_second=_is_per_second(price)) for price in exact]
             return max(costs, key=lambda cost: cost.usd)
+        if own is None:
+            return None
         near = [Decimal(str(price.usd)) for key, price in read if key.is_near(asked)]
-        if own is None or not near or max(near) <= own[0]:
+        if not near or max(near) <= own[0]:
             return None
         return asked.at(max(near), per_second=own[1], note=", the nearest price that it has")
 

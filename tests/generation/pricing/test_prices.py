@@ -255,6 +255,8 @@ SECOND, CALL = "usd_per_second", "usd_per_call"
         ([(FAST, SECOND, "720p", 0.0)], {}, "0.512 USD"),
         ([(FAST, "usd_per_token", "720p", 0.05)], {}, "0.512 USD"),
         ([("veo9", CALL, "1080p", 3.0)], {"model": "veo9"}, "None"),
+        ([("veo9", CALL, "720P", 3.0)], {"model": "veo9", "extra_body": {"resolution": "8k"}}, "None"),
+        ([(LITE, CALL, "720P", 3.0)], {"model": LITE, "extra_body": {"resolution": "8k"}}, "None"),
         ([], {"model": "veo9"}, "None"),
     ],
 )
