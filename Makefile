@@ -41,6 +41,7 @@ test: $(VENV)/.test  ## Run all tests, the system tests with a real Airflow incl
 
 crash: $(VENV)/.test  ## Kill -9 everything at random moments over CRASH_RUNS=30 runs, then count the money: about half an hour
 	@$(BIN)/python -m dev.crash
+	@CRASH_MATRIX=full $(BIN)/python -m pytest --numprocesses 2 --dist loadgroup tests/crash/test_publish_kill.py
 
 bench: $(BENCH)/.ready  ## Measure beside the peers and write docs/benchmarks.md: 40 minutes, less with BENCH_ARGS (--help)
 	@$(BENCH)/bin/python -m benchmarks $(BENCH_ARGS)

@@ -29,6 +29,7 @@ def get_provider_info() -> dict[str, Any]:
                 "python-modules": [
                     "airflow_provider_apimart.hooks.apimart",
                     "airflow_provider_apimart.hooks.webhook",
+                    "airflow_provider_apimart.hooks.instagram",
                     "airflow_provider_apimart.hooks.youtube",
                     "airflow_provider_apimart.hooks.tables",
                     "airflow_provider_apimart.hooks.manifest",

@@ -2,7 +2,8 @@
 
 Run it where ``airflow`` itself runs: it reads Airflow's metadata database (3.3 and later), Airflow's connections, and
 the record folders that it is given (3.1 and 3.2). It submits nothing, so it cannot pay. It does not look into batches:
-clear a batch's task, and it brings home what it has paid for.
+clear a batch's task, and it brings home what it has paid for. It also lists the drafts and posts that publishing tasks
+have left behind; it sends nothing to their targets.
 
 One record, connection or folder that is in trouble is told, and keeps nothing else from being landed.
 """
@@ -17,7 +18,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
 from typing import TYPE_CHECKING, TextIO
 
-from airflow_provider_apimart import __version__, connect
+from airflow_provider_apimart import __version__, connect, reconcile_posts
 
 if TYPE_CHECKING:
     from airflow_provider_apimart.client.client import ApimartClient
@@ -26,7 +27,8 @@ if TYPE_CHECKING:
 EXIT_CODES = """\
 exit status:
   0  nothing is left to do
-  1  something is left: not landed, not known, or lost and told for the first (and last) time
+  1  something is left: not landed, not known, or lost and told for the first (and last) time; or a draft, or a post
+     of which nobody knows whether it is public
   2  arguments are wrong, or a folder or the database could not be looked at; the others were, and so 2 says nothing
      of what is left
 """
@@ -114,6 +116,7 @@ class _Reconcile:
             with _asking(conn_id) as (client, ask):
                 for finding in findings(records, ask, closed=self.options.all):
                     self._tell(finding, client)
+        posts = reconcile_posts.tell(self.options, self.out, self._blind)
         for wanted in sorted(self.unforgotten):
             self._blind(f"--forget {wanted}: no such generation is left")
         if not self.options.json:
@@ -121,7 +124,9 @@ class _Reconcile:
             landed = f", {self.landed} landed now" if self.options.land else ""
             text = f"{self.found} paid or doubtful generations are not in storage{cost}{landed}; {self.left} left."
             print(text, file=self.out)
-        return 2 if self.blind else 1 if self.left else 0
+            if posts:
+                print(f"{posts} drafts, or posts of which nobody knows whether they are public.", file=self.out)
+        return 2 if self.blind else 1 if self.left or posts else 0
 
     def _tell(self, finding: Finding, client: ApimartClient | None) -> None:
         from airflow_provider_apimart.generation.landing.reconcile import Fate

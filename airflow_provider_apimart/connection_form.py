@@ -24,8 +24,14 @@ CONN_FIELDS: dict[str, dict[str, Any]] = {
     },
     "read_timeout_seconds": {
         "label": "Read timeout (seconds)",
-        "description": "Raises the time that an answer may take (status 15 s, submission 45 s, upload 120 s).",
+        "description": "Raises the time that a whole call may take (status 15 s, submission 45 s, upload 120 s).",
         "schema": {"type": ["integer", "null"], "minimum": 1},
+    },
+    "on_unknown_submit": {
+        "label": "If a submission's answer is lost",
+        "description": "resend: the identical request under its idempotency key (default). fail: nothing, until a "
+        "person has looked. A task's own on_unknown_submit goes first.",
+        "schema": {"type": ["string", "null"], "enum": ["resend", "fail", "", None]},
     },
     "max_video_megabytes": {
         "label": "Largest video (MiB)",
@@ -78,6 +84,42 @@ FORMS: dict[str, Form] = {
                 "description": "Permit an unencrypted URL on another machine. Messages and links then travel in the "
                 "clear.",
                 "schema": {"type": ["boolean", "null"], "default": False},
+            },
+        },
+    ),
+    "instagram": Form(
+        f"{_HOOKS}.instagram.InstagramHook",
+        "Instagram",
+        {
+            "hidden-fields": ["port", "schema", "extra"],
+            "relabeling": {"login": "Instagram account ID", "password": "Access token", "host": "Graph API URL"},
+            "placeholders": {
+                "login": "17841..., may be empty with Instagram Login",
+                "password": "a long-lived token: IGAA... (Instagram Login) or EAA... (Facebook Login)",
+                "host": "empty: the one that the token belongs to",
+            },
+        },
+        {
+            "token_expires_at": {
+                "label": "Token expires at",
+                "description": "A date such as 2027-01-20: the log warns in the last ten days. Meta does not tell it "
+                "for tokens of Instagram Login.",
+                "schema": {"type": ["string", "null"]},
+            },
+            "app_secret": {
+                "label": "App secret",
+                "description": "Signs each request (appsecret_proof), if the app asks for it. Empty: not sent.",
+                "schema": {"type": ["string", "null"], "format": "password"},
+            },
+            "api_version": {
+                "label": "API version",
+                "description": "Of the Graph API. Empty: v25.0.",
+                "schema": {"type": ["string", "null"], "pattern": "^$|^v[0-9]+\\.[0-9]+$"},
+            },
+            "upload_url": {
+                "label": "Upload URL",
+                "description": "Where a file's bytes go. Empty: Meta's own.",
+                "schema": {"type": ["string", "null"]},
             },
         },
     ),

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 class ApimartRetryPolicy(RetryPolicy):
     """Sets the delay of a retry by the kind of error. Other errors keep the task's own delay.
 
-    :param rate_limited: the delay after a 429 without ``Retry-After``.
+    :param rate_limited: the delay after a 429 without ``Retry-After``, or when APIMart has no channel for the model.
     :param unknown_outcome: the delay after a submission, or another call, whose outcome is not known.
     :param failed_generation: the delay after a generation that APIMart reports as failed.
     :param parked: the delay after a generation, or a post, that was not finished by its deadline. A post that can go on
@@ -80,7 +80,12 @@ class ApimartRetryPolicy(RetryPolicy):
                 "failed generations are not charged",
             ),
             (
-                (errors.RateLimitError, errors.ChannelUnavailableError, errors.TemporaryRefusalError),
+                (
+                    errors.RateLimitError,
+                    errors.ChannelUnavailableError,
+                    errors.NoChannelError,
+                    errors.TemporaryRefusalError,
+                ),
                 self.rate_limited,
                 "nothing was done",
             ),

@@ -22,7 +22,17 @@ from airflow_provider_apimart.generation.pricing.prices import list_price
 from airflow_provider_apimart.hooks.model_stores import RECORD_FOLDER
 from dev.airflow_api import AirflowApi
 
-XCOM_KEYS = ["generation_id", "status", "model", "cost_usd", "submitted_at", "completed_at", "videos", "mismatches"]
+XCOM_KEYS = [
+    "generation_id",
+    "status",
+    "model",
+    "cost_usd",
+    "submitted_at",
+    "completed_at",
+    "videos",
+    "mismatches",
+    "fallback_from",
+]
 
 
 @dataclass

@@ -121,7 +121,7 @@ def landed(results: list[dict[str, Any]]) -> list[Landed]:
 
 
 def report(videos: list[Landed], state: Mapping[str, Any]) -> None:
-    """Print what was landed, what it cost and what the CMS received."""
+    """Print what was landed and what it cost."""
     print("\nLanded videos")
     for each in videos:
         video = each.video
@@ -136,11 +136,28 @@ def report(videos: list[Landed], state: Mapping[str, Any]) -> None:
         print(f"  ${float(generation['cost_usd'] or 0):.3f}  {key}")
     total = sum(float(generation["cost_usd"] or 0) for generation in paid.values())
     print(f"  ${total:.3f}  in sum; the emulator's bill: ${float(state['bill_usd']):.3f} (no real money)")
-    print("\nPublished to the CMS")
-    for document in state["cms"]:
-        print(f"  {_one_line(document)}")
-    if not state["cms"]:
-        print("  nothing")
+
+
+def published(state: Mapping[str, Any], page: str) -> None:
+    """Print what the emulated channel and the CMS hold, and keep the channel's page.
+
+    :raises DemoError: if a video was posted twice, or not at all.
+    """
+    place = HOME / "channel.html"
+    place.write_text(page, encoding="utf-8")
+    print("\nOn the emulated YouTube channel")
+    for video in state["youtube"]:
+        status = video["status"]
+        when = f"public at {status['publishAt']}" if status.get("publishAt") else status["privacyStatus"]
+        label = ", labelled as made by AI" if status.get("containsSyntheticMedia") else ""
+        print(f"  {video['snippet']['title']}: {when}{label}")
+    print(f"  {len(state['youtube'])} scheduled, {len(state['posts']) - len(state['webhook'])} public; {_shown(place)}")
+    print("\nTold to the CMS, in signed messages")
+    for message in state["webhook"]:
+        print(f"  {_one_line(message['content'])}")
+    titles = [video["snippet"]["title"] for video in state["youtube"]]
+    if not titles or len(titles) != len(set(titles)) or len(state["webhook"]) != len(titles):
+        raise DemoError(f"{len(titles)} videos and {len(state['webhook'])} messages were posted: {titles}")
 
 
 def _shown(path: Path) -> str:
@@ -187,7 +204,9 @@ def run(emulator: EmulatorProcess) -> None:
         if ended != "success":
             raise DemoError(f"the run ended as {ended}\n{failure(airflow, run_id)}")
         videos = landed(generations(airflow, run_id))
+        page = emulator.page("channel")
     report(videos, emulator.state())
+    published(emulator.publishing(), page)
 
 
 def main() -> int:

@@ -1,27 +1,29 @@
-"""A weekly marketing run: a table of products becomes landed videos, and each is published to a CMS.
+"""A weekly marketing run: a table of products becomes videos, scheduled on a YouTube channel and told to a CMS.
 
 ``generate`` is mapped over the table: one task instance a product, all of them waiting in the triggerer without a
-worker slot. ``publish`` posts what was landed to a webhook with Airflow's own HTTP provider. A retry of either pays
-for nothing: ``generate`` goes on with the generation it has paid for, and the CMS tells by the generation's id what it
-knows already.
+worker slot. ``schedule`` uploads what was landed, privately, and sets the date on which YouTube makes it public.
+``announce`` sends a signed message about each video to the CMS. Any of them can be killed, retried or cleared: a video
+is paid for once and posted once.
 """
 
 from __future__ import annotations
 
 import csv
-import json
 import os
 from pathlib import Path
 from typing import Any
 
 import pendulum
-from airflow.providers.http.operators.http import HttpOperator
 from airflow.sdk import DAG, task
 
+from airflow_provider_apimart.operators.publish import WebhookPublishOperator, YouTubePublishOperator
 from airflow_provider_apimart.operators.veo import VeoGenerateOperator
 
 OUTPUT_ROOT = os.environ.get("APIMART_OUTPUT_ROOT") or str(Path.home() / "apimart-videos")
 TABLE = Path(__file__).parent / "products.csv"
+#: The campaign's own time zone: 18 o'clock stays 18 o'clock when the clocks change.
+CAMPAIGN_TIMEZONE, CAMPAIGN_HOUR = "Europe/Berlin", 18
+RETRIES = {"retries": 3, "retry_delay": pendulum.duration(seconds=30)}
 
 with DAG(
     "example_marketing_run",
@@ -50,19 +52,41 @@ with DAG(
         ]
 
     @task
-    def announcements(table: list[dict[str, str]], results: list[dict[str, Any]]) -> list[str]:
-        """Write what the CMS is told about each landed video."""
+    def videos(table: list[dict[str, str]], results: list[dict[str, Any]], **context: Any) -> list[dict[str, Any]]:
+        """Say what is posted: one video a day, from a week after the run."""
+        first = publication(context["dag_run"].run_after)
         return [
-            json.dumps(
-                {
+            {
+                "video": result,
+                "title": row["product"],
+                "description": row["prompt"],
+                "tags": ["made with ai", row["product"].lower()],
+                "publish_at": first.add(days=number).isoformat(),
+            }
+            for number, (row, result) in enumerate(zip(table, results, strict=True))
+        ]
+
+    @task
+    def messages(table: list[dict[str, str]], results: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Say what the CMS is told. A place such as ``{"$video": "sha256"}`` is filled in by the operator."""
+        return [
+            {
+                "video": result,
+                "payload": {
+                    "type": "video.ready",
                     "title": row["product"],
-                    "generation_id": result["generation_id"],
                     "cost_usd": result["cost_usd"],
-                    **{name: result["videos"][0][name] for name in ("path", "sha256", "bytes", "duration_seconds")},
-                }
-            )
+                    "post_id": {"$post": "id"},
+                    **{name: {"$video": name} for name in ("generation_id", "path", "sha256", "duration_seconds")},
+                },
+            }
             for row, result in zip(table, results, strict=True)
         ]
+
+    def publication(run_after: pendulum.DateTime) -> pendulum.DateTime:
+        """Return when the first video of a run goes public: a week after it, at the campaign's hour."""
+        local = pendulum.instance(run_after).in_timezone(CAMPAIGN_TIMEZONE)
+        return local.add(days=7).at(CAMPAIGN_HOUR)
 
     table = products()
     generate = VeoGenerateOperator.partial(
@@ -70,15 +94,17 @@ with DAG(
         model="veo3.1-fast-official",
         output_path=f"{OUTPUT_ROOT}/marketing/{{{{ run_id }}}}/",
         map_index_template="{{ task.prompt.split(':')[0] }}",
-        retries=3,
-        retry_delay=pendulum.duration(seconds=30),
+        **RETRIES,
     ).expand_kwargs(requests(table))
 
-    HttpOperator.partial(
-        task_id="publish",
-        http_conn_id="apimart_cms",
-        method="POST",
-        endpoint="/cms/videos",
-        headers={"Content-Type": "application/json"},
-        retries=3,
-    ).expand(data=announcements(table, generate.output))
+    YouTubePublishOperator.partial(
+        task_id="schedule",
+        privacy_status="public",
+        map_index_template="{{ task.title }}",
+        **RETRIES,
+    ).expand_kwargs(videos(table, generate.output))
+
+    # The videos lie on a local disk here, which signs no links; in S3, GCS or Azure, leave include_url out.
+    WebhookPublishOperator.partial(task_id="announce", include_url=False, **RETRIES).expand_kwargs(
+        messages(table, generate.output)
+    )

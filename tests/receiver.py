@@ -20,6 +20,7 @@ FORMER_SECRET = "whsec_" + base64.b64encode(b"a-former-secret-that-opens-no-door
 class Attempt:
     """One request that the receiver has seen."""
 
+    path: str
     headers: dict[str, str]
     body: bytes
     verified: bool
@@ -78,7 +79,7 @@ class Receiver:
             verified = True
         except WebhookVerificationError:
             verified = False
-        attempt = Attempt(headers, body, verified)
+        attempt = Attempt(handler.path, headers, body, verified)
         self.attempts.append(attempt)
         self.on_request(attempt)
         answer = self.answers.pop(0) if self.answers else Answer()

@@ -21,6 +21,7 @@ from tenacity import AsyncRetrying, Retrying
 
 import airflow_provider_apimart
 from airflow_provider_apimart.client import errors, protocol
+from airflow_provider_apimart.client.deadline import BoundedTransport, whole_call
 from airflow_provider_apimart.client.environment import check_proxies, load_tls, open_proxy, proxy_for
 from airflow_provider_apimart.client.models import Balance, Generation, Model, Price, Submission, Upload
 from airflow_provider_apimart.client.protocol import Call, Reply
@@ -29,8 +30,6 @@ from airflow_provider_apimart.client.settings import Settings
 
 T = TypeVar("T")
 
-#: An answer that trickles in is abandoned after this many times the call's timeout.
-TOTAL_TIME_FACTOR = 4
 #: Per client. Polls of one generation are seconds apart, so an idle connection is kept longer than httpx would, but not
 #: longer than servers and proxies usually do.
 MAX_CONNECTIONS, KEEPALIVE_SECONDS = 20, 30.0
@@ -101,7 +100,7 @@ class _Base:
         return options
 
     def _seconds(self, call: Call[Any]) -> float:
-        """Return how long ``call`` may go without a byte."""
+        """Return how long ``call`` may take as a whole, as the vendor's own client has it (15, 45 or 120 s)."""
         return max(call.timeout_seconds, self.settings.read_timeout_seconds or 0)
 
     @contextmanager
@@ -128,7 +127,7 @@ class _Base:
 
     def _body_guard(self, call: Call[Any], monotonic: Callable[[], float] = time.monotonic) -> Callable[[int], None]:
         """Return a check of size and time, to be called with the number of bytes after each chunk."""
-        end = monotonic() + TOTAL_TIME_FACTOR * self._seconds(call)
+        end = monotonic() + self._seconds(call)
 
         def check(size: int) -> None:
             if size > protocol.MAX_RESPONSE_BYTES:
@@ -213,8 +212,9 @@ class ApimartClient(_Base):
     ) -> None:
         super().__init__(settings, retry)
         proxies = {} if transport else self._proxies()
-        mounts = {to: httpx.HTTPTransport(proxy=proxy, **self._transport_options()) for to, proxy in proxies.items()}
-        self._http = httpx.Client(transport=transport, mounts=mounts, **self._options())
+        options = self._transport_options()
+        mounts = {to: BoundedTransport(proxy=proxy, **options) for to, proxy in proxies.items()}
+        self._http = httpx.Client(transport=transport or BoundedTransport(**options), mounts=mounts, **self._options())
 
     def submit(self, body: Mapping[str, Any], idempotency_key: str, *, resend_unknown: bool = True) -> Submission:
         """Submit a generation: the paid call. See :func:`.protocol.submit`."""
@@ -236,9 +236,9 @@ class ApimartClient(_Base):
         """Return the account's balance."""
         return self.send(protocol.account_balance())
 
-    def models(self) -> tuple[Model, ...]:
+    def models(self, *, expand: bool = False) -> tuple[Model, ...]:
         """Return the models that the key may use."""
-        return self.send(protocol.models())
+        return self.send(protocol.models(expand=expand))
 
     def prices(self) -> tuple[Price, ...]:
         """Return the public price list of video models."""
@@ -261,7 +261,10 @@ class ApimartClient(_Base):
 
     def _send_once(self, call: Call[T]) -> T:
         check, content = self._body_guard(call), bytearray()
-        with self._http.stream(call.method, call.path, **self._request_options(call)) as response:
+        with (
+            whole_call(self._seconds(call)),
+            self._http.stream(call.method, call.path, **self._request_options(call)) as response,
+        ):
             self._refuse_encoding(response)
             for chunk in response.iter_bytes():
                 content += chunk
@@ -316,9 +319,9 @@ class AsyncApimartClient(_Base):
         """Return the account's balance."""
         return await self.send(protocol.account_balance())
 
-    async def models(self) -> tuple[Model, ...]:
+    async def models(self, *, expand: bool = False) -> tuple[Model, ...]:
         """Return the models that the key may use."""
-        return await self.send(protocol.models())
+        return await self.send(protocol.models(expand=expand))
 
     async def prices(self) -> tuple[Price, ...]:
         """Return the public price list of video models."""
@@ -343,7 +346,7 @@ class AsyncApimartClient(_Base):
         check, content = self._body_guard(call), bytearray()
         async with (
             # Headers can trickle in, too. Only this timeout covers the whole call.
-            asyncio.timeout(TOTAL_TIME_FACTOR * self._seconds(call)),
+            asyncio.timeout(self._seconds(call)),
             self._http.stream(call.method, call.path, **self._request_options(call)) as response,
         ):
             self._refuse_encoding(response)

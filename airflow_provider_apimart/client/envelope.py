@@ -17,7 +17,7 @@ from typing import Any
 
 from airflow_provider_apimart.client import errors
 from airflow_provider_apimart.client.models import read_number, read_text
-from airflow_provider_apimart.client.verdicts import Verdict, own_words, verdict
+from airflow_provider_apimart.client.verdicts import Availability, Verdict, model_verdict, own_words, verdict
 
 
 @dataclass(frozen=True)
@@ -59,6 +59,41 @@ def read_json(reply: Reply) -> Mapping[str, Any]:
     if refused or str(parsed.get("success")).lower() == "false" or (code is not None and code >= 400):
         raise read_error(reply, parsed)
     return parsed
+
+
+def read_submission_json(reply: Reply) -> Mapping[str, Any]:
+    """Return the same as :func:`read_json` for a submission, whose errors can also be about the model."""
+    try:
+        return read_json(reply)
+    except errors.ApiStatusError as error:
+        about = _about_the_model(error, reply)
+        if about is None:
+            raise
+        raise about from None
+
+
+#: Errors that may be about the model. Others, such as a 409 or a refused prompt, never are.
+_MAYBE_THE_MODEL = (errors.NotFoundError, errors.BadRequestError, errors.PermissionDeniedError, errors.ServerError)
+
+
+def _about_the_model(error: errors.ApiStatusError, reply: Reply) -> errors.ApiStatusError | None:
+    # The page of a proxy is no verdict, whatever its words: only JSON is APIMart's own.
+    if not isinstance(error, _MAYBE_THE_MODEL) or isinstance(error, errors.ContentRefusedError):
+        return None
+    if not isinstance(_parse(reply.content), Mapping):
+        return None
+    said = model_verdict(error.status or 0, error.code, error.error_type, error.message)
+    if said is None:
+        return None
+    kind = errors.ModelGoneError if said is Availability.GONE else errors.NoChannelError
+    return kind(
+        error.message,
+        status=error.status,
+        code=error.code,
+        error_type=error.error_type,
+        request_id=error.request_id,
+        retry_after_seconds=error.retry_after_seconds,
+    )
 
 
 def _parse(content: bytes) -> Any:
@@ -155,9 +190,15 @@ def read_error(reply: Reply, parsed: Any) -> errors.ApiStatusError:
         status=status,
         code=code or None,
         error_type=kind or None,
+        param=_line(reply.clean(fields.get("param"), 100)) or None,
         request_id=request_id(reply, envelope, message),
         retry_after_seconds=retry_after(reply.headers),
     )
+
+
+def _line(text: str) -> str:
+    """Return ``text`` as one line of printable characters."""
+    return "".join(character if character.isprintable() else " " for character in text).strip()
 
 
 def _is_empty(http_status: int, status: int, names: set[str], message: str) -> bool:

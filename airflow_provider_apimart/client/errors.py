@@ -35,6 +35,7 @@ class ApimartError(Exception):
     :param status: the HTTP status, where there was an answer.
     :param code: APIMart's machine-readable code (``error.code``), as text.
     :param error_type: APIMart's ``error.type``.
+    :param param: the field that is to blame, as APIMart names it (``error.param``).
     :param request_id: APIMart's id of the request, from the header, the envelope or the message.
     :param retry_after_seconds: the wait that ``Retry-After`` requested, in seconds from now.
     """
@@ -49,6 +50,7 @@ class ApimartError(Exception):
         status: int | None = None,
         code: str | None = None,
         error_type: str | None = None,
+        param: str | None = None,
         request_id: str | None = None,
         retry_after_seconds: float | None = None,
     ) -> None:
@@ -57,6 +59,7 @@ class ApimartError(Exception):
         self.status = status
         self.code = code
         self.error_type = error_type
+        self.param = param
         self.request_id = request_id
         self.retry_after_seconds = retry_after_seconds
         #: The full explanation for the user, if a caller that knows all the facts has set it.
@@ -66,14 +69,15 @@ class ApimartError(Exception):
         if self.explained is not None:
             return self.explained
         notes = [f"HTTP {self.status}"] if self.status is not None else []
-        notes += [f"{name} {value}" for name, value in (("code", self.code), ("request", self.request_id)) if value]
+        told = (("code", self.code), ("field", self.param), ("request", self.request_id))
+        notes += [f"{name} {value}" for name, value in told if value]
         return f"{self.message} ({', '.join(notes)})" if notes else self.message
 
     def scrub(self, secret: str) -> None:
         """Remove ``secret`` from everything that this error would print, in place."""
         if not secret:
             return
-        for name in ("message", "code", "error_type", "request_id"):
+        for name in ("message", "code", "error_type", "param", "request_id"):
             value = getattr(self, name)
             if isinstance(value, str):
                 setattr(self, name, value.replace(secret, "***"))
@@ -225,6 +229,25 @@ class NotFoundError(ApiStatusError):
     charge = Charge.NO
 
 
+class ModelGoneError(ApiStatusError):
+    """APIMart has the model no longer, or never had it. Nothing was made and nothing was charged."""
+
+    terminal = True
+    charge = Charge.NO
+    #: Which models the account has, and how to switch, if a caller has asked.
+    advice: str = ""
+
+
+class NoChannelError(ApiStatusError):
+    """503 ``model_not_found``, "No available channel": APIMart has nowhere to send requests for this model now.
+
+    This can pass, and it is also what a retired model looks like. Nothing was done.
+    """
+
+    charge = Charge.NO
+    advice: str = ""
+
+
 class UploadTooLargeError(ApiStatusError):
     """413: the image is larger than APIMart accepts."""
 
@@ -306,6 +329,10 @@ class ContentRejectedError(GenerationError):
 
     terminal = True
     charge = Charge.NO
+
+
+class GenerationModelGoneError(ModelGoneError, GenerationError):
+    """A generation failed because its model is gone. Not charged; retries do not submit it again."""
 
 
 class EmptyResultError(GenerationError):

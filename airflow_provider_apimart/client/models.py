@@ -9,6 +9,7 @@ The request, :class:`VeoRequest`, lives in ``request.py`` and is also exported h
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
@@ -19,7 +20,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from airflow_provider_apimart.client.request import VeoRequest
-from airflow_provider_apimart.client.verdicts import Verdict, verdict
+from airflow_provider_apimart.client.verdicts import Verdict, task_lost_its_model, verdict
 
 __all__ = [
     "Balance",
@@ -37,6 +38,14 @@ __all__ = [
 DEFAULT_URL_LIFE = timedelta(hours=24)
 #: The year 3000, in unix seconds.
 LATEST_TIME = 32_503_680_000
+#: A result that is JSON text is read up to this length.
+MAX_RESULT_TEXT = 1_000_000
+#: Unknown names of a task's answer that are kept, and how long their texts may be.
+MAX_EXTRA, MAX_EXTRA_TEXT = 20, 100
+_KNOWN_NAMES = frozenset(
+    "id task_id status progress created completed estimated_time actual_time cost credits_cost result error "
+    "error_message fail_reason message object type model".split()
+)
 #: How many characters of an unknown status are shown.
 STATUS_SHOWN = 60
 
@@ -83,6 +92,8 @@ class Submission(Frozen):
     """An accepted submission.
 
     :param replayed: APIMart answered from its idempotency record: an earlier request paid for this generation.
+    :param result: the finished generation, if APIMart answered with it and named no id. It cannot be polled, only
+        replayed: ``generation_id`` is then the idempotency key.
     """
 
     generation_id: str
@@ -90,6 +101,7 @@ class Submission(Frozen):
     replayed: bool = False
     request_id: str | None = None
     estimated_seconds: float | None = None
+    result: Generation | None = None
 
 
 class Video(Frozen):
@@ -107,7 +119,9 @@ class Generation(Frozen):
     :param error_code: the code of a failure as text, if there is one.
     :param error_message: why it failed, or why a completed generation has no video.
     :param result_at_hand: a video is listed, whatever the status says.
+    :param extra: what else the answer says, for APIMart's support: names that are not known here, with short texts.
     :param rejected: the failure is a plain refusal of the prompt or of an image (:mod:`.verdicts`).
+    :param model_gone: the failure says that the model is no longer available (:mod:`.verdicts`).
     """
 
     generation_id: str
@@ -124,6 +138,8 @@ class Generation(Frozen):
     error_message: str | None = None
     result_at_hand: bool = False
     rejected: bool = False
+    extra: dict[str, str] = {}
+    model_gone: bool = False
 
     @property
     def is_final(self) -> bool:
@@ -170,13 +186,21 @@ class Generation(Frozen):
             result_at_hand=bool(offered),
             # A completed generation may have been billed, and its video may still come, whatever a text beside it says.
             rejected=status is GenerationStatus.FAILED and _is_refusal(code, message, data.get("error")),
+            extra=_extra(data) if status.is_final else {},
+            model_gone=status is GenerationStatus.FAILED and _is_without_model(code, message, data.get("error")),
         )
 
     def scrubbed(self, secret: str) -> Generation:
         """Return the same with ``secret`` removed from texts that are shown (ids and URLs are not changed)."""
         names = ("raw_status", "error_code", "error_message")
         dirty = {name: value for name in names if secret and secret in (value := getattr(self, name) or "")}
-        return self.model_copy(update={name: value.replace(secret, "***") for name, value in dirty.items()})
+        changes: dict[str, Any] = {name: value.replace(secret, "***") for name, value in dirty.items()}
+        if secret and any(secret in text for item in self.extra.items() for text in item):
+            changes["extra"] = {}
+        return self.model_copy(update=changes)
+
+
+Submission.model_rebuild()
 
 
 class Upload(Frozen):
@@ -215,9 +239,13 @@ class Balance(Frozen):
 
 
 class Model(Frozen):
-    """A model that the key may use."""
+    """A model that the key may use.
+
+    :param category: what it makes, as APIMart says it (``?expand=true``); empty if it does not say.
+    """
 
     id: str
+    category: str = ""
 
 
 class Price(Frozen):
@@ -281,7 +309,7 @@ def _urls(value: Any) -> Iterator[str]:
 def _videos(result: Any, completed_at: datetime | None) -> list[Video]:
     fallback = completed_at + DEFAULT_URL_LIFE if completed_at else None
     found: dict[str, Video] = {}
-    for place in _places(result):
+    for place in _places(_unpacked(result)):
         for holder, value in place:
             for url in _urls(value):
                 found.setdefault(url, Video(url=url, expires_at=read_time(holder.get("expires_at")) or fallback))
@@ -291,19 +319,45 @@ def _videos(result: Any, completed_at: datetime | None) -> list[Video]:
     return list(found.values())
 
 
+def _unpacked(value: Any) -> Any:
+    """Return what a JSON text holds; anything else as it is."""
+    text = value.strip() if isinstance(value, str) else ""
+    if text[:1] not in ("[", "{") or len(text) > MAX_RESULT_TEXT:
+        return value
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return value
+
+
 def _places(result: Any) -> Iterator[list[tuple[Mapping[str, Any], Any]]]:
     """Yield the places in which videos have been seen, the documented one first, as pairs of holder and URLs."""
     if isinstance(result, Mapping):
         videos = result.get("videos")
         yield [_place(video, result) for video in (videos if isinstance(videos, list) else [videos])]
-        yield [(result, result.get("url"))]
-        yield [(result, result.get("video_url"))]
+        # Documented and recorded names first; the rest is what other clients of Veo 3.1 look for (11).
+        for name in ("url", "video_url", "video", "output", "urls", "file_url", "download_url"):
+            value = result.get(name)
+            items = value if isinstance(value, list) else [value]
+            yield [_place(_unpacked(item), result) for item in items]
     else:
         yield [_place(video, {}) for video in (result if isinstance(result, list) else [result])]
 
 
 def _place(video: Any, holder: Mapping[str, Any]) -> tuple[Mapping[str, Any], Any]:
     return (video, video.get("url") or video.get("video_url")) if isinstance(video, Mapping) else (holder, video)
+
+
+def _extra(data: Mapping[str, Any]) -> dict[str, str]:
+    """Return the short values under names that are not known here. A URL can be signed, so none is kept."""
+    found: dict[str, str] = {}
+    for name, value in data.items():
+        if name in _KNOWN_NAMES or not isinstance(value, (str, int, float)) or len(found) >= MAX_EXTRA:
+            continue
+        text, shown = read_text(value, MAX_EXTRA_TEXT + 1) or "", read_text(name, MAX_EXTRA_TEXT) or ""
+        if text and len(text) <= MAX_EXTRA_TEXT and "://" not in text and text.isprintable() and shown.isprintable():
+            found[shown] = text
+    return found
 
 
 def _failure(data: Mapping[str, Any]) -> tuple[str | None, str | None]:
@@ -323,3 +377,8 @@ def _failure(data: Mapping[str, Any]) -> tuple[str | None, str | None]:
 def _is_refusal(code: str | None, message: str | None, error: Any) -> bool:
     kind = error.get("type") if isinstance(error, Mapping) else None
     return verdict(code, read_text(kind, 200), message) is Verdict.REFUSED
+
+
+def _is_without_model(code: str | None, message: str | None, error: Any) -> bool:
+    kind = error.get("type") if isinstance(error, Mapping) else None
+    return task_lost_its_model(code, read_text(kind, 200), message)

@@ -16,7 +16,14 @@ from typing import Any, Generic, TypeVar
 from urllib.parse import quote
 
 from airflow_provider_apimart.client import errors
-from airflow_provider_apimart.client.envelope import Reply, read_error, read_json, request_id, retry_after
+from airflow_provider_apimart.client.envelope import (
+    Reply,
+    read_error,
+    read_json,
+    read_submission_json,
+    request_id,
+    retry_after,
+)
 from airflow_provider_apimart.client.models import (
     Balance,
     Generation,
@@ -41,6 +48,7 @@ __all__ = [
     "encode_body",
     "generation",
     "key_balance",
+    "model_schema",
     "models",
     "prices",
     "read_error",
@@ -56,6 +64,8 @@ RESPONSE_VERSION = "2026-07-27"
 IDEMPOTENCY_KEY = re.compile(r"[!-~]{1,191}")
 #: The vendor's own client reads at most this much JSON (1.6).
 MAX_RESPONSE_BYTES = 32 * 1024 * 1024
+#: A schema that was seen had 10 KB.
+MAX_SCHEMA_BYTES = 1024 * 1024
 #: Task ids had 31 characters so far. Anything much longer is not an id and would not fit into a URL.
 ID_MAX = 255
 
@@ -128,7 +138,7 @@ def submit(
     return Call(
         "POST",
         "/v1/videos/generations",
-        _read_submission,
+        lambda reply: _read_submission(reply, idempotency_key),
         repeat=Repeat.WITH_SAME_KEY if resend_unknown else Repeat.IF_NOT_DONE,
         headers=headers,
         content=encode_body(body),
@@ -179,9 +189,19 @@ def account_balance() -> Call[Balance]:
     return Call("GET", "/v1/user/balance", _read_balance, what="balance request")
 
 
-def models() -> Call[tuple[Model, ...]]:
-    """``GET /v1/models``: what the key may use (3.7)."""
-    return Call("GET", "/v1/models", _read_models, what="model list request")
+def models(*, expand: bool = False) -> Call[tuple[Model, ...]]:
+    """``GET /v1/models``: what the key may use (3.7).
+
+    :param expand: also request what each model makes.
+    """
+    params = {"expand": "true"} if expand else {}
+    return Call("GET", "/v1/models", _read_models, params=params, what="model list request")
+
+
+def model_schema(model: str) -> Call[Mapping[str, Any]]:
+    """``GET /v1/models/{id}/schema``: the JSON schema of a model's request (10.19)."""
+    part = quote(model, safe="") if model.strip(".") else model.replace(".", "%2E")
+    return Call("GET", f"/v1/models/{part}/schema", _read_schema, what="model schema request")
 
 
 def prices(base_url: str = "") -> Call[tuple[Price, ...]]:
@@ -193,8 +213,9 @@ def prices(base_url: str = "") -> Call[tuple[Price, ...]]:
 # --- answers ---------------------------------------------------------------------------------------------------------
 
 
-def _read_submission(reply: Reply) -> Submission:
-    envelope = read_json(reply)
+def _read_submission(reply: Reply, idempotency_key: str) -> Submission:
+    envelope = read_submission_json(reply)
+    replayed = reply.headers.get("idempotency-replayed", "").strip().lower() == "true"
     data = envelope.get("data")
     item: Any = data[0] if isinstance(data, list) and data else data
     item = item if isinstance(item, Mapping) else {}
@@ -206,10 +227,14 @@ def _read_submission(reply: Reply) -> Submission:
             return Submission(
                 generation_id=known,
                 status=GenerationStatus.read(item.get("status") or envelope.get("status") or "submitted"),
-                replayed=reply.headers.get("idempotency-replayed", "").strip().lower() == "true",
+                replayed=replayed,
                 request_id=request_id(reply, envelope),
                 estimated_seconds=read_number(info.get("estimated_time")) if isinstance(info, Mapping) else None,
             )
+    # A synchronous result (2, "generation.result") is paid for, and the key alone finds it again.
+    result = Generation.read(item or envelope, idempotency_key).scrubbed(reply.secret)
+    if result.status is GenerationStatus.COMPLETED and result.videos:
+        return Submission(generation_id=idempotency_key, status=result.status, replayed=replayed, result=result)
     raise errors.MissingTaskIdError(
         "APIMart accepted the submission but named no task id",
         status=reply.status,
@@ -261,8 +286,29 @@ def _read_models(reply: Reply) -> tuple[Model, ...]:
     data = read_json(reply).get("data")
     if not isinstance(data, list):
         raise errors.ResponseError(f"APIMart's answer holds no models: {reply.beginning!r}", status=reply.status)
-    ids = [item.get("id") if isinstance(item, Mapping) else item for item in data]
-    return tuple(Model(id=model) for model in map(_name, ids) if model)
+    found = []
+    for item in data:
+        fields: Mapping[str, Any] = item if isinstance(item, Mapping) else {"id": item}
+        if name := _name(fields.get("id")):
+            # Shown in errors, so without the key.
+            found.append(Model(id=reply.clean(name, ID_MAX), category=_category(fields.get("category"))))
+    return tuple(found)
+
+
+def _category(value: Any) -> str:
+    words = value if isinstance(value, list) else [value]
+    return " ".join(word.strip().lower() for word in map(_name, words) if word)
+
+
+def _read_schema(reply: Reply) -> Mapping[str, Any]:
+    envelope = read_json(reply)
+    wrapped = envelope.get("data")
+    schema = (wrapped if isinstance(wrapped, Mapping) else envelope).get("input_schema")
+    # What it allows is shown in errors, so a schema that holds the key is not used.
+    leaks = bool(reply.secret) and reply.secret.encode() in reply.content
+    if not isinstance(schema, Mapping) or len(reply.content) > MAX_SCHEMA_BYTES or leaks:
+        raise errors.ResponseError("APIMart's answer holds no schema that can be read", status=reply.status)
+    return schema
 
 
 def _read_prices(reply: Reply) -> tuple[Price, ...]:

@@ -21,7 +21,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, fie
 from pydantic_core import PydanticCustomError
 
 from airflow_provider_apimart.client.errors import FieldProblem, InvalidParameterError
-from airflow_provider_apimart.client.model_rules import DEFAULT_MODEL, FRAME_FIELDS, MODELS, ModelRules
+from airflow_provider_apimart.client.model_rules import DEFAULT_MODEL, FRAME_FIELDS, MODELS, RETIRED, ModelRules
 from airflow_provider_apimart.client.null_words import is_null_word
 
 SEED_MAX = 4_294_967_295
@@ -289,6 +289,8 @@ class VeoRequest(BaseModel):
     def notes(self) -> list[str]:
         """Return what the user should know before paying, although it is not an error."""
         notes = []
+        if (retired := RETIRED.get(self.model)) is not None:
+            notes.append(f"model={self.model!r} {retired}. It is sent as it is.")
         if self.rules is None:
             near = difflib.get_close_matches(self.model, MODELS, n=1)
             hint = f" Did you mean {near[0]!r}?" if near else ""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from dataclasses import dataclass, field
+from typing import Literal
 from urllib.parse import SplitResult, urlsplit, urlunsplit
 
 import httpx
@@ -33,8 +34,10 @@ class Settings:
     :param base_url: the API's address; empty means ``https://api.apimart.ai``. A trailing ``/v1`` is dropped.
     :param allow_http: permits ``http://`` to other machines.
     :param response_version: if set, sent as ``X-APIMart-Response-Version`` with submissions.
-    :param read_timeout_seconds: if set, raises the timeouts of calls.
+    :param read_timeout_seconds: if set, raises the time that a whole call may take.
     :param max_video_bytes: larger videos are not landed.
+    :param on_unknown_submit: what to do if a submission may or may not have been carried out, where the task does not
+        say: ``"resend"`` the identical request under its key, or ``"fail"``.
     :param requests_per_minute: the most requests that one process sends in a minute; with ``None`` the rate follows
         APIMart's 429s.
     """
@@ -46,6 +49,7 @@ class Settings:
     read_timeout_seconds: float | None = None
     max_video_bytes: int = DEFAULT_MAX_VIDEO_BYTES
     requests_per_minute: float | None = None
+    on_unknown_submit: Literal["resend", "fail"] = "resend"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "api_key", _clean_key(self.api_key))
@@ -56,6 +60,10 @@ class Settings:
                 f"response_version={shown(version, 14)}: allowed: a date such as 2026-07-27, or empty"
             )
         object.__setattr__(self, "response_version", version)
+        choice = str(self.on_unknown_submit).strip().lower()
+        if choice not in ("resend", "fail"):
+            raise ConfigurationError(f"on_unknown_submit={shown(choice, 14)}: allowed: 'resend' or 'fail', or empty")
+        object.__setattr__(self, "on_unknown_submit", choice)
         seconds = self.read_timeout_seconds
         # Written so that NaN is refused as well.
         if seconds is not None and not 0 < seconds <= LONGEST_TIMEOUT_SECONDS:

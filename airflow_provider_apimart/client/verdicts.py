@@ -1,4 +1,4 @@
-"""Decides whether a failure refuses the input. One table, and the only place that derives this from text.
+"""Decides whether a failure refuses the input, or says that the model is gone. The only place that reads this in texts.
 
 A refusal of the prompt or of an image is final, because sending the same again is not expected to help. Everything
 else is an ordinary failure, which is not charged and which the next try may get past; so is whatever the table does not
@@ -162,7 +162,7 @@ def verdict(code: str | None, kind: str | None, message: str | None) -> Verdict:
     :param code: ``error.code``, as text.
     :param kind: ``error.type``.
     """
-    names = {re.sub(r"[\s.-]+", "_", name.strip().lower()) for name in (code, kind) if name}
+    names = _names(code, kind)
     text = _plain(message or "")
     # A message may consist of the identifier alone.
     names.add(re.sub(r"[\s.-]+", "_", text.strip(" .")))
@@ -175,6 +175,85 @@ def verdict(code: str | None, kind: str | None, message: str | None) -> Verdict:
     # Google's identifiers come as the code in some errors, and inside the message in others.
     refused = any(_REFUSED.search(each) for each in (text, *names))
     return Verdict.REFUSED if refused else Verdict.UNKNOWN
+
+
+# --- models that are gone ----------------------------------------------------------------------------------------
+
+#: Codes of new-api and related gateways: a relay that has no (or no longer a) supplier of the model.
+_NO_MODEL_CODES = frozenset({"model_not_found", "model_deprecated", "model_retired", "model_not_available"})
+_NO_CHANNEL = re.compile(r"\bno available channels?\b|无可用渠道|没有可用渠道")
+# "Temporarily unavailable" is no end.
+_ENDED = r"(?:no\ longer\ (?:available|supported|offered|served)|retired|deprecated|discontinued|shut\ down|sunset)"
+_IS = r"(?:is|are|was|were|has\ been|have\ been)"
+_GONE = re.compile(
+    rf"""
+    \bmodels?\b(?:[^.;]|\.(?=\w)){{0,160}}?\b(?:{_IS}\ (?:now\ )?{_ENDED}|does\ not\ exist|has\ ended)\b
+    | \bmodels?[/:\ ]{{0,2}}(?:[\w./:-]*\ )?(?:(?:is|was)\ )?not\ found\b
+    | 模型[^。；;]{{0,60}}(?:已下线|已停用|已下架|不存在)
+    """,
+    re.VERBOSE,
+)
+#: The same as the whole message's beginning. A 400 can quote the prompt, in which a model may have retired.
+_GONE_AT_ONCE = re.compile(
+    rf"(?:the\ |this\ |requested\ )*models?[:/]?\ ?(?:[\w/.:-]*\d[\w/.:-]*\ )?{_IS}\ (?:now\ )?{_ENDED}\b", re.VERBOSE
+)
+_ENDED_AT_ALL = re.compile(r"\bis no longer available\b")
+_SOMETHING_ELSE = re.compile(r"\b(?:endpoint|route|path|url|api|page|site|host|version)\b")
+#: The code of a failed task whose result the relay could not fetch. It alone says nothing about the model.
+_FETCH_FAILED = "fail_to_fetch_task"
+_INNER_404 = re.compile(r"\b404\b|\bnot_found\b")
+#: The inner answer as a text in quotation marks, which otherwise do not count. It has to begin with the model.
+_QUOTED_INNER = re.compile(
+    r"""(?:\b404\b|\bnot_found\b)[^"']{0,40}["']
+    (?:this\ |the\ |publisher\ )*models?\b[^"']{0,160}\bis\ no\ longer\ available""",
+    re.VERBOSE,
+)
+
+
+class Availability(StrEnum):
+    """What an error says about the model."""
+
+    #: The model has ended.
+    GONE = "gone"
+    #: No supplier of the model at the moment.
+    NO_CHANNEL = "no_channel"
+
+
+def model_verdict(status: int, code: str | None, kind: str | None, message: str | None) -> Availability | None:
+    """Return what a refused submission says about its model; ``None`` if it says nothing.
+
+    :param status: the HTTP status that counts. A 5xx is never taken for the end of a model: a relay answers it while
+        its suppliers are down, too.
+    """
+    names, text = _names(code, kind), _plain(message or "").strip()
+    if status == 503 and (_NO_CHANNEL.search(text) or names & _NO_MODEL_CODES):
+        return Availability.NO_CHANNEL
+    if status in (400, 403, 404, 410) and (names & _NO_MODEL_CODES or _GONE_AT_ONCE.match(text)):
+        return Availability.GONE
+    if status not in (404, 410):
+        return None
+    ended = _GONE.search(text) or (_ENDED_AT_ALL.search(text) and not _SOMETHING_ELSE.search(text))
+    return Availability.GONE if ended else None
+
+
+def task_lost_its_model(code: str | None, kind: str | None, message: str | None) -> bool:
+    """Return whether a failed task failed because its model is gone.
+
+    Either the code says so, or it is ``fail_to_fetch_task`` with an inner 404 that says "is no longer available".
+    ``fail_to_fetch_task`` alone is an ordinary failure.
+    """
+    names, text = _names(code, kind), _plain(message or "").strip()
+    if names & _NO_MODEL_CODES:
+        return True
+    if _FETCH_FAILED not in names and not text.startswith(_FETCH_FAILED):
+        return False
+    if _INNER_404.search(text) and (_ENDED_AT_ALL.search(text) or _GONE.search(text)):
+        return True
+    return _QUOTED_INNER.search(re.sub(r"\s+", " ", (message or "").translate(_QUOTES)).lower()) is not None
+
+
+def _names(*given: str | None) -> set[str]:
+    return {re.sub(r"[\s.-]+", "_", name.strip().lower()) for name in given if name}
 
 
 def category(message: str | None) -> str | None:

@@ -78,13 +78,19 @@ class VeoDecoratedOperator(DecoratedOperator, VeoGenerateOperator):
         return VeoGenerateOperator.execute(self, context)
 
     def execute_complete(
-        self, context: Context, event: Any, record: Any = None, request: Any = None, labels: Any = None
+        self,
+        context: Context,
+        event: Any,
+        record: Any = None,
+        request: Any = None,
+        labels: Any = None,
+        fallback_model: Any = None,
     ) -> dict[str, Any]:
         """Land what was paid for. The function is not called again, unless Airflow dropped the deferral's kwargs
         (``dags test`` does) and no store has its result; either way nothing is paid for here.
         """
         self._set(self._asked(context) if request is None else request)
-        return super().execute_complete(context, event, record, request, labels)
+        return super().execute_complete(context, event, record, request, labels, fallback_model)
 
     def _asked(self, context: Context) -> dict[str, Any]:
         store: Any = context.get("task_state_store")

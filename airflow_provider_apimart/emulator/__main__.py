@@ -31,6 +31,7 @@ def parser() -> argparse.ArgumentParser:
     add("--api-key", action="append", dest="api_keys", help=f"a key to let in; repeatable (default: {DEFAULT_KEY})")
     add("--any-key", action="store_true", help='let every key in that does not start with "bad"')
     add("--balance", type=Decimal, default=Decimal(100), help="the account's dollars (default: %(default)s)")
+    add("--balance-floor", type=Decimal, default=Decimal("0.05"), help="below it all is a 402 (default: %(default)s)")
     add("--key-quota", type=Decimal, help="dollars that each key may spend (default: the account's balance)")
     add("--unlimited-key", action="store_true", help="keys without a quota: their balance says -1")
     add("--url-ttl-seconds", type=float, default=DAY_SECONDS, help="life of a video's URL (default: %(default)s)")
@@ -38,6 +39,15 @@ def parser() -> argparse.ArgumentParser:
     add("--ignore-idempotency", action="store_true", help="behave as if Idempotency-Key meant nothing")
     add("--idempotency-ttl-seconds", type=float, default=DAY_SECONDS, help="memory of keys (default: %(default)s)")
     add("--split-samples", action="store_true", help="sample_count > 1 gives several entries of `videos`")
+    add(
+        "--model-retired",
+        action="append",
+        dest="retired_models",
+        metavar="ID[=fails]",
+        help="a model that is no longer available: refused, or (=fails) accepted and failed; repeatable",
+    )
+    add("--processing-seconds", type=float, default=5.0, help="YouTube's and Instagram's work (default: %(default)s)")
+    add("--listing-seconds", type=float, default=0.0, help="until YouTube lists an upload (default: %(default)s)")
     add("--latency-ms", type=float, default=0.0, help="wait before every answer (default: %(default)s)")
     add("--public-url", help="base of the URLs that are handed out (default: the request's host)")
     add("--end-with-stdin", action="store_true", help="stop when standard input closes, as when the parent has died")
@@ -56,7 +66,9 @@ def main(argv: list[str] | None = None) -> int:
     given = vars(parser().parse_args(argv))
     host, port, end_with_stdin = (given.pop(name) for name in ("host", "port", "end_with_stdin"))
     given["balance_usd"], given["key_quota_usd"] = given.pop("balance"), given.pop("key_quota")
+    given["balance_floor_usd"] = given.pop("balance_floor")
     given["media_cache"] = not given.pop("no_media_cache")
+    given["retired_models"] = tuple(given["retired_models"] or ())
     given["api_keys"] = tuple(given["api_keys"] or (DEFAULT_KEY,))
     try:
         sock = server.open_socket(host, port)

@@ -84,7 +84,7 @@ class Emulator(EmulatorControl):
     """
 
     def __init__(self, *, host: str = HOST, port: int = 0, **options: Any) -> None:
-        self.settings = EmulatorSettings(**{"job_seconds": 0.0, **options})
+        self.settings = EmulatorSettings(**{"job_seconds": 0.0, "processing_seconds": 0.0, **options})
         super().__init__("", *self.settings.api_keys[:1])
         self._host, self._port = host, port
         self._server: uvicorn.Server | None = None
@@ -156,10 +156,13 @@ def arguments(settings: EmulatorSettings) -> list[str]:
         ("--url-ttl-seconds", settings.url_ttl_seconds),
         ("--idempotency-ttl-seconds", settings.idempotency_ttl_seconds),
         ("--latency-ms", settings.latency_ms),
+        ("--processing-seconds", settings.processing_seconds),
+        ("--listing-seconds", settings.listing_seconds),
         ("--key-quota", settings.key_quota_usd),
         ("--state", settings.state),
         ("--public-url", settings.public_url),
         *(("--api-key", key) for key in settings.api_keys),
+        *(("--model-retired", model) for model in settings.retired_models),
     ) if value is not None]  # fmt: skip
     words += [word for name, word in _SWITCHES.items() if getattr(settings, name)]
     return words if settings.media_cache else [*words, "--no-media-cache"]

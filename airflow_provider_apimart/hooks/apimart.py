@@ -25,7 +25,8 @@ class ApimartHook(ConnectionHook):
 
     :param apimart_conn_id: the connection, of the type ``apimart``: ``password`` is the API key, ``host`` the base URL
         (empty for APIMart's own); extra may hold ``allow_http``, ``response_version``, ``read_timeout_seconds``,
-        ``max_video_megabytes`` and ``requests_per_minute``. Any other field in it is refused by name.
+        ``max_video_megabytes``, ``requests_per_minute`` and ``on_unknown_submit``. Any other field in it is refused by
+        name.
     """
 
     conn_name_attr = "apimart_conn_id"
@@ -108,13 +109,20 @@ def _is_empty(balance: Balance) -> bool:
     return not balance.unlimited and balance.remaining_usd is not None and balance.remaining_usd <= 0
 
 
+def _too_little(error: errors.InsufficientBalanceError) -> str:
+    holds, needs = error.current_usd, error.required_usd
+    if holds is None or needs is None:
+        return "the balance is empty"
+    return f"the account holds {holds:g} USD, and below {needs:g} USD APIMart refuses every request"
+
+
 def _what_is_wrong(error: errors.ApimartError, base_url: str) -> str:
     if isinstance(error, errors.AuthenticationError):
         return f"The API key is wrong: {base_url} refused it ({error})"
     if isinstance(error, errors.PermissionDeniedError):
         return f"The API key may not be used from here: {error}"
     if isinstance(error, errors.InsufficientBalanceError):
-        return f"The key is accepted at {base_url}, but the balance is empty: {error}"
+        return f"The key is accepted at {base_url}, but {_too_little(error)}: top up at apimart.ai ({error})"
     if isinstance(error, (errors.ApimartConnectionError, errors.ApimartTimeoutError)):
         return f"The host is wrong or cannot be reached: {error}"
     if isinstance(error, (errors.NotFoundError, errors.ResponseError, errors.RedirectError, errors.BadRequestError)):

@@ -7,7 +7,7 @@ of this file shows the password, a login, or what looks like a secret in another
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, cast
 
 from airflow_provider_apimart.client.errors import ConfigurationError
 from airflow_provider_apimart.client.settings import (
@@ -74,6 +74,7 @@ def _settings_of(connection: Connection) -> Settings:
         read_timeout_seconds=number(extra, "read_timeout_seconds", 0, "1 or more") or None,
         max_video_bytes=int(megabytes * MEBIBYTE),
         requests_per_minute=number(extra, "requests_per_minute", 0, "1 or more") or None,
+        on_unknown_submit=cast(Literal["resend", "fail"], str(extra.get("on_unknown_submit") or "resend")),
     )
 
 

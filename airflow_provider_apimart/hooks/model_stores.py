@@ -13,7 +13,7 @@ from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel
 
-from airflow_provider_apimart.client.errors import ApimartError
+from airflow_provider_apimart.client.errors import ApimartError, Charge
 from airflow_provider_apimart.storage.files import Target, commit_bytes, exclusive, read_small
 
 M = TypeVar("M", bound=BaseModel)
@@ -24,10 +24,14 @@ Reader = Callable[[Any, str], M]
 RECORD_FOLDER = ".apimart-records"
 #: Far above the size of any record, because a record that is too large to read would look like "nothing was done".
 MAX_RECORD_BYTES = 64 * 1024 * 1024
+#: A variable that is always there, for Airflow before 3.3.
+WITNESS = "apimart_post:witness"
 
 
 class RecordUnavailableError(ApimartError):
     """The place where a record is kept does not answer. Nothing was sent."""
+
+    charge = Charge.NO
 
 
 class TaskStateModelStore(Generic[M]):
@@ -147,8 +151,10 @@ class RowModelStore(Generic[M]):
 class VariableModelStore(Generic[M]):
     """A record in an Airflow Variable, which outlives DAG runs.
 
-    It asks the supervisor itself: ``Variable.get`` takes every failure of Airflow's API for "no such variable". Other
-    secrets backends, and their cache, are not asked: only tasks write this variable.
+    "There is no such variable" has to be certain, and from Airflow it is not: ``Variable.get`` on the worker, and the
+    API server itself, say so as well when their database does not answer. So the supervisor is asked without
+    ``Variable.get``, and its "no" has to be confirmed: by the list of names, which Airflow 3.3 reads without that
+    detour, or, before 3.3, by another variable that is found between two of these answers.
     """
 
     durable = True
@@ -162,23 +168,51 @@ class VariableModelStore(Generic[M]):
     def load(self) -> M | None:
         """Return the record in the variable.
 
-        :raises RecordUnavailableError: if Airflow does not say whether there is one.
+        :raises RecordUnavailableError: if Airflow does not say for certain whether there is one.
         """
+        text = self._value(self._key)
+        if text is None:
+            self._confirm_absence()
+            return None
+        return self._read(text, self.description)
+
+    def save(self, record: M) -> None:
+        """Keep the record in the variable."""
+        self._put(self._key, record.model_dump_json(), self._about)
+
+    def _confirm_absence(self) -> None:
+        from airflow.sdk.execution_time import comms
+
+        if hasattr(comms, "GetVariableKeys"):
+            answer = self._ask(comms.GetVariableKeys(prefix=self._key, limit=1))
+            if not isinstance(answer, comms.VariableKeysResult):
+                raise self._unavailable(f"{answer}")
+            if self._key in answer.keys:
+                raise self._unavailable("it lists the variable, but does not give it")
+            return
+        if self._value(WITNESS) is None:
+            self._put(WITNESS, "found", "Shows that variables can be read: see the docs of the provider of APIMart.")
+            if self._value(WITNESS) is None:
+                raise self._unavailable("it does not give a variable that was just written")
+        if self._value(self._key) is not None:
+            raise self._unavailable("it gives the variable at one time and not at another")
+
+    def _value(self, key: str) -> str | None:
+        """Return a variable's text, or ``None`` if Airflow says that there is none."""
         from airflow.sdk.exceptions import ErrorType
         from airflow.sdk.execution_time.comms import ErrorResponse, GetVariable, VariableResult
 
-        answer = self._ask(GetVariable(key=self._key))
+        answer = self._ask(GetVariable(key=key))
         if isinstance(answer, VariableResult):
-            return None if answer.value is None else self._read(answer.value, self.description)
+            return answer.value
         if isinstance(answer, ErrorResponse) and answer.error is ErrorType.VARIABLE_NOT_FOUND:
             return None
         raise self._unavailable(f"{answer}")
 
-    def save(self, record: M) -> None:
-        """Keep the record in the variable."""
+    def _put(self, key: str, text: str, about: str) -> None:
         from airflow.sdk.execution_time.comms import ErrorResponse, PutVariable
 
-        answer = self._ask(PutVariable(key=self._key, value=record.model_dump_json(), description=self._about))
+        answer = self._ask(PutVariable(key=key, value=text, description=about))
         if isinstance(answer, ErrorResponse):
             raise self._unavailable(f"{answer}")
 

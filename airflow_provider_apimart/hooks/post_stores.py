@@ -2,7 +2,8 @@
 
 Without a ``post_key``: Airflow 3.3's task state store, else an object beside the video's folder, else nowhere, and then
 the log says so. A post with a ``post_key`` spans DAG runs, and so does its store: an Airflow Variable, which a task of
-every supported version may read and write. Its name is a hash of the target, the account and the key.
+every supported version may read and write. (Airflow 3.3's asset state store also spans runs, but an asset would have to
+be made for each post.) Its name is a hash of the target, the account and the key.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from airflow_provider_apimart.hooks.model_stores import (
     TaskStateModelStore,
     VariableModelStore,
 )
+from airflow_provider_apimart.hooks.record_stores import POST_SUFFIX
 from airflow_provider_apimart.publishing.post import PostIdentity, digest
 from airflow_provider_apimart.publishing.record import PostRecord, PostStore, read_post_record
 from airflow_provider_apimart.storage.files import Target
@@ -27,7 +29,6 @@ log = logging.getLogger(__name__)
 
 STATE_KEY = "apimart_post"
 VARIABLE_PREFIX = "apimart_post:"
-RECORD_SUFFIX = ".post.json"
 NOT_KEPT = "nowhere: this Airflow has no task state store (3.3 has), and the video's folder cannot be written"
 
 
@@ -60,13 +61,13 @@ def post_store(
     accessor = context.get("task_state_store")
     if accessor is not None:
         return TaskStateModelStore(accessor, STATE_KEY, read_post_record)
-    place = video.sibling(RECORD_FOLDER).child(f"{_slug(identity)}{RECORD_SUFFIX}")
+    place = video.sibling(RECORD_FOLDER).child(f"{_slug(identity)}{POST_SUFFIX}")
     try:
         check_target(place, "the post record")
     except ConfigurationError as error:
         log.warning(
-            "The post's record is kept %s (%s). A try that is killed leaves nothing behind: the next one looks for the "
-            "post at its target if that is possible, else it posts again.",
+            "The post's record is kept %s (%s). A try that ends early leaves nothing behind: the next one looks for "
+            "the post at its target, or repeats a call that is harmless to repeat; where neither is possible it stops.",
             NOT_KEPT,
             error,
         )

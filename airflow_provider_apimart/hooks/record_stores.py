@@ -35,6 +35,8 @@ BUSY_STATES = frozenset(
     {"scheduled", "queued", "running", "restarting", "up_for_retry", "up_for_reschedule", "deferred"}
 )
 STATE_KEY = "apimart_veo_generation"
+#: Posts keep their records in the same folder.
+POST_SUFFIX = ".post.json"
 
 
 class TaskStateRecordStore(TaskStateModelStore[Record]):
@@ -68,6 +70,18 @@ class RowRecordStore(RowModelStore[Record]):
 
 def records_of_airflow(dag_id: str | None = None) -> Iterator[Kept]:
     """Yield the records in Airflow's metadata database (3.3 and later), with the states of their task instances."""
+    for row, state in rows_of_airflow(STATE_KEY, dag_id):
+        place = f"{row.dag_id}/{row.run_id}/{row.task_id}[{row.map_index}]"
+        store = RowRecordStore(row.id, f"task state store of {place}")
+        busy = str(state) if state in BUSY_STATES else ""
+        yield _kept(store, row.value, busy)
+
+
+def rows_of_airflow(key: str, dag_id: str | None = None) -> list[tuple[Any, Any]]:
+    """Return the rows of the task state store (3.3 and later) with this key, and the states of their task instances.
+
+    :raises ImportError: before Airflow 3.3.
+    """
     from airflow.models.task_state_store import TaskStateStoreModel as Row
     from airflow.models.taskinstance import TaskInstance as TI
     from airflow.utils.session import create_session
@@ -76,20 +90,28 @@ def records_of_airflow(dag_id: str | None = None) -> Iterator[Kept]:
     on = and_(
         TI.dag_id == Row.dag_id, TI.run_id == Row.run_id, TI.task_id == Row.task_id, TI.map_index == Row.map_index
     )
-    query = select(Row, TI.state).join(TI, on, isouter=True).where(Row.key == STATE_KEY).order_by(Row.id)
+    query = select(Row, TI.state).join(TI, on, isouter=True).where(Row.key == key).order_by(Row.id)
     if dag_id is not None:
         query = query.where(Row.dag_id == dag_id)
     with create_session() as session:
-        found = [(row.id, row.value, f"{row.dag_id}/{row.run_id}/{row.task_id}[{row.map_index}]", state)
-                 for row, state in session.execute(query)]  # fmt: skip
-    for row_id, value, place, state in found:
-        store = RowRecordStore(row_id, f"task state store of {place}")
-        busy = str(state) if state in BUSY_STATES else ""
-        yield _kept(store, value, busy)
+        found = [(row, state) for row, state in session.execute(query)]
+        session.expunge_all()
+    return found
 
 
 def records_in_folder(folder: Target) -> Iterator[Kept]:
     """Yield the records beside an ``output_path`` (Airflow 3.1 and 3.2).
+
+    :raises ConfigurationError: if the folder does not exist.
+    :raises LandingError: if its storage does not answer.
+    """
+    for target in paths_of_records(folder):
+        if not target.name.endswith(POST_SUFFIX):
+            yield from _kept_in(ObjectRecordStore.at(target))
+
+
+def paths_of_records(folder: Target) -> list[Target]:
+    """Return the places of all records beside an ``output_path``, of generations and of posts.
 
     :raises ConfigurationError: if the folder does not exist.
     :raises LandingError: if its storage does not answer.
@@ -103,9 +125,8 @@ def records_in_folder(folder: Target) -> Iterator[Kept]:
             paths = folder.fs.ls(home.path.rstrip("/"), detail=False)
         except FileNotFoundError:
             paths = []
-    for name in sorted(str(path).rpartition("/")[2] for path in paths):
-        if name.endswith(".json"):
-            yield from _kept_in(ObjectRecordStore.at(home.child(name)))
+    names = sorted(str(path).rpartition("/")[2] for path in paths)
+    return [home.child(name) for name in names if name.endswith(".json")]
 
 
 def _kept_in(store: ObjectRecordStore) -> Iterator[Kept]:

@@ -7,6 +7,7 @@ import os
 import posixpath
 import re
 from collections.abc import Mapping
+from datetime import timedelta
 from urllib.parse import urlsplit
 
 from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHook, ObjectStoragePath
@@ -19,7 +20,9 @@ from airflow_provider_apimart.client.errors import (
 )
 from airflow_provider_apimart.client.request import VeoRequest
 from airflow_provider_apimart.generation.purchase.images import MAX_UPLOAD_BYTES, LocalImage, check_image
+from airflow_provider_apimart.hooks.connection_hook import mask
 from airflow_provider_apimart.storage.files import Target
+from airflow_provider_apimart.storage.links import signed_link
 
 #: Connection ids that mean "the credentials of this machine" to Amazon's provider. Such a connection need not exist.
 AMBIENT_CONNECTIONS = frozenset({"aws_default"})
@@ -103,6 +106,17 @@ def _check_connection(conn_id: str) -> None:
 def shown_path(path: object) -> str:
     """Return a path for a message, with any password in it hidden."""
     return re.sub(r"://[^/@]*:[^/@]*@", "://***@", str(path))
+
+
+def masked_link(target: Target, lifetime: timedelta) -> str:
+    """Return a signed link to a stored file, masked in every log of this process: it is a secret while it lives.
+
+    :raises ConfigurationError: if this storage cannot sign links.
+    :raises LandingError: if it could, but does not now.
+    """
+    link = signed_link(target, lifetime)
+    mask(link)
+    return link
 
 
 class StorageReadError(ApimartError):

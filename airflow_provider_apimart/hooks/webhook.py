@@ -14,14 +14,8 @@ from airflow_provider_apimart.hooks.publishers import Publisher, PublisherHook
 from airflow_provider_apimart.publishing.errors import PublishError
 from airflow_provider_apimart.publishing.exchange import Sender
 from airflow_provider_apimart.publishing.sealing import Seal
-from airflow_provider_apimart.publishing.targets.webhook import (
-    TOLERANCE,
-    WebhookCredentials,
-    WebhookSettings,
-    WebhookTarget,
-    clock_text,
-    skew_of,
-)
+from airflow_provider_apimart.publishing.targets.webhook.settings import WebhookCredentials, WebhookSettings
+from airflow_provider_apimart.publishing.targets.webhook.target import TOLERANCE, WebhookTarget, clock_text, skew_of
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Connection

@@ -10,8 +10,9 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow_provider_apimart._compat import (
@@ -21,7 +22,7 @@ from airflow_provider_apimart._compat import (
     TaskDeferralError,
     TaskDeferralTimeout,
 )
-from airflow_provider_apimart.client.client import AsyncApimartClient
+from airflow_provider_apimart.client.client import ApimartClient, AsyncApimartClient
 from airflow_provider_apimart.generation.batch import manifest, reuse
 from airflow_provider_apimart.generation.batch.bill import Bill
 from airflow_provider_apimart.generation.batch.draft import PlanDraft
@@ -38,7 +39,7 @@ from airflow_provider_apimart.generation.purchase.mismatch import OnMismatch
 from airflow_provider_apimart.generation.tables.rows import TableError
 from airflow_provider_apimart.hooks.apimart import ApimartHook
 from airflow_provider_apimart.hooks.storage import target_of
-from airflow_provider_apimart.operators import arguments, batch_arguments, batch_end, batch_start
+from airflow_provider_apimart.operators import arguments, batch_arguments, batch_end, batch_start, models
 from airflow_provider_apimart.operators.labels import check_name
 from airflow_provider_apimart.operators.recall import AS_IT_WAS
 from airflow_provider_apimart.operators.task import DEFAULT_TIMEOUT, TRIGGERER_GRACE, failures, identity_of
@@ -60,12 +61,13 @@ class VeoGenerateBatchOperator(AuthorTemplates, BaseOperator):
     Each row is paid for once, whatever crashes: a retry, or a clear, continues with the rows that are missing. All
     rows are checked before the first is paid for. The videos are named ``<generation id>.mp4``. The manifest maps rows
     to videos, one line per row: ``{"row", "outcome", "labels", "request", "generation_id", "path", "videos",
-    "mismatches", "cost_usd", "estimated_cost_usd", "submitted_at", "completed_at", "error", "idempotency_key"}``. The
-    outcome is ``landed``, ``reused``, ``failed``, ``rejected``, ``refused``, ``empty``, ``parked``, ``unlanded``,
-    ``unknown`` or ``left``.
+    "mismatches", "cost_usd", "estimated_cost_usd", "submitted_at", "completed_at", "error", "idempotency_key",
+    "fallback_from"}``. The outcome is ``landed``, ``reused``, ``failed``, ``rejected``, ``refused``, ``model_gone``,
+    ``empty``, ``parked``, ``unlanded``, ``unknown`` or ``left``.
 
     Returns (XCom) ``{"manifest", "rows", "landed", "reused", "failed", "left", "mismatched", "outcomes", "cost_usd",
-    "estimated_cost_usd"}``. ``mismatched`` counts the landed or reused rows whose videos differ from their requests.
+    "estimated_cost_usd", "fallbacks"}``. ``mismatched`` counts the landed or reused rows whose videos differ from their
+    requests, ``fallbacks`` those that went to ``fallback_model``.
 
     :param requests: the rows, as dicts of request parameters under APIMart's names. Other names become labels.
     :param table: a CSV, JSONL or Parquet file instead of ``requests``, local or in any object storage.
@@ -94,12 +96,17 @@ class VeoGenerateBatchOperator(AuthorTemplates, BaseOperator):
         run has landed the same request under the same ``state_path``, and identical rows share one video.
     :param state_path: the root folder for the batch's own files (in ``.apimart-batch``). The default is
         ``output_path``.
+    :param fallback_model: the model to use for rows whose own model APIMart no longer has: the same request, as a new
+        generation that is paid for under its own key. ``None`` gives them the outcome ``model_gone``, at no cost.
+    :param rules: what rows are checked against whose model the provider does not know. ``"table"``: nothing.
+        ``"schema"``: APIMart's own schema of the model, if it can be had.
     :param max_cost_usd: refuse a table that will cost more, before anything is paid for. It limits the real costs, too.
     :param dry_run: log what the table will cost, and pay nothing.
     :param on_clear: ``"reuse"``: a cleared task continues with its rows. ``"regenerate"``: it pays for all of them
         again.
     :param on_unknown_submit: what to do with a row whose submission may or may not have been carried out. ``"resend"``:
         send the identical request under the same idempotency key. ``"fail"``: submit nothing until a person has looked.
+        ``None``: what the connection says, or else ``"resend"``.
     :param on_mismatch: what to do with a landed row whose video differs from its request (duration, resolution, aspect
         ratio, sound, number of videos). ``"warn"``: note it in the manifest and the log. ``"fail"``: count the row as
         failed, for ``max_failed_share`` and ``on_row_failure``. Its video stays landed and listed, and is not paid for
@@ -118,7 +125,7 @@ class VeoGenerateBatchOperator(AuthorTemplates, BaseOperator):
         "apimart_conn_id",
         *("max_in_flight", "requests_per_minute", "on_row_failure", "max_failed_share", "reuse", "max_cost_usd"),
         *("dry_run_only", "on_clear", "on_unknown_submit", "on_mismatch", "timeout", "poll_interval"),
-        "manifest_format",
+        *("manifest_format", "fallback_model", "rules"),
     )
     object_fields = ("requests", "sql_parameters", "columns", "defaults", "skip_if")
     # A row's text is data, whoever wrote the list: a prompt may have braces in it.
@@ -150,10 +157,12 @@ class VeoGenerateBatchOperator(AuthorTemplates, BaseOperator):
         max_failed_share: float | str = 0.0,
         reuse: str = "run",
         state_path: str | ObjectStoragePath | None = None,
+        fallback_model: str | None = None,
+        rules: models.ModelRulesFrom = "table",
         max_cost_usd: float | str | None = None,
         dry_run: bool | str = False,
         on_clear: OnClear = "reuse",
-        on_unknown_submit: OnUnknownSubmit = "resend",
+        on_unknown_submit: OnUnknownSubmit | None = None,
         on_mismatch: OnMismatch = "warn",
         timeout: timedelta | float | str = DEFAULT_TIMEOUT,
         poll_interval: timedelta | float | str | None = None,
@@ -182,6 +191,8 @@ class VeoGenerateBatchOperator(AuthorTemplates, BaseOperator):
         self.max_failed_share = max_failed_share
         self.reuse = reuse
         self.state_path = state_path
+        self.fallback_model = fallback_model
+        self.rules = rules
         self.max_cost_usd = max_cost_usd
         # Not "dry_run": that is a method of Airflow's operators.
         self.dry_run_only = dry_run
@@ -215,11 +226,9 @@ class VeoGenerateBatchOperator(AuthorTemplates, BaseOperator):
             if self.state_path is not None:
                 check_target(root, named)
             check_listing(root.child(STATE_FOLDER), named)
-            with ApimartHook(self.apimart_conn_id).get_conn() as client:
-                prices = price_list(client)
-            with PlanDraft() as draft:
+            with PlanDraft() as draft, ApimartHook(self.apimart_conn_id).get_conn() as client:
                 try:
-                    planned = batch_start.plan_rows(self, draft, prices)
+                    planned = batch_start.plan_rows(self, draft, price_list(client), client)
                 except TableError as error:
                     # A table error needs no help page, and there is no record to report.
                     raise AirflowFailException(str(error)) from error
@@ -236,7 +245,7 @@ class VeoGenerateBatchOperator(AuthorTemplates, BaseOperator):
                 )
             ledger = self._look(plan, root)
             limit = arguments.money_of(self.max_cost_usd)
-            missing = batch_start.approve(self._owner, plan, ledger, bill, limit)
+            missing = batch_start.approve(self._owner, plan, ledger, bill, limit, planned.fallback_bill)
         with batch_end.keeping_what_is_paid():
             if missing:
                 del ledger
@@ -315,10 +324,12 @@ class VeoGenerateBatchOperator(AuthorTemplates, BaseOperator):
             timeout_seconds=arguments.seconds_of(self.timeout) or DEFAULT_TIMEOUT.total_seconds(),
             poll_interval=arguments.seconds_of(self.poll_interval),
             on_clear=self.on_clear,
-            on_unknown_submit=self.on_unknown_submit,
+            on_unknown_submit=self.on_unknown_submit or ApimartHook(self.apimart_conn_id).settings().on_unknown_submit,
             on_mismatch=self.on_mismatch,
             max_generations=GENERATIONS_PER_TRY * max(1, int(getattr(context["ti"], "try_number", 1) or 1)),
             max_cost_usd=None if limit is None else float(limit),
+            fallback_model=None if arguments.is_unset(self.fallback_model) else self.fallback_model,
+            fallback_at_last=not arguments.is_unset(self.fallback_model) and models.is_last_try(context),
         )
 
     def _look(self, plan: Plan, root: Target) -> Ledger:
@@ -388,7 +399,7 @@ class VeoGenerateBatchOperator(AuthorTemplates, BaseOperator):
         self.log.info("dry_run: nothing was submitted and nothing paid.")
         return {
             **{"manifest": None, "rows": rows, "landed": 0, "reused": 0, "failed": 0, "left": rows},
-            **{"mismatched": 0, "outcomes": {}, "cost_usd": 0.0, "estimated_cost_usd": float(bill.usd)},
+            **{"mismatched": 0, "outcomes": {}, "cost_usd": 0.0, "estimated_cost_usd": float(bill.usd), "fallbacks": 0},
         }
 
     def _finish(self, plan: Plan, ledger: Ledger, output: Target, stop: Stop | None, began: float) -> dict[str, Any]:
@@ -399,16 +410,18 @@ class VeoGenerateBatchOperator(AuthorTemplates, BaseOperator):
         batch_end.count(plan, ledger, since=began)
         level = logging.WARNING if totals.failed or totals.left or totals.mismatched else logging.INFO
         self.log.log(level, "%s. The manifest: %s", batch_end.told(totals), target.uri)
-        short = None
+        short = gone = None
         if stop is not None and stop.kind is StopKind.BALANCE:
-            short = self._what_is_held()
+            short = self._ask(batch_end.what_is_held)
+        if totals.gone:
+            gone = self._ask(partial(batch_end.what_models_there_are, totals.gone))
         rules = plan.index.rules
-        batch_end.refuse(totals, stop, target.uri, rules.max_failed_share, short, rules.on_mismatch)
+        batch_end.refuse(totals, stop, target.uri, rules.max_failed_share, short, rules.on_mismatch, gone)
         return batch_end.result(totals, target.uri)
 
-    def _what_is_held(self) -> str:
+    def _ask(self, question: Callable[[ApimartClient], str]) -> str:
         with ApimartHook(self.apimart_conn_id).get_conn() as client:
-            return batch_end.what_is_held(client)
+            return question(client)
 
 
 def _folder(path: str | ObjectStoragePath | None) -> Target:

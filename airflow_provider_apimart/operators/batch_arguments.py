@@ -6,6 +6,7 @@ import math
 from typing import Any, Protocol, get_args
 
 from airflow_provider_apimart.client.errors import FieldProblem
+from airflow_provider_apimart.client.request import VeoRequest
 from airflow_provider_apimart.generation.tables.text_files import is_delimiter
 from airflow_provider_apimart.hooks.tables import TableFormat
 from airflow_provider_apimart.operators import arguments
@@ -20,6 +21,7 @@ class BatchArguments(Protocol):
     defaults: Any
     deferrable: Any
     dry_run_only: Any
+    fallback_model: Any
     manifest_format: Any
     max_cost_usd: Any
     max_failed_share: Any
@@ -33,6 +35,7 @@ class BatchArguments(Protocol):
     requests: Any
     requests_per_minute: Any
     reuse: Any
+    rules: Any
     skip_if: Any
     sql: Any
     sql_conn_id: Any
@@ -76,8 +79,12 @@ def _argument_problems(task: BatchArguments, check: arguments.Check) -> list[Fie
     problems = check(arguments.choice_problems, "on_row_failure", task.on_row_failure, ("continue", "stop"))
     problems += check(arguments.choice_problems, "reuse", task.reuse, ("run", "always"))
     problems += check(arguments.choice_problems, "on_clear", task.on_clear, ("reuse", "regenerate"))
-    problems += check(arguments.choice_problems, "on_unknown_submit", task.on_unknown_submit, ("resend", "fail"))
+    if not arguments.is_unset(task.on_unknown_submit):
+        problems += check(arguments.choice_problems, "on_unknown_submit", task.on_unknown_submit, ("resend", "fail"))
     problems += check(arguments.choice_problems, "on_mismatch", task.on_mismatch, ("warn", "fail"))
+    problems += check(arguments.choice_problems, "rules", task.rules, ("table", "schema"))
+    if not arguments.is_unset(task.fallback_model):
+        problems += check(_model_problems, "fallback_model", task.fallback_model)
     problems += check(arguments.choice_problems, "manifest_format", task.manifest_format, ("jsonl", "parquet"))
     problems += check(arguments.seconds_problems, "timeout", task.timeout)
     problems += check(arguments.seconds_problems, "poll_interval", task.poll_interval)
@@ -109,6 +116,11 @@ def _table_problems(task: BatchArguments, check: arguments.Check) -> list[FieldP
     if not arguments.is_unset(task.table_delimiter):
         problems += check(_delimiter_problems, "table_delimiter", task.table_delimiter)
     return problems + check(arguments.mapping_problems, "skip_if", task.skip_if)
+
+
+def _model_problems(name: str, value: Any) -> list[FieldProblem]:
+    found = VeoRequest.problems({"prompt": "any", "model": value})
+    return [FieldProblem(name, value, problem.allowed) for problem in found]
 
 
 def _delimiter_problems(name: str, value: Any) -> list[FieldProblem]:

@@ -13,6 +13,7 @@ from airflow_provider_apimart.generation.batch.engine.error_verdicts import Stop
 from airflow_provider_apimart.generation.batch.manifest import Totals
 from airflow_provider_apimart.generation.batch.plan import Plan
 from airflow_provider_apimart.generation.batch.states import Ledger, Outcome, record_of
+from airflow_provider_apimart.generation.catalogue.gone import account_models, advice
 from airflow_provider_apimart.generation.pricing.balance import held_by, left
 from airflow_provider_apimart.generation.purchase.mismatch import OnMismatch
 from airflow_provider_apimart.hooks import metrics
@@ -22,6 +23,7 @@ _METRICS: dict[Outcome, Literal["completed", "failed", "rejected", "empty", "par
     Outcome.UNLANDED: "completed",
     Outcome.FAILED: "failed",
     Outcome.REJECTED: "rejected",
+    Outcome.MODEL_GONE: "failed",
     Outcome.EMPTY: "empty",
     Outcome.PARKED: "parked",
 }
@@ -97,7 +99,15 @@ def told(totals: Totals) -> str:
     parts = [f"{count:,} {outcome}" for outcome, count in totals.outcomes.most_common()]
     return (
         f"{totals.good:,} of {totals.rows:,} rows have their videos ({', '.join(parts)}); "
-        f"{totals.cost_usd:,.2f} USD charged, {totals.estimated_usd:,.2f} USD estimated{_unlike(totals)}"
+        f"{totals.cost_usd:,.2f} USD charged, {totals.estimated_usd:,.2f} USD estimated"
+        f"{_fallbacks(totals)}{_unlike(totals)}"
+    )
+
+
+def _fallbacks(totals: Totals) -> str:
+    return "".join(
+        f". {count:,} rows went to fallback_model={other!r}, since {model!r} is gone"
+        for (model, other), count in totals.fallbacks.items()
     )
 
 
@@ -120,6 +130,7 @@ def result(totals: Totals, manifest_uri: str) -> dict[str, Any]:
         "outcomes": {str(outcome): count for outcome, count in sorted(totals.outcomes.items())},
         "cost_usd": round(totals.cost_usd, 6),
         "estimated_cost_usd": round(totals.estimated_usd, 6),
+        "fallbacks": totals.fallbacks.total(),
     }
 
 
@@ -130,11 +141,13 @@ def refuse(
     max_failed_share: float,
     held: str | None,
     on_mismatch: OnMismatch = "warn",
+    models: str | None = None,
 ) -> None:
     """Fail the task if too many rows have no video.
 
     :param held: the balance of the account and the key, after a 402.
     :param on_mismatch: with "fail", landed rows whose videos differ from their requests count as failed.
+    :param models: what to do about models that are gone.
     :raises AirflowFailException: if another try would end the same way.
     :raises BatchIncompleteError: if another try can help.
     """
@@ -149,8 +162,12 @@ def refuse(
         parts.append(f"No more rows were submitted: {stop.text.rstrip('.')}")
     if totals.left:
         parts.append(f"{totals.left:,} rows are left to do, for about {totals.left_usd:,.2f} USD by list price")
+        if stop is None and totals.left_note:
+            parts.append(f"The first was left because of this: {totals.left_note.rstrip('.')}")
     if held:
         parts.append(held)
+    if models:
+        parts.append(models)
     if totals.errors:
         parts.append(f"First errors: {'; '.join(error.rstrip('.') for error in totals.errors)}")
     if unlike:
@@ -187,11 +204,22 @@ def what_is_held(client: ApimartClient) -> str:
         return f"APIMart does not tell the balance now: {error}"
 
 
+def what_models_there_are(gone: Mapping[str, int], client: ApimartClient) -> str:
+    """Return what to do about models that are gone. Never raises."""
+    first, *_ = gone
+    rows = ", ".join(f"{model!r} ({count:,} rows, not charged)" for model, count in gone.items())
+    return f"APIMart no longer has {rows}. {advice(first, account_models(client))}"
+
+
 def count(plan: Plan, ledger: Ledger, *, since: float) -> None:
     """Send metrics for the generations that ended in this try."""
-    for row in plan.rows():
-        state = ledger.rows.get(plan.index.slots[row.position])
+    for planned in plan.rows():
+        state = ledger.rows.get(plan.index.slots[planned.position])
         if state is None or state.at < since or state.row_outcome not in _METRICS:
             continue
+        if state.row_outcome is Outcome.MODEL_GONE and state.generation_id is None:
+            # No generation was made, so none has failed.
+            continue
+        row = plan.as_sent(planned, state.fallback_model)
         record = record_of(state, fingerprint=row.fingerprint, idempotency_key="", model=row.request.model)
         metrics.count(_METRICS[state.row_outcome], record, videos=len(state.landed or ()))

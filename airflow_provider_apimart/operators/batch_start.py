@@ -10,12 +10,16 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
+from airflow_provider_apimart.client.client import ApimartClient
 from airflow_provider_apimart.client.errors import ConfigurationError, FieldProblem, InvalidParameterError
+from airflow_provider_apimart.client.fallback import is_another, with_model
+from airflow_provider_apimart.client.request import VeoRequest
 from airflow_provider_apimart.generation.batch.bill import Bill, money
 from airflow_provider_apimart.generation.batch.draft import PlanDraft
-from airflow_provider_apimart.generation.batch.engine.resume import decision_on
+from airflow_provider_apimart.generation.batch.engine.resume import decision_on, next_todo
 from airflow_provider_apimart.generation.batch.plan import Plan, PlannedRow, Twin, row_fingerprint
 from airflow_provider_apimart.generation.batch.states import Ledger
+from airflow_provider_apimart.generation.catalogue.schemas import schema_problems
 from airflow_provider_apimart.generation.pricing.prices import PriceList
 from airflow_provider_apimart.generation.purchase.decide import Action
 from airflow_provider_apimart.generation.purchase.record import RecordState
@@ -39,12 +43,24 @@ log = logging.getLogger(__name__)
 # --- rows --------------------------------------------------------------------------------------------------------
 
 
-def plan_rows(task: BatchArguments, draft: PlanDraft, prices: PriceList) -> Planned:
+def plan_rows(
+    task: BatchArguments, draft: PlanDraft, prices: PriceList, client: ApimartClient | None = None
+) -> Planned:
     """Read the table into a draft, row by row, check all of it, and add up what it costs.
 
+    :param client: asks APIMart for the schemas of models that are not known here, with ``rules="schema"``.
+    :raises InvalidVeoArgument: if no row could use the fallback model.
     :raises TableError: with every problem of every row, or with all frames that cannot be used.
     """
-    planned = Planned(draft, Bill(prices), share_identical=task.reuse == "always")
+    fallback = None if arguments.is_unset(task.fallback_model) else str(task.fallback_model)
+    planned = Planned(
+        draft,
+        Bill(prices),
+        share_identical=task.reuse == "always",
+        fallback_model=fallback,
+        fallback_bill=Bill(prices),
+        client=client if task.rules == "schema" else None,
+    )
     try:
         _read(task, planned)
     except EmptyTableError as error:
@@ -53,6 +69,9 @@ def plan_rows(task: BatchArguments, draft: PlanDraft, prices: PriceList) -> Plan
         log.info("%s.", error)
     if planned.problems:
         raise table_error("the table", planned.count, planned.problems)
+    if fallback is not None and planned.count and not planned.fallback_bill.count:
+        allowed = "allowed: another model than that of every row, or None"
+        arguments.refuse(arguments.owner_of(task), [FieldProblem("fallback_model", fallback, allowed)])
     for note in sorted(planned.notes):
         log.warning("%s", note)
     return planned
@@ -112,6 +131,7 @@ class Planned:
     :param problems: frames that cannot be used.
     :param count: the number of rows in the table.
     :param notes: remarks about the requests, to be logged.
+    :param fallback_bill: what the table costs with the fallback model, where that can take the place of a row's own.
     """
 
     draft: PlanDraft
@@ -120,6 +140,9 @@ class Planned:
     problems: list[RowProblem] = field(default_factory=list)
     count: int = 0
     notes: set[str] = field(default_factory=set)
+    fallback_model: str | None = None
+    fallback_bill: Bill = field(default_factory=lambda: Bill(PriceList()))
+    client: ApimartClient | None = None
     median_seconds: float = 0.0
     #: The checksum of each frame, or what is wrong with it. Each file is read only once per parameter and model.
     _frames: dict[tuple[str, str, str], str | tuple[FieldProblem, ...]] = field(default_factory=dict)
@@ -130,27 +153,45 @@ class Planned:
         """Read all rows."""
         for row in rows:
             self.count += 1
-            images = self._checksums(row)
+            images = self._checksums(row.number, row.request)
+            fallback = self._checked(row)
             if images is not None:
-                self._add(row, images)
+                self._add(row, images, fallback)
 
-    def _checksums(self, row: Row) -> dict[str, str] | None:
+    def _checked(self, row: Row) -> VeoRequest | None:
+        """Check a row by APIMart's schema, and by what the fallback model takes. Return its request to the latter."""
+        other = None
+        try:
+            if self.fallback_model is not None and is_another(row.request.model, self.fallback_model):
+                other = with_model(row.request, self.fallback_model)
+                self._checksums(row.number, other)
+        except InvalidParameterError as error:
+            self.problems += [RowProblem(row.number, problem) for problem in error.problems]
+        if self.client is not None:
+            for request in filter(None, (row.request, other)):
+                found = schema_problems(self.client, request)
+                self.problems += [RowProblem(row.number, problem) for problem in found]
+        return other
+
+    def _checksums(self, number: int, request: VeoRequest) -> dict[str, str] | None:
         found: dict[str, str] = {}
-        for name, path in row.request.local_images.items():
-            place = name, path, row.request.model
+        for name, path in request.local_images.items():
+            place = name, path, request.model
             if place not in self._frames:
                 try:
-                    self._frames[place] = read_image(name, path, row.request).sha256
+                    self._frames[place] = read_image(name, path, request).sha256
                 except InvalidParameterError as error:
                     self._frames[place] = error.problems
             known = self._frames[place]
             if isinstance(known, str):
                 found[name] = known
             else:
-                self.problems += [RowProblem(row.number, problem) for problem in known]
+                self.problems += [RowProblem(number, problem) for problem in known]
         return None if self.problems else found
 
-    def _add(self, row: Row, images: dict[str, str]) -> None:
+    def _add(self, row: Row, images: dict[str, str], fallback: VeoRequest | None) -> None:
+        if self.problems:
+            return
         position = len(self.draft)
         self.median_seconds = self.median_seconds or expected_seconds(row.request.model, row.request.resolution)
         self.notes.update(row.request.notes())
@@ -162,35 +203,51 @@ class Planned:
                 self.draft.add_twin(Twin(row.number, first, row.labels))
                 return
             key = f"{digest[:32]}-1"
+        if fallback is not None:
+            self.notes.update(f"fallback_model: {note}" for note in fallback.notes())
         usd = self.bill.add(row.request)
         price = None if usd is None else float(usd)
-        self.draft.add(PlannedRow(position, row.number, key, digest, row.request, row.labels, images, price))
+        other = None if fallback is None else self.fallback_bill.add(fallback)
+        self.draft.add(
+            PlannedRow(position, row.number, key, digest, row.request, row.labels, images, price),
+            fallback_usd=None if other is None else float(other),
+            no_fallback=self.fallback_model is not None and fallback is None,
+        )
 
 
 # --- budget ------------------------------------------------------------------------------------------------------
 
 
-def approve(owner: str, plan: Plan, ledger: Ledger, bill: Bill, limit: Decimal | None) -> int:
+def approve(
+    owner: str, plan: Plan, ledger: Ledger, bill: Bill, limit: Decimal | None, fallback_bill: Bill | None = None
+) -> int:
     """Log what is still to be paid for, and refuse it if the batch would cost more than the user allows.
 
+    :param fallback_bill: what the fallback model would cost. The batch is refused if its limit does not cover that
+        either: the fallback could then not be used.
     :return: how many rows have not ended yet.
     :raises InvalidVeoArgument: with the estimate in its text; nothing was submitted.
     """
-    spent, coming = Decimal(0), Decimal(0)
+    spent, coming, fallback_coming = Decimal(0), Decimal(0), Decimal(0)
     new, under_way = 0, 0
     for position, slot in enumerate(plan.index.slots):
         row = ledger.rows.get(slot)
         if row is not None and row.state is RecordState.LANDED:
             spent += Decimal(0) if row.reused else Decimal(str(row.cost_usd or 0))
-        action = decision_on(plan, row, slot, None, time.time()).action
-        if action is Action.SUBMIT:
+        decision = decision_on(plan, row, slot, None, time.time())
+        todo = next_todo(plan, position, row, decision)
+        if todo is not None:
             new += 1
-        elif action in (Action.RESEND, Action.WAIT):
+        elif decision.action in (Action.RESEND, Action.WAIT):
             under_way += 1
         else:
             continue
         if row is None or row.state is not RecordState.LANDED:
-            coming += Decimal(str(plan.index.estimates[position] or 0))
+            taken_up = todo.fallback if todo else bool(row and row.fallback_from)
+            usd = Decimal(str(plan.index.estimate(position, fallback=taken_up)))
+            coming += usd
+            can_fall_back = todo is not None and plan.index.can_fall_back(position)
+            fallback_coming += Decimal(str(plan.index.estimate(position, fallback=True))) if can_fall_back else usd
     log.info("%s.", bill.short)
     done = len(plan.index.slots) - new - under_way
     text = (
@@ -198,12 +255,22 @@ def approve(owner: str, plan: Plan, ledger: Ledger, bill: Bill, limit: Decimal |
         f"about {coming:,.2f} USD to come, {spent:,.2f} USD spent"
     )
     log.info("%s%s.", text, "" if limit is None else f"; max_cost_usd is {money(limit)}")
+    other = plan.index.rules.fallback_model
+    if other is not None:
+        log.info("With fallback_model=%r in place of every other model: about %s USD to come.", other, fallback_coming)
     if limit is not None and new:
-        if bill.unknown:
-            models = ", ".join(sorted(bill.unknown))
+        unknown = {*bill.unknown, *(fallback_bill.unknown if fallback_bill else ())}
+        if unknown:
+            models = ", ".join(sorted(unknown))
             allowed = f"no price is known for {models}, so the table cannot be compared; leave it out to go on"
             arguments.refuse(owner, [FieldProblem("max_cost_usd", float(limit), allowed)])
         if spent + coming > limit:
             allowed = f"this table costs about {spent + coming:,.2f} USD ({text}). The bill: {bill.short}"
+            arguments.refuse(owner, [FieldProblem("max_cost_usd", float(limit), allowed)])
+        if spent + fallback_coming > limit:
+            allowed = (
+                f"with fallback_model={other!r} in place of every other model this table costs about "
+                f"{spent + fallback_coming:,.2f} USD, so the fallback could not be used to the end"
+            )
             arguments.refuse(owner, [FieldProblem("max_cost_usd", float(limit), allowed)])
     return new + under_way

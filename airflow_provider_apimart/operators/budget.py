@@ -28,5 +28,6 @@ def approve(owner: str, request: VeoRequest, limit: Decimal, client: ApimartClie
         )
         arguments.refuse(owner, [FieldProblem("max_cost_usd", float(limit), allowed)])
     elif price.usd > limit:
-        arguments.refuse(owner, [FieldProblem("max_cost_usd", float(limit), f"this request costs about {price}")])
-    log.info("This request costs about %s; max_cost_usd is %s.", price, limit)
+        allowed = f"this request ({request.model}) costs about {price}"
+        arguments.refuse(owner, [FieldProblem("max_cost_usd", float(limit), allowed)])
+    log.info("This request (%s) costs about %s; max_cost_usd is %s.", request.model, price, limit)

@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 from airflow_provider_apimart._compat import (
@@ -23,7 +22,13 @@ from airflow_provider_apimart._compat import (
 )
 from airflow_provider_apimart.client import protocol
 from airflow_provider_apimart.client.client import ApimartClient
-from airflow_provider_apimart.client.errors import ApimartError, GenerationParkedError, VideoExpiredError
+from airflow_provider_apimart.client.errors import (
+    ApimartError,
+    GenerationModelGoneError,
+    GenerationParkedError,
+    VideoExpiredError,
+)
+from airflow_provider_apimart.client.fallback import with_model
 from airflow_provider_apimart.client.model_rules import DEFAULT_MODEL
 from airflow_provider_apimart.client.models import Generation, VeoRequest
 from airflow_provider_apimart.generation.landing.delivery import deliver, files_whole
@@ -44,7 +49,7 @@ from airflow_provider_apimart.hooks.apimart import ApimartHook
 from airflow_provider_apimart.hooks.record_stores import record_store
 from airflow_provider_apimart.hooks.storage import read_images, target_of
 from airflow_provider_apimart.links.veo import ApimartHelpLink, VeoVideoLink
-from airflow_provider_apimart.operators import arguments, budget, veo_arguments
+from airflow_provider_apimart.operators import arguments, models, veo_arguments
 from airflow_provider_apimart.operators.labels import check_name, labels_of
 from airflow_provider_apimart.operators.recall import recall, wanted_here
 from airflow_provider_apimart.operators.task import (
@@ -92,12 +97,19 @@ class VeoGenerateOperator(AuthorTemplates, BaseOperator):
 
     Returns (XCom) ``{"generation_id", "status", "model", "cost_usd", "submitted_at", "completed_at", "videos": [{"url",
     "expires_at", "path", "bytes", "sha256", "duration_seconds", "width", "height", "has_audio"}], "mismatches":
-    [{"field", "asked", "delivered", "sample", "usd"}]}``. Without ``output_path``, ``path`` and the fields after it are
-    null. ``mismatches`` is empty if the videos match the request. Times are ISO 8601 in UTC.
+    [{"field", "asked", "delivered", "sample", "usd"}], "fallback_from"}``. Without ``output_path``, ``path`` and the
+    fields after it are null. ``mismatches`` is empty if the videos match the request. ``model`` is the one that made
+    the video; ``fallback_from`` is the one that was wanted if ``fallback_model`` took its place, else null. Times are
+    ISO 8601 in UTC.
 
     :param prompt: what to show. A dict or a list is sent as its JSON text.
     :param model: ``veo3.1-fast-official``, ``veo3.1-quality-official``, or ``veo3.1-fast``, ``-quality``, ``-lite``.
-        Any other id is sent unchanged, with a warning.
+        Any other id is sent unchanged, with a warning (see ``rules``).
+    :param fallback_model: the model to use if APIMart no longer has ``model``: the same request, as a new generation
+        that is paid for under its own key. ``None`` fails the task instead, at no cost. Where a relay has no channel
+        for the model right now, Airflow's retries ask again, and the last of them uses the fallback.
+    :param rules: what a request for an id that the provider does not know is checked against before it is paid for.
+        ``"table"``: nothing. ``"schema"``: APIMart's own schema of the model, if it can be had.
     :param negative_prompt: what to keep out of the video.
     :param duration: seconds: 4, 6 or 8 (APIMart's default).
     :param aspect_ratio: ``16:9`` (APIMart's default) or ``9:16``.
@@ -125,6 +137,7 @@ class VeoGenerateOperator(AuthorTemplates, BaseOperator):
     :param on_clear: ``"reuse"``: a cleared task continues with its generation. ``"regenerate"``: it pays for a new one.
     :param on_unknown_submit: what to do if a submission may or may not have been carried out. ``"resend"``: send the
         identical request under the same idempotency key. ``"fail"``: submit nothing until a person has looked.
+        ``None``: what the connection says, or else ``"resend"``.
     :param on_mismatch: what to do if a landed video differs from the request (duration, resolution, aspect ratio,
         sound, number of videos). ``"warn"``: log it. ``"fail"``: fail the task for good; the video stays where it
         landed, and no try pays for another one.
@@ -136,7 +149,7 @@ class VeoGenerateOperator(AuthorTemplates, BaseOperator):
 
     template_fields: Sequence[str] = (
         *VeoRequest.FIELDS,
-        *("output_path", "apimart_conn_id", "max_cost_usd", "labels"),
+        *("fallback_model", "rules", "output_path", "apimart_conn_id", "max_cost_usd", "labels"),
         *("timeout", "poll_interval", "on_clear", "on_unknown_submit", "on_mismatch"),
     )
     template_fields_renderers: ClassVar[dict[str, str]] = {"extra_body": "json", "labels": "json"}
@@ -162,13 +175,15 @@ class VeoGenerateOperator(AuthorTemplates, BaseOperator):
         resize_mode: str | None = None,
         enhance_prompt: bool | str | None = None,
         extra_body: dict[str, Any] | None = None,
+        fallback_model: str | None = None,
+        rules: models.ModelRulesFrom = "table",
         output_path: str | ObjectStoragePath | None = None,
         apimart_conn_id: str = ApimartHook.default_conn_name,
         deferrable: bool = True,
         timeout: timedelta | float | str = DEFAULT_TIMEOUT,
         poll_interval: timedelta | float | str | None = None,
         on_clear: OnClear = "reuse",
-        on_unknown_submit: OnUnknownSubmit = "resend",
+        on_unknown_submit: OnUnknownSubmit | None = None,
         on_mismatch: OnMismatch = "warn",
         max_cost_usd: float | str | None = None,
         labels: Mapping[str, Any] | str | None = None,
@@ -190,6 +205,8 @@ class VeoGenerateOperator(AuthorTemplates, BaseOperator):
         self.resize_mode = resize_mode
         self.enhance_prompt = enhance_prompt
         self.extra_body = extra_body
+        self.fallback_model = fallback_model
+        self.rules = rules
         self.output_path = output_path
         self.apimart_conn_id = apimart_conn_id
         self.deferrable = deferrable
@@ -228,11 +245,6 @@ class VeoGenerateOperator(AuthorTemplates, BaseOperator):
         arguments.refuse(self._owner, veo_arguments.late_problems(self))
         return VeoRequest.checked(self._request_values())
 
-    def _approval(self, request: VeoRequest, client: ApimartClient) -> Callable[[], None] | None:
-        """Return the check to run before a new generation of ``request`` is paid for; ``None`` without a limit."""
-        limit = arguments.money_of(self.max_cost_usd)
-        return None if limit is None else partial(budget.approve, self._owner, request, limit, client)
-
     @property
     def _timeout_seconds(self) -> float:
         return arguments.seconds_of(self.timeout) or DEFAULT_TIMEOUT.total_seconds()
@@ -247,44 +259,62 @@ class VeoGenerateOperator(AuthorTemplates, BaseOperator):
         for note in request.notes():
             self.log.warning("%s", note)
         with failures(self) as known:
-            output = self._output()
-            identity = identity_of(context)
-            store = record_store(context, output, identity)
-            known.store = store
-            if output is not None:
-                check_target(output)
-            images = read_images(request)
-            policy = Policy(on_clear=self.on_clear, on_unknown_submit=self.on_unknown_submit)
-            with ApimartHook(self.apimart_conn_id).get_conn() as client:
-                purchase = Purchase(
-                    client=client,
-                    store=store,
-                    identity=identity,
-                    request=request,
-                    images=images,
-                    policy=policy,
-                    output_path=None if output is None else output.uri,
-                    apimart_conn_id=self.apimart_conn_id,
-                    approve=self._approval(request, client),
-                )
-                obtained = purchase.obtain(lambda record: files_whole(record, output))
-                record, view = wanted_here(self, store, obtained.record, output), obtained.view
-                self.generation_id = record.generation_id
-                if obtained.decision.action is Action.KEEP:
-                    self.log.info("Nothing to do: %s.", obtained.decision.reason)
-                    return self._result(record, view, record.landed, request)
-                if obtained.decision.action is Action.WAIT:
-                    # Logged now: if a person or kill -9 ends the wait, nothing may be left to log it.
-                    self.log.info("Waiting: %s. %s.", obtained.decision.reason, STAYS_KNOWN)
-                    if self.deferrable and time.time() < self._deadline(record):
-                        self._defer(record, request, began)
-                    view = self._wait(client, record)
-                if obtained.decision.action is Action.REFUSE and obtained.decision.error:
-                    raise obtained.decision.error
-                return self._finish(Paid(client, store, record, request), view, context)
+            known.store = record_store(context, self._output(), identity_of(context))
+            return self._generate(context, known.store, request, began)
+
+    def _generate(self, context: Context, store: RecordStore, request: VeoRequest, began: float) -> dict[str, Any]:
+        """Obtain the generation, wait for it and land it; if its model is gone, the same with the fallback model."""
+        output = self._output()
+        if output is not None:
+            check_target(output)
+        images = read_images(request)
+        with ApimartHook(self.apimart_conn_id).get_conn() as client:
+            on_unknown_submit = self.on_unknown_submit or client.settings.on_unknown_submit
+            purchase = Purchase(
+                client=client,
+                store=store,
+                identity=identity_of(context),
+                request=request,
+                images=images,
+                policy=Policy(on_clear=self.on_clear, on_unknown_submit=on_unknown_submit),
+                output_path=None if output is None else output.uri,
+                apimart_conn_id=self.apimart_conn_id,
+                approve=lambda wanted: models.approve(self, self._owner, wanted, client),
+                fallback=models.fallback_of(self.fallback_model, request, at_last=models.is_last_try(context)),
+            )
+            while True:
+                try:
+                    return self._carry_out(purchase, output, context, began)
+                except GenerationModelGoneError as error:
+                    if purchase.fallback is None:
+                        raise models.with_advice(error, purchase.request.model, client) from None
+
+    def _carry_out(self, purchase: Purchase, output: Target | None, context: Context, began: float) -> dict[str, Any]:
+        obtained = purchase.obtain(lambda record: files_whole(record, output))
+        client, store, request = purchase.client, purchase.store, purchase.request
+        record, view = wanted_here(self, store, obtained.record, output), obtained.view
+        self.generation_id = record.generation_id
+        if obtained.decision.action is Action.KEEP:
+            self.log.info("Nothing to do: %s.", obtained.decision.reason)
+            return self._result(record, view, record.landed, request)
+        if obtained.decision.action is Action.WAIT:
+            # Logged now: if a person or kill -9 ends the wait, nothing may be left to log it.
+            self.log.info("Waiting: %s. %s.", obtained.decision.reason, STAYS_KNOWN)
+            if self.deferrable and time.time() < self._deadline(record):
+                self._defer(record, request, began)
+            view = self._wait(client, record)
+        if obtained.decision.action is Action.REFUSE and obtained.decision.error:
+            raise obtained.decision.error
+        return self._finish(Paid(client, store, record, request), view, context)
 
     def execute_complete(
-        self, context: Context, event: Any, record: Any = None, request: Any = None, labels: Any = None
+        self,
+        context: Context,
+        event: Any,
+        record: Any = None,
+        request: Any = None,
+        labels: Any = None,
+        fallback_model: Any = None,
     ) -> dict[str, Any]:
         """Land the generation that the trigger has waited for.
 
@@ -295,9 +325,13 @@ class VeoGenerateOperator(AuthorTemplates, BaseOperator):
         :param record: the record when the deferral began; ``None`` if Airflow dropped it, as ``dags test`` does.
         :param request: the request when the deferral began; ``None`` if Airflow dropped it.
         :param labels: the labels when the deferral began; ``None`` if Airflow dropped them.
+        :param fallback_model: the fallback model when the deferral began, if there was one.
         """
+        began = time.time()
         with failures(self) as known:
             recall(self, record, labels)
+            if request is not None:
+                self.fallback_model = fallback_model
             paid = VeoRequest.checked(self._request_values() if request is None else request)
             output = self._output()
             store = record_store(context, output, identity_of(context))
@@ -310,11 +344,20 @@ class VeoGenerateOperator(AuthorTemplates, BaseOperator):
                 # Another try may have run meanwhile. The store keeps that try's record. This one finishes the
                 # generation that it waited for.
                 current = waited_for
+            if request is None and current.fallback_from:
+                paid = with_model(paid, current.model)
             self.generation_id = current.generation_id
             self._last_word = report.last_word_of(event)
             with ApimartHook(self.apimart_conn_id).get_conn() as client:
                 view = final_word(client, current, event)
-                return self._finish(Paid(client, store, current, paid), view, context)
+                try:
+                    return self._finish(Paid(client, store, current, paid), view, context)
+                except GenerationModelGoneError as error:
+                    if arguments.is_unset(self.fallback_model) or current.fallback_from:
+                        raise models.with_advice(error, current.model, client) from None
+            # The record says that the model is gone. What follows is what a next try would do.
+            arguments.refuse_for_now(self._owner, veo_arguments.argument_problems(self, arguments.always))
+            return self._generate(context, store, paid, began)
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """Resume. If Airflow itself ended the deferral, log what happens to the paid generation."""
@@ -376,6 +419,8 @@ class VeoGenerateOperator(AuthorTemplates, BaseOperator):
                 "record": record.but(apimart_conn_id=self.apimart_conn_id).model_dump(mode="json"),
                 "request": request.model_dump(mode="json", exclude_none=True),
                 "labels": labels_of(self.labels),
+                # Left out where it is not set, for workers of an older version.
+                **({"fallback_model": self.fallback_model} if self.fallback_model and not record.fallback_from else {}),
             },
             timeout=timedelta(seconds=max(0.0, polling["deadline"] - time.time())) + TRIGGERER_GRACE,
         )

@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 from airflow_provider_apimart.client.errors import FieldProblem
 from airflow_provider_apimart.client.request import VeoRequest
-from airflow_provider_apimart.operators import arguments
+from airflow_provider_apimart.operators import arguments, models
 
 
 class VeoArguments(Protocol):
@@ -14,6 +14,7 @@ class VeoArguments(Protocol):
 
     apimart_conn_id: Any
     deferrable: Any
+    fallback_model: Any
     labels: Any
     max_cost_usd: Any
     on_clear: Any
@@ -21,6 +22,7 @@ class VeoArguments(Protocol):
     on_unknown_submit: Any
     output_path: Any
     poll_interval: Any
+    rules: Any
     timeout: Any
 
     def _request_values(self) -> dict[str, Any]:
@@ -31,13 +33,15 @@ class VeoArguments(Protocol):
 def literal_problems(task: VeoArguments) -> list[FieldProblem]:
     """Return what is wrong with those arguments that are known while the DAG is parsed."""
     problems = arguments.request_problems(task, task._request_values())
+    problems += models.literal_problems(task, task._request_values(), arguments.marks_of(task))
     problems += arguments.fixed_problems("deferrable", task.deferrable, (True, False))
     return problems + argument_problems(task, arguments.unless_late(task))
 
 
 def late_problems(task: VeoArguments) -> list[FieldProblem]:
     """Return what is wrong with all rendered arguments, before anything is paid for."""
-    return VeoRequest.problems(task._request_values()) + argument_problems(task, arguments.always)
+    problems = VeoRequest.problems(task._request_values()) + models.late_problems(task, task._request_values())
+    return problems + argument_problems(task, arguments.always)
 
 
 def argument_problems(task: VeoArguments, check: arguments.Check) -> list[FieldProblem]:
@@ -45,8 +49,10 @@ def argument_problems(task: VeoArguments, check: arguments.Check) -> list[FieldP
     problems = check(arguments.seconds_problems, "timeout", task.timeout)
     problems += check(arguments.seconds_problems, "poll_interval", task.poll_interval)
     problems += check(arguments.choice_problems, "on_clear", task.on_clear, ("reuse", "regenerate"))
-    problems += check(arguments.choice_problems, "on_unknown_submit", task.on_unknown_submit, ("resend", "fail"))
+    if not arguments.is_unset(task.on_unknown_submit):
+        problems += check(arguments.choice_problems, "on_unknown_submit", task.on_unknown_submit, ("resend", "fail"))
     problems += check(arguments.choice_problems, "on_mismatch", task.on_mismatch, ("warn", "fail"))
+    problems += check(arguments.choice_problems, "rules", task.rules, ("table", "schema"))
     problems += check(arguments.money_problems, "max_cost_usd", task.max_cost_usd)
     problems += check(arguments.connection_problems, "apimart_conn_id", task.apimart_conn_id)
     problems += check(arguments.output_problems, "output_path", task.output_path)

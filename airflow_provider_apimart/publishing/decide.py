@@ -3,7 +3,8 @@
 ===========  ==================================================  ======================================================
 record       and                                                 then
 ===========  ==================================================  ======================================================
-none         it may have been lost; the target can be asked      look up: found → adopt, else start
+none         it may have been lost; the target can look it up    look up: found → adopt, else start
+none         it was lost; committing twice is not harmless       refuse, or start if cleared with ``"repost"``
 none         else                                                start
 any          cleared, and ``on_clear="repost"``                  start under the next epoch's marker
 may exist    the connection leads to another account now         refuse
@@ -11,7 +12,8 @@ other        the connection leads to another account now         start anew ther
 public       another video                                       refuse: the old one is public
 public       other texts                                         keep, and say so
 committing   another video or message; target cannot be asked    refuse: it may be public
-committing   another video or message; target can be asked       ask: public → refuse; not public → start anew
+committing   another video or message; target can be asked       ask: public → refuse; surely not → start anew;
+                                                                 else refuse
 other        another video, or texts that the draft holds        start anew; the old draft is remembered
 intent                                                           start: an unused session or draft is nothing
 session      session: holds k bytes / is a draft / is gone       upload from k / adopt / start anew: no video exists
@@ -19,9 +21,10 @@ armed        session: holds k bytes / is a draft / is gone       upload from k /
 armed        look-up: found                                      adopt
 armed        look-up: not found, settling / settled              wait / start anew: what may exist is private
 drafted      processing / ready / public                         wait / commit / adopt as public
-drafted      failed / expired                                    fail for good / start anew
+drafted      failed                                              fail for good
+drafted      expired, once / often in a row                      start anew, at growing intervals / fail for good
 drafted      gone, settling / settled                            wait / refuse: a person has deleted it
-committing   ready                                               commit: repeatable, or not public as the target says
+committing   ready, settling / settled                           wait / commit: not public as the target says
 committing   processing / public                                 wait / adopt as public
 committing   failed / expired / gone                             refuse: look at the account
 public       public as asked                                     keep
@@ -35,7 +38,7 @@ A target that cannot be asked (``Traits.can_ask``) is one where committing twice
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Literal
 
@@ -58,6 +61,10 @@ from airflow_provider_apimart.publishing.target import (
 )
 
 OnClear = Literal["reuse", "repost"]
+
+#: Drafts of one post that may be void in a row, and the unit of the growing intervals between them.
+MAX_VOID_DRAFTS = 5
+VOID_PAUSE = timedelta(minutes=1)
 
 REPOST_HINT = 'to post it anew, clear the task with on_clear="repost"'
 
@@ -104,6 +111,8 @@ class Wanted:
 
     :param trusted: whether "no record" proves that nothing was started: the store is durable, and this is the task's
         first try.
+    :param lost: whether an earlier part of the task has had a record, or one could not be kept, so that it may have
+        been published.
     """
 
     account: str
@@ -112,6 +121,7 @@ class Wanted:
     clear_epoch: int = 0
     on_clear: OnClear = "reuse"
     trusted: bool = True
+    lost: bool = False
 
 
 def decide(
@@ -131,10 +141,10 @@ def decide(
         why = f"the connection leads to the account {wanted.account} now, but this was begun on {record.account}"
         return _refuse(record, why) if record.state in MAY_EXIST else Decision(Action.START, why, epoch)
     if record.video_sha256 != wanted.video_sha256:
-        return _other_input(record, traits, evidence, epoch, "another video")
+        return _other_input(record, traits, evidence, epoch, "another video", now)
     text_counts = record.state is PostState.PUBLIC or not traits.text_at_commit
     if record.content_digest != wanted.content_digest and text_counts:
-        return _other_input(record, traits, evidence, epoch, "other texts")
+        return _other_input(record, traits, evidence, epoch, "other texts", now)
     match record.state:
         case PostState.INTENT:
             return Decision(Action.START, "an earlier start is not known to have succeeded", record.epoch)
@@ -151,12 +161,27 @@ def decide(
 def _unrecorded(wanted: Wanted, traits: Traits, evidence: Evidence | None, epoch: int) -> Decision:
     if isinstance(evidence, Drafted):
         return Decision(Action.ADOPT, "the target has a video with this post's marker", epoch)
+    if wanted.lost and traits.can_ask and not traits.can_look_up and not epoch:
+        return _lost(wanted)
     if wanted.trusted or not traits.can_look_up or isinstance(evidence, NotFound):
         return Decision(Action.START, "nothing was posted before", epoch)
     return Decision(Action.LOOK_UP, "there is no record, but an earlier try may have begun", epoch)
 
 
-def _other_input(record: PostRecord, traits: Traits, evidence: Evidence | None, epoch: int, what: str) -> Decision:
+def _lost(wanted: Wanted) -> Decision:
+    why = "an earlier try may have published the video, and what was known of it is lost"
+    error = PostRefusedError(
+        f"Nothing was posted: {why}. The target cannot look a post up by its mark, so posting again could make the "
+        f"video public twice. What to do: look at the account {wanted.account}; if the video is not there, clear the "
+        'task with on_clear="repost"; and give it a place where records last (Airflow 3.3, or a folder beside the '
+        "video that can be written)"
+    )
+    return Decision(Action.REFUSE, why, error=error)
+
+
+def _other_input(
+    record: PostRecord, traits: Traits, evidence: Evidence | None, epoch: int, what: str, now: datetime
+) -> Decision:
     start = Decision(Action.START, f"the task has {what} than the last try", epoch)
     if record.state is PostState.PUBLIC:
         if what == "other texts":
@@ -174,7 +199,10 @@ def _other_input(record: PostRecord, traits: Traits, evidence: Evidence | None, 
         return Decision(Action.ADOPT_PUBLIC, "the last video was made public")
     if evidence.state is DraftState.PROCESSING:
         return Decision(Action.WAIT, "the last video is being published")
-    return start
+    if evidence.state is not DraftState.READY:
+        return _refuse(record, f"the task has {what}, and what became of the last one cannot be known")
+    ready = _ready(record, traits, now)
+    return ready if ready.action is Action.WAIT else start
 
 
 def _uploading(record: PostRecord, traits: Traits, evidence: Evidence | None, now: datetime) -> Decision:
@@ -206,8 +234,7 @@ def _drafted(record: PostRecord, traits: Traits, evidence: Evidence | None, now:
     committing = record.state is PostState.COMMITTING
     match evidence.state:
         case DraftState.READY:
-            again = "the call that publishes it may be repeated" if committing else "the draft is ready"
-            return Decision(Action.COMMIT, again)
+            return _ready(record, traits, now) if committing else Decision(Action.COMMIT, "the draft is ready")
         case DraftState.PUBLIC:
             return Decision(Action.ADOPT_PUBLIC, "it is public")
         case DraftState.PROCESSING:
@@ -220,11 +247,31 @@ def _drafted(record: PostRecord, traits: Traits, evidence: Evidence | None, now:
         case DraftState.FAILED:
             return Decision(Action.FAIL, "the target refused it", error=_failed(record, evidence.reason))
         case DraftState.EXPIRED:
-            return Decision(
-                Action.START, f"the draft {record.draft_id} is void{_because(evidence.reason)}", record.epoch
-            )
+            return _void(record, evidence.reason, now)
         case DraftState.GONE:
             return _refuse(record, "somebody has deleted the draft")
+
+
+def _ready(record: PostRecord, traits: Traits, now: datetime) -> Decision:
+    """Decide about a draft that is not public as the target says, though it was to be made public before."""
+    settled = (record.committing_at or record.intent_at) + traits.commit_settle
+    if now < settled:
+        why = "the call that publishes it got no answer, and the target may still be carrying it out"
+        return Decision(Action.WAIT, why, until=settled)
+    return Decision(Action.COMMIT, "the call that publishes it may be repeated")
+
+
+def _void(record: PostRecord, reason: str | None, now: datetime) -> Decision:
+    """Decide about a draft that a new one may mend: at growing intervals, and not for ever."""
+    why = f"the draft {record.draft_id} is void{_because(reason)}"
+    before = sum(each.marker == record.marker for each in record.previous)
+    if before + 1 >= MAX_VOID_DRAFTS:
+        again = f"{before + 1} drafts in a row were void; the last one{_because(reason)}"
+        return Decision(Action.FAIL, again, error=_failed(record, again))
+    again_at = (record.drafted_at or record.intent_at) + (2**before - 1) * VOID_PAUSE
+    if now < again_at:
+        return Decision(Action.WAIT, why, until=again_at)
+    return Decision(Action.START, why, record.epoch)
 
 
 def _public(record: PostRecord, traits: Traits, evidence: Evidence | None, now: datetime) -> Decision:

@@ -27,7 +27,12 @@ from datetime import UTC, datetime, timedelta
 
 from airflow_provider_apimart.client.errors import ApimartError, InvalidParameterError
 from airflow_provider_apimart.publishing.decide import Action, Decision, OnClear, Wanted, decide
-from airflow_provider_apimart.publishing.errors import PublishError, TargetLimitError, TargetUnavailableError
+from airflow_provider_apimart.publishing.errors import (
+    PostParkedError,
+    PublishError,
+    TargetLimitError,
+    TargetUnavailableError,
+)
 from airflow_provider_apimart.publishing.exchange import Sender, VideoBytes
 from airflow_provider_apimart.publishing.post import Post, PostIdentity, marker_of
 from airflow_provider_apimart.publishing.record import MAX_NOTE_LENGTH, PostRecord, PostState, PostStore
@@ -49,7 +54,11 @@ log = logging.getLogger(__name__)
 #: Temporary failures that one run of :meth:`Publication.advance` sits out, and how long it sits still at most for each.
 MAX_FAILURES = 6
 MAX_BACKOFF_SECONDS = 60.0
+#: Of these, how many are sat out to learn the page of what is public already.
+MAX_PAGE_FAILURES = 2
 FIRST_BACKOFF_SECONDS = 1.0
+#: Uploads and drafts that one run begins. Each may count against a quota.
+MAX_STARTS = 3
 #: Steps of one run: far more than any path through the table needs. More would be a circle.
 MAX_STEPS = 200
 
@@ -74,6 +83,7 @@ class Publication:
     """The one publication of a post.
 
     :param trusted: whether a missing record proves that nothing was begun (see :class:`.decide.Wanted`).
+    :param lost: whether a missing record was lost.
     :param sleep: waits out temporary failures.
     """
 
@@ -89,6 +99,7 @@ class Publication:
         seal: Seal,
         on_clear: OnClear = "reuse",
         trusted: bool = True,
+        lost: bool = False,
         conn_id: str | None = None,
         sleep: Callable[[float], None] = time.sleep,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
@@ -102,6 +113,7 @@ class Publication:
         self.seal = seal
         self.on_clear = on_clear
         self.trusted = trusted
+        self.lost = lost
         self.conn_id = conn_id
         self.sleep = sleep
         self.now = now
@@ -122,7 +134,7 @@ class Publication:
         :raises PublishError: if the post has failed or has to be refused, or if the target stays unavailable. The
             record says what is known.
         """
-        failures = 0
+        failures = starts = 0
         evidence: Evidence | None = None
         seen: Draft | None = None
         self._stored = self.store.load()
@@ -142,19 +154,27 @@ class Publication:
                 if decision.action in (Action.WAIT, Action.KEEP) and record is not None:
                     return self._standing(decision, record, seen)
                 log.debug("%s: %s.", decision.action, decision.reason)
+                starts += decision.action is Action.START
+                if starts > MAX_STARTS:
+                    raise PostParkedError(
+                        f"{self.target.name} has lost {MAX_STARTS} uploads or drafts in a row ({decision.reason}). "
+                        "Nothing is public; the next try begins anew"
+                    )
                 evidence = self._step(decision, record, evidence)
             except TargetLimitError as error:
                 return self._later(error, error.until, seen)
             except TargetUnavailableError as error:
-                if self._stored is not None and self._stored.state is PostState.PUBLIC:
+                failures += 1
+                pause = error.retry_after_seconds or FIRST_BACKOFF_SECONDS * 2 ** (failures - 1)
+                enough = failures > MAX_PAGE_FAILURES or pause > MAX_BACKOFF_SECONDS
+                known = self._stored
+                if known is not None and known.state is PostState.PUBLIC and (known.url or enough):
                     # It is public. That the target does not confirm it now takes nothing away.
                     reason = f"it was published, and {self.target.name} does not answer now"
                     log.warning("%s (%s).", reason, error)
-                    return self._standing(Decision(Action.KEEP, reason), self._stored, seen, (str(error),))
-                failures += 1
+                    return self._standing(Decision(Action.KEEP, reason), known, seen, (str(error),))
                 if failures > MAX_FAILURES:
                     raise
-                pause = error.retry_after_seconds or FIRST_BACKOFF_SECONDS * 2 ** (failures - 1)
                 if pause > MAX_BACKOFF_SECONDS:
                     return self._later(error, self.now() + timedelta(seconds=pause), seen)
                 log.warning("%s: trying again in %.3g s (%d of %d).", error, pause, failures, MAX_FAILURES)
@@ -175,6 +195,7 @@ class Publication:
             clear_epoch=epoch,
             on_clear=on_clear,
             trusted=self.trusted,
+            lost=self.lost,
         )
 
     def _check(self) -> None:
@@ -256,6 +277,9 @@ class Publication:
             return SessionGone()
         size, tail_bytes = self.post.video.bytes, self.target.traits.tail_bytes
         tail_from = (size - 1) // tail_bytes * tail_bytes if tail_bytes else size
+        if tail_bytes and offset % tail_bytes:
+            # Pieces before the last one have to be whole multiples. From here on, only a last piece fits.
+            tail_from = min(offset, tail_from)
         with Sha256() as digest:
             for chunk in self.source.stream(0, min(offset, tail_from)):
                 digest.update(chunk)
@@ -295,7 +319,7 @@ class Publication:
         fresh = record.state is PostState.DRAFTED
         committing = record.but(
             state=PostState.COMMITTING,
-            committing_at=record.committing_at or self.now(),
+            committing_at=self.now(),
             content_digest=self.post.content_digest,
         )
         if not self._save_unless_changed(committing):
@@ -342,6 +366,10 @@ class Publication:
             record = record.but(clear_epoch=self.identity.clear_epoch)
             self._save(record)
         if decision.action is Action.KEEP:
+            if seen is not None and seen.url and record.url is None:
+                # Some targets tell the page only after the post's id.
+                record = record.but(url=seen.url)
+                self._save(record)
             record, more = self._extras(record)
             warnings = (*warnings, *more)
             if record.content_digest != self.post.content_digest:

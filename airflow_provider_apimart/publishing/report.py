@@ -117,13 +117,16 @@ def _with_mark(text: str, record: PostRecord | None) -> str:
     return f"{text.rstrip('. ')}. {_mark(record, record.target)}."
 
 
-def parked_text(record: PostRecord | None, target: str, reason: str, until: datetime | None) -> str:
+def parked_text(
+    record: PostRecord | None, target: str, reason: str, until: datetime | None, which: str = "timeout"
+) -> str:
     """Return what to say when the wait ends without a verdict.
 
     :param reason: what is waited for.
     :param until: when it can go on at the earliest, if that is known.
+    :param which: the argument that set the deadline.
     """
-    when = f"It can go on at {iso(until)} at the earliest" if until else "A longer timeout= waits longer"
+    when = f"It can go on at {iso(until)} at the earliest" if until else f"A longer {which}= waits longer"
     parts = (
         f"The post is not finished by its deadline: {reason}",
         "It is parked, and nothing is lost: the next try, or a clear, goes on from here, and nothing is posted twice",

@@ -26,6 +26,8 @@ class Traits:
     :param text_at_commit: whether the call that publishes also sets the texts, so that changed texts need no new draft.
     :param settle: how long after an upload a look-up may still miss it, and a new draft may still be unknown.
     :param read_back: how long after the commit the target may still show the draft as it was.
+    :param commit_settle: how long after a commit without an answer the target is not believed that the draft is not
+        public: as long, it is not committed again. 0 if committing twice is harmless.
     """
 
     tail_bytes: int = 0
@@ -34,6 +36,7 @@ class Traits:
     text_at_commit: bool = False
     settle: timedelta = timedelta(minutes=10)
     read_back: timedelta = timedelta(seconds=15)
+    commit_settle: timedelta = timedelta(0)
 
 
 # --- what a target tells ---------------------------------------------------------------------------------------------

@@ -11,11 +11,8 @@ from airflow.providers.common.compat.sdk import AirflowSensorTimeout, AirflowSki
 
 from airflow_provider_apimart._compat import AirflowException, AirflowFailException, BaseSensorOperator, PokeReturnValue
 from airflow_provider_apimart.client import protocol
-from airflow_provider_apimart.client.client import ApimartClient
-from airflow_provider_apimart.client.errors import ApimartError, FieldProblem
-from airflow_provider_apimart.client.models import Balance
-from airflow_provider_apimart.client.protocol import Call
-from airflow_provider_apimart.generation.pricing.funds import EMPTY, Funds, hopeless_text, is_empty, is_hopeless
+from airflow_provider_apimart.client.errors import ApimartError, FieldProblem, InsufficientBalanceError
+from airflow_provider_apimart.generation.pricing.funds import Funds, funds_refused, hopeless_text, is_hopeless
 from airflow_provider_apimart.hooks.apimart import ApimartHook
 from airflow_provider_apimart.operators import arguments
 from airflow_provider_apimart.operators.templates import AuthorTemplates
@@ -111,8 +108,10 @@ class ApimartBalanceSensor(AuthorTemplates, BaseSensorOperator):
         needed = self._needed()
         try:
             with ApimartHook(self.apimart_conn_id).get_conn() as client:
-                account = _balance(client, protocol.account_balance())
-                funds = Funds(account, _balance(client, protocol.key_balance()))
+                account = client.send(protocol.account_balance(), repeat=False)
+                funds = Funds(account, client.send(protocol.key_balance(), repeat=False))
+        except InsufficientBalanceError as error:
+            funds = funds_refused(error)
         except ApimartError as error:
             if is_hopeless(error):
                 raise AirflowFailException(hopeless_text(error)) from error
@@ -127,12 +126,3 @@ class ApimartBalanceSensor(AuthorTemplates, BaseSensorOperator):
             problem = FieldProblem("min_usd", self.min_usd, "allowed: an amount in USD, 0 or more")
             arguments.refuse(arguments.owner_of(self), [problem])
         return amount or Decimal(0)
-
-
-def _balance(client: ApimartClient, call: Call[Balance]) -> Balance:
-    try:
-        return client.send(call, repeat=False)
-    except ApimartError as error:
-        if is_empty(error):
-            return EMPTY
-        raise

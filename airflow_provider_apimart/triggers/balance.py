@@ -14,10 +14,10 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from airflow_provider_apimart.client import protocol
 from airflow_provider_apimart.client.client import AsyncApimartClient
-from airflow_provider_apimart.client.errors import ApimartError
+from airflow_provider_apimart.client.errors import ApimartError, InsufficientBalanceError
 from airflow_provider_apimart.client.models import Balance
 from airflow_provider_apimart.client.protocol import Call
-from airflow_provider_apimart.generation.pricing.funds import EMPTY, Funds, hopeless_text, is_empty, is_hopeless
+from airflow_provider_apimart.generation.pricing.funds import Funds, funds_refused, hopeless_text, is_hopeless
 from airflow_provider_apimart.generation.waiting.account import RequestLane
 from airflow_provider_apimart.generation.waiting.poller import here
 from airflow_provider_apimart.generation.waiting.polling import FIRST_EVENT_SECONDS
@@ -76,8 +76,10 @@ class ApimartBalanceTrigger(BaseTrigger):
     async def _ask(self, lane: RequestLane) -> dict[str, Any] | None:
         needed, seen = Decimal(self.min_usd), lane.account.changes
         try:
-            account = await _balance(lane, protocol.account_balance())
-            funds = Funds(account, await _balance(lane, protocol.key_balance()))
+            account = await _ask(lane, protocol.account_balance())
+            funds = Funds(account, await _ask(lane, protocol.key_balance()))
+        except InsufficientBalanceError as error:
+            funds = funds_refused(error)
         except Exception as error:
             # (A cancellation is not an ``Exception`` and passes.)
             if isinstance(error, ApimartError) and is_hopeless(error):
@@ -91,11 +93,6 @@ class ApimartBalanceTrigger(BaseTrigger):
         return {"reason": "enough", "funds": funds.result(), "message": ""} if funds.cover(needed) else None
 
 
-async def _balance(lane: RequestLane, call: Call[Balance]) -> Balance:
+async def _ask(lane: RequestLane, call: Call[Balance]) -> Balance:
     await lane.admit()
-    try:
-        return await lane.send(lambda settings: call)
-    except ApimartError as error:
-        if is_empty(error):
-            return EMPTY
-        raise
+    return await lane.send(lambda settings: call)

@@ -16,14 +16,17 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from airflow_provider_apimart.client.errors import ApimartError
 from airflow_provider_apimart.generation.waiting.polling import FIRST_EVENT_SECONDS
-from airflow_provider_apimart.hooks.publishers import hook_for
+from airflow_provider_apimart.hooks.publishers import Publisher, hook_for
 from airflow_provider_apimart.publishing.errors import TargetLimitError
 from airflow_provider_apimart.publishing.exchange import AsyncSender
 from airflow_provider_apimart.publishing.pace import interval
+from airflow_provider_apimart.publishing.target import Draft
 
 EVENT_VERSION = 1
 #: Errors of the target are logged no more often than this.
 SAY_EVERY_SECONDS = 60.0
+#: How long a connection that was read is used: it may be edited meanwhile. A token lives longer than a question.
+CONNECTION_SECONDS = 600.0
 
 
 class PublishTrigger(BaseTrigger):
@@ -63,6 +66,8 @@ class PublishTrigger(BaseTrigger):
         self.seen = seen
         self.ask_at = ask_at
         self.poll_interval = poll_interval
+        self._publisher: Publisher | None = None
+        self._read_at = 0.0
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return what Airflow stores, in plain text: ids, times and names."""
@@ -110,6 +115,7 @@ class PublishTrigger(BaseTrigger):
                 pause = max(pause, error.until.timestamp() - time.time())
             except Exception as error:
                 # Whatever it is, it says nothing about the post: also a connection that cannot be read now.
+                self._publisher = None
                 if time.time() - said >= SAY_EVERY_SECONDS:
                     said = time.time()
                     text = str(error) if isinstance(error, ApimartError) else type(error).__name__
@@ -125,11 +131,12 @@ class PublishTrigger(BaseTrigger):
         await asyncio.sleep(max(0.0, self.deadline - time.time()))
         return "deadline", state
 
-    async def _ask(self, draft_id: str) -> Any:
-        # A new hook each time: the connection may have been edited, and no token is held for hours.
-        publisher = await hook_for(self.target, self.conn_id).apublisher()
-        async with AsyncSender(publisher.credentials) as sender:
-            return await sender.run(publisher.target.ask(draft_id, self.post_id, None))
+    async def _ask(self, draft_id: str) -> Draft:
+        if self._publisher is None or time.time() - self._read_at > CONNECTION_SECONDS:
+            self._publisher = await hook_for(self.target, self.conn_id).apublisher()
+            self._read_at = time.time()
+        async with AsyncSender(self._publisher.credentials) as sender:
+            return await sender.run(self._publisher.target.ask(draft_id, self.post_id, None))
 
     async def on_kill(self) -> None:
         """Log what stays. Airflow 3.3 calls this when a user ends the task, and sometimes without one."""

@@ -20,6 +20,15 @@ REFUSALS = [
     Refusal("10.14-400", 400, _documented(400, "invalid_request_error"), errors.BadRequestError, NO, True, {
         "code": "400", "error_type": "invalid_request_error", "message": "text",
     }),
+    Refusal("11-param", 400, {"error": {"message": "bad", "type": "invalid_request_error", "param": "du\nration"}},
+            errors.BadRequestError, NO, True, {"param": "du ration"}),
+    Refusal("11-param-long", 400, {"error": {"message": "bad", "param": "x" * 5000}}, errors.BadRequestError, NO, True,
+            {"param": "x" * 100}),
+    Refusal("11-param-no-text", 400, {"error": {"message": "bad", "param": {"a": [1]}}}, errors.BadRequestError, NO,
+            True, {"message": "bad"}),
+    Refusal("11-floor", 402, {"error": {"message": "[token_id=90701] insufficient balance (current: 0.013570 USD, "
+            "required: 0.050000 USD)"}}, errors.InsufficientBalanceError, NO, True,
+            {"current_usd": 0.01357, "required_usd": 0.05}),
     Refusal("10.14-401", 401, _documented(401, "authentication_error"), errors.AuthenticationError, NO, True),
     Refusal("10.14-402", 402, _documented(402, "payment_required"), errors.InsufficientBalanceError, NO, True),
     Refusal("10.14-403", 403, _documented(403, "permission_error"), errors.PermissionDeniedError, NO, True),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from airflow_provider_apimart.client.models import GenerationStatus as Status
@@ -208,6 +209,30 @@ TASKS = [
     ),
     Answer("10.12-cost-string", _done({"videos": [{"url": [_MP4]}]}, cost="0.1234"), {**_ONE, "cost_usd": 0.1234}),
     Answer("10.12-data-list-processing", {"data": [{"status": "processing"}]}, {"status": Status.PROCESSING}),
+    Answer(
+        "11-unknown-names",
+        _done([_MP4], trace_id="t-1", queue=3, poster="https://getapib.org/p.jpg", long="x" * 101, deep={"a": 1}),
+        {**_ONE, "extra": {"trace_id": "t-1", "queue": "3"}},
+    ),
+    Answer("11-unknown-names-while-running", {"data": {"status": "processing", "trace_id": "t"}}, {"extra": {}}),
+    Answer(
+        "11-many-unknown-names",
+        _done([_MP4], **{f"n{number}": "x" for number in range(50)}),
+        {"extra": {f"n{number}": "x" for number in range(20)}},
+    ),
+    Answer("11-result-json-text", _done(json.dumps([_MP4])), _ONE),
+    Answer("11-result-json-text-object", _done(json.dumps({"videos": [{"url": [_MP4]}]})), _ONE),
+    Answer("11-result-json-text-broken", _done(f'["{_MP4}"'), {"urls": []}),
+    Answer("11-result-json-text-deep", _done("[" * 100_000), {"urls": []}),
+    Answer("11-result-video", _done({"video": _MP4}), _ONE),
+    Answer("11-result-video-object", _done({"video": {"url": _MP4}}), _ONE),
+    Answer("11-result-output", _done({"output": [_MP4]}), _ONE),
+    Answer("11-result-output-objects", _done({"output": [{"video_url": _MP4}]}), _ONE),
+    Answer("11-result-output-text", _done({"output": json.dumps([_MP4])}), _ONE),
+    Answer("11-result-file_url", _done({"file_url": _MP4}), _ONE),
+    Answer("11-result-download_url", _done({"download_url": _MP4}), _ONE),
+    Answer("11-result-urls", _done({"urls": [_MP4]}), _ONE),
+    Answer("11-the-documented-place-first", _done({"videos": [{"url": [_MP4]}], "file_url": f"{_MP4}?2"}), _ONE),
     Answer("3.4-result-bare-string", _done(_MP4), _ONE),
     Answer("3.4-result-list-of-strings", _done([_MP4]), _ONE),
     Answer("3.4-result-list-of-objects", _done([{"url": [_MP4]}]), _ONE),

@@ -142,7 +142,10 @@ def test_ends_without_a_video(api: Api, kind: str) -> None:
 
 @pytest.mark.parametrize(
     "shape",
-    ["url_string", "result_url", "video_url", "cost_string", "data_list", "unwrapped", "no_expires_at"],
+    [
+        *("url_string", "result_url", "video_url", "cost_string", "data_list", "unwrapped", "no_expires_at"),
+        *("result_text", "result_output", "file_url"),
+    ],
 )
 def test_shapes_of_a_task(api: Api, shape: str) -> None:
     sent = api("submit", BODY, "key-1")
@@ -158,6 +161,17 @@ def test_shapes_of_a_submission(api: Api, shape: str) -> None:
     api.emulator.fault("submit", "shape", value=shape)
     sent = api("submit", BODY, "key-1")
     assert api("generation", sent.generation_id).status is Status.COMPLETED
+
+
+def test_a_synchronous_result_is_known_by_its_key_and_a_replay_gives_it_again(api: Api) -> None:
+    api.emulator.fault("submit", "shape", value="sync_result")
+    first, again = api("submit", BODY, "key-1"), api("submit", BODY, "key-1")
+    assert (first.generation_id, again.generation_id) == ("key-1", "key-1")
+    assert (first.replayed, again.replayed) == (False, True)
+    for answer in (first, again):
+        assert answer.result is not None and len(answer.result.videos) == 1
+        assert answer.result.cost_usd == api.emulator.state()["bill_usd"]
+    assert api.emulator.state()["paid"] == 1
 
 
 #: Faults after which the same call finds, or makes, the one generation.

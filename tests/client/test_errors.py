@@ -103,6 +103,7 @@ def test_what_the_money_depends_on() -> None:
         "ApimartConnectionError",
         "RateLimitError",
         "ChannelUnavailableError",
+        "NoChannelError",
         "TemporaryRefusalError",
         "IdempotencyUnavailableError",
         "IdempotencyInProgressError",

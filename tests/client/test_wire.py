@@ -106,11 +106,21 @@ def test_a_body_that_trickles_is_given_up(both: Both) -> None:
     assert len(server.requests) == 1
 
 
-def test_headers_that_trickle_are_given_up() -> None:
-    # Only on the event loop is there a clock over the headers.
+def test_headers_that_trickle_are_given_up(both: Both) -> None:
     endless = trickle(b"HTTP/1.1 200 OK\r\nX-Endless: ", b"x")
-    with WireServer([endless]) as server, pytest.raises(errors.ApimartTimeoutError):
-        Both("async").run("send", submit(0.3, resend_unknown=False), base_url=server.base_url)
+    with WireServer([endless]) as server, pytest.raises(errors.ApimartTimeoutError) as caught:
+        both.run("send", submit(0.3, resend_unknown=False), base_url=server.base_url)
+    # It was sent, so it may have been paid for.
+    assert caught.value.charge is errors.Charge.UNKNOWN
+    assert len(server.requests) == 1
+
+
+def test_the_bound_is_one_calls_not_the_clients(both: Both) -> None:
+    quick = raw(http(b'{"code":200,"data":[{"task_id":"task_1"}]}'))
+    with WireServer([trickle(HEAD), quick]) as server:
+        with pytest.raises(errors.ApimartTimeoutError):
+            both.run("send", submit(0.3, resend_unknown=False), base_url=server.base_url)
+        assert both.run("send", submit(), base_url=server.base_url).generation_id == "task_1"
 
 
 def test_endless_headers(both: Both) -> None:

@@ -36,6 +36,8 @@ PLANS: dict[str, dict[str, Any]] = {
 PLANS = {name: plan for name, plan in PLANS.items() if plan["store"] in STORES}
 #: Killed twice in a row at each boundary, too; with CRASH_MATRIX=full in the environment all of them are.
 TWICE = set(PLANS) if os.environ.get("CRASH_MATRIX") == "full" else {"deferrable", "sync"}
+#: These go through the newer response format (X-APIMart-Response-Version), the others through the default.
+VERSIONED = {"sync", "deferrable_31"}
 PADDING = 256 * 1024
 #: What the matrix must have seen at the least, or the instruments have come loose.
 EXPECTED = {
@@ -73,6 +75,8 @@ def cases(request: pytest.FixtureRequest, emulator: Emulator, tmp_path_factory: 
     emulator.reset()
     began, folder = time.monotonic(), tmp_path_factory.mktemp("matrix")
     connection = {"conn_type": "apimart", "password": emulator.api_key, "host": emulator.base_url}
+    if request.param in VERSIONED:
+        connection["extra"] = json.dumps({"response_version": "2026-07-27"})
     done = subprocess.run(
         [sys.executable, "-m", "tests.crash.matrix", str(folder)],
         input=json.dumps([{"name": request.param, "twice": request.param in TWICE, **PLANS[request.param]}]),
@@ -122,6 +126,13 @@ def test_every_life_ends_with_its_video_paid_for_once(cases: list[dict[str, Any]
             assert case["success"] and not case["failures"], where
             check_storage(case, generation, [sha256(http, url) for url in generation["urls"]], where)
     assert not by_prompt
+
+
+def test_both_response_formats_go_through_the_matrix(cases: list[dict[str, Any]], emulator: Emulator) -> None:
+    versioned = cases[0]["plan"]["name"].rpartition("_")[0] in VERSIONED
+    submissions = emulator.requests("submit")
+    assert submissions
+    assert {"x-apimart-response-version" in one["headers"] for one in submissions} == {versioned}
 
 
 def sha256(http: httpx.Client, url: str) -> str:

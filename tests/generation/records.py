@@ -33,11 +33,12 @@ def record(state: RecordState | str = RecordState.SUBMITTED, **values: Any) -> R
 
 
 def view(kind: str = "completed", **values: Any) -> Generation:
-    """Return APIMart's word: ``running``, ``completed``, ``expired``, ``empty``, ``rejected``, ``failed``."""
+    """Return APIMart's word: ``running``, ``completed``, ``expired``, ``empty``, ``rejected``, ``failed``, ``gone``."""
     status = {
         "running": GenerationStatus.PROCESSING,
         "failed": GenerationStatus.FAILED,
         "rejected": GenerationStatus.FAILED,
+        "gone": GenerationStatus.FAILED,
     }.get(kind, GenerationStatus.COMPLETED)
     expires_at = NOW + timedelta(hours=1 if kind == "completed" else -1)
     videos = (Video(url="https://media.example/v.mp4?sig=1", expires_at=expires_at),)
@@ -46,6 +47,7 @@ def view(kind: str = "completed", **values: Any) -> Generation:
         "status": status,
         "videos": videos if kind in ("completed", "expired") else (),
         "rejected": kind == "rejected",
+        "model_gone": kind == "gone",
         "cost_usd": None if kind == "running" else 0.0 if status is GenerationStatus.FAILED else 0.64,
         "error_message": {"failed": "no capacity", "rejected": "blocked by safety review"}.get(kind),
     }

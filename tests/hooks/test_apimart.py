@@ -105,6 +105,7 @@ def test_host(monkeypatch: pytest.MonkeyPatch, fields: dict[str, Any], base_url:
         ({"extra": {"allow_http": "perhaps"}}, "allow_http='perhaps': allowed: true or false"),
         ({"extra": {"response_version": "latest"}}, "response_version='latest'"),
         ({"extra": {"read_timeout_seconds": "soon"}}, "read_timeout_seconds='soon'"),
+        ({"extra": {"on_unknown_submit": "pray"}}, "on_unknown_submit='pray': allowed: 'resend' or 'fail'"),
         ({"extra": {"max_video_megabytes": -1}}, "max_video_megabytes=-1"),
         ({"extra": {"requests_per_minute": "many"}}, "requests_per_minute='many'"),
         ({"extra": {"requests_per_minute": 0}}, "requests_per_minute=0"),
@@ -264,12 +265,15 @@ def test_extras_reach_the_settings(monkeypatch: pytest.MonkeyPatch) -> None:
         "read_timeout_seconds": "90",
         "max_video_megabytes": 5,
         "requests_per_minute": "500",
+        "on_unknown_submit": "fail",
     }
     settings = connect(monkeypatch, extra=extra).settings()
     assert settings.response_version == "2026-07-27"
     assert settings.read_timeout_seconds == 90
     assert settings.max_video_bytes == 5 * 1024 * 1024
     assert settings.requests_per_minute == 500
+    assert settings.on_unknown_submit == "fail"
+    assert connect(monkeypatch, extra={"on_unknown_submit": ""}).settings().on_unknown_submit == "resend"
 
 
 def test_key_is_taken_out_of_what_was_pasted_around_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -327,7 +331,7 @@ def test_empty_balance_is_told_from_a_wrong_key(monkeypatch: pytest.MonkeyPatch)
     with Emulator(balance_usd=0) as poor:
         ok, message = connect(monkeypatch, host=poor.base_url, password=poor.api_key).test_connection()
     assert not ok
-    assert "is empty: top up" in message
+    assert "the account holds 0 USD, and below 0.05 USD APIMart refuses every request: top up" in message
 
 
 def test_provider_info_is_what_airflow_takes() -> None:

@@ -182,7 +182,7 @@ def test_defaults_are_the_documented_ones() -> None:
     operator = VeoGenerateOperator(task_id="make", prompt="a cat")
     assert operator.deferrable is True
     assert operator.apimart_conn_id == "apimart_default"
-    assert (operator.on_clear, operator.on_unknown_submit) == ("reuse", "resend")
+    assert (operator.on_clear, operator.on_unknown_submit) == ("reuse", None)
     assert (operator.poll_interval, operator.output_path, operator.max_cost_usd) == (None, None, None)
 
 

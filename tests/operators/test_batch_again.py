@@ -250,3 +250,14 @@ def test_a_reused_video_that_is_fetched_again_is_still_not_this_runs_to_pay(
     result = run(second, tries)
     assert (result["reused"], result["cost_usd"]) == (2, 0.0)
     assert paid(emulator).total() == 2
+
+
+def test_results_that_come_with_the_answers_are_landed_and_paid_for_once(
+    emulator: Emulator, tries: Tries, tmp_path: Path
+) -> None:
+    emulator.fault("submit", "shape", value="sync_result", times=-1)
+    emulator.fault("media", "status", status=500, times=8)
+    result = run(batch(tmp_path, prompts(3)), tries)
+    assert result["landed"] == 3
+    assert sorted(paid(emulator).values()) == [1, 1, 1]
+    assert emulator.requests("task") == []

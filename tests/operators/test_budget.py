@@ -38,7 +38,7 @@ def paid(emulator: Emulator) -> int:
         ({}, r"costs about 0\.512 USD \(1 x 8 s x 0\.064 USD/s without audio; prices from APIMart's price list\)"),
         ({"extra_body": {"duration": 8, "generate_audio": True}}, r"0\.64 USD"),
         ({"duration": 4, "extra_body": {"sample_count": 4}}, r"1\.024 USD \(4 x 4 s"),
-        ({"duration": 4, "extra_body": {"resolution": "4K"}}, r"0\.512 USD \(1 x 4 s x 0\.128 USD/s"),
+        ({"duration": 4, "extra_body": {"resolution": "4K"}}, r"0\.8 USD \(1 x 4 s x 0\.2 USD/s"),
         ({"extra_body": {"sample_count": "4"}}, "is not known for this request"),
         ({"duration": 4, "extra_body": {"official_fallback": True}}, "is not known for this request"),
     ],
@@ -68,7 +68,7 @@ def test_without_apimarts_prices_the_own_list_decides_and_is_named(
 ) -> None:
     emulator.fault("pricing", "status", status=500, times=-1)
     operator = make(tmp_path, max_cost_usd=0.5)
-    with pytest.raises(AirflowFailException, match=r"0\.512 USD .*the provider's own list of 2026-09, since APIMart's"):
+    with pytest.raises(AirflowFailException, match=r"0\.512 USD .*the provider's own list of 2026-10, since APIMart's"):
         operator.execute(tries.next(operator))
 
 

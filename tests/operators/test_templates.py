@@ -283,7 +283,7 @@ def test_blank_is_not_set_and_the_default_holds() -> None:
         VeoGenerateOperator(task_id="lost", prompt="a cat", output_path=blank)
     made, batch = rendered(dag), rendered(dag, "batch")
     assert made._checked_request().seed is None
-    assert (made.on_clear, made.on_unknown_submit, made.on_mismatch) == ("reuse", "resend", "warn")
+    assert (made.on_clear, made.on_unknown_submit, made.on_mismatch) == ("reuse", None, "warn")
     assert batch_arguments.late_problems(batch) == []
     assert (batch.max_in_flight, batch.reuse, batch.manifest_format) == (20, "run", "jsonl")
     with pytest.raises(ValueError, match="output_path"):

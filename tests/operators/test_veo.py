@@ -22,6 +22,7 @@ from tests.operators.single import make, run_trigger
 
 pytestmark = pytest.mark.usefixtures("no_waiting")
 KEYS = ["generation_id", "status", "model", "cost_usd", "submitted_at", "completed_at", "videos", "mismatches"]
+KEYS.append("fallback_from")
 VIDEO_KEYS = [
     "url",
     "expires_at",

@@ -8,8 +8,10 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import av
 import pytest
@@ -133,8 +135,22 @@ def test_marketing_run_publishes_each_video_once(
         local_airflow.xcom("example_marketing_run", RUN, "generate", map_index=index)["generation_id"]
         for index in range(3)
     }
-    published = [entry["generation_id"] for entry in emulator_process.state()["cms"]]
-    assert sorted(each for each in published if each in mine) == sorted(mine)
+    told = [message["content"]["generation_id"] for message in emulator_process.publishing()["webhook"]]
+    assert sorted(each for each in told if each in mine) == sorted(mine)
+    posts = [local_airflow.xcom("example_marketing_run", RUN, "schedule", map_index=index) for index in range(3)]
+    scheduled = {post["post_id"]: post["publish_at"] for post in posts}
+    assert {post["state"] for post in posts} == {"scheduled"}
+    assert {post["video"]["generation_id"] for post in posts} == mine
+    # Another test's run of this DAG may be on the same channel.
+    on_the_channel = {video["id"]: video["status"] for video in emulator_process.publishing()["youtube"]}
+    held = {video_id: on_the_channel[video_id] for video_id in scheduled}
+    assert len(held) == 3
+    assert all(status["containsSyntheticMedia"] and status["privacyStatus"] == "private" for status in held.values())
+    # At the campaign's hour, wherever the clocks are changed in between.
+    times = [datetime.fromisoformat(when).astimezone(ZoneInfo("Europe/Berlin")) for when in scheduled.values()]
+    assert {(time.hour, time.minute) for time in times} == {(18, 0)}
+    assert len(set(times)) == 3
+    assert emulator_process.posts("youtube") == []
 
 
 def test_grid_names_the_rows(local_airflow: LocalAirflow, ended: ENDED) -> None:

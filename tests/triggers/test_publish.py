@@ -7,6 +7,7 @@ import json
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,6 +18,9 @@ from airflow_provider_apimart.publishing.sealing import Seal
 from airflow_provider_apimart.publishing.target import Draft, DraftState
 from airflow_provider_apimart.triggers import publish
 from airflow_provider_apimart.triggers.publish import PublishTrigger
+
+#: The connections that were read.
+read: list[Any] = []
 
 
 class Target:
@@ -53,8 +57,10 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[Clock]:
     clock = Clock()
-    monkeypatch.setattr(publish.time, "time", clock.time)
-    monkeypatch.setattr(publish.asyncio, "sleep", clock.sleep)
+    # Only the trigger's: servers of other tests live in this process.
+    monkeypatch.setattr(publish, "time", SimpleNamespace(time=clock.time))
+    own = SimpleNamespace(sleep=clock.sleep, get_running_loop=asyncio.get_running_loop)
+    monkeypatch.setattr(publish, "asyncio", own)
     yield clock
 
 
@@ -63,6 +69,7 @@ def run(monkeypatch: pytest.MonkeyPatch, target: Target, **arguments: Any) -> di
 
     class Hook:
         async def apublisher(self) -> Publisher:
+            read.append(self)
             return Publisher(target, NoCredentials(), Seal("secret"))  # type: ignore[arg-type]
 
     monkeypatch.setattr(publish, "hook_for", lambda name, conn_id: Hook())
@@ -99,6 +106,19 @@ def test_an_error_is_no_verdict(monkeypatch: pytest.MonkeyPatch, clock: Clock, e
     assert (event["reason"], event["state"]) == ("changed", "failed")
     if isinstance(error, TargetLimitError):
         assert clock.sleeps[1] >= 280
+
+
+def test_the_connection_is_read_again_after_an_error_and_after_a_while(
+    monkeypatch: pytest.MonkeyPatch, clock: Clock
+) -> None:
+    def reads(*answers: Any) -> int:
+        read.clear()
+        run(monkeypatch, Target(*answers, DraftState.READY), deadline=clock.now + 9000, poll_interval=100)
+        return len(read)
+
+    assert reads(*[DraftState.PROCESSING] * 5) == 1
+    assert reads(*[DraftState.PROCESSING] * 12) == 2
+    assert reads(TargetUnavailableError("503"), DraftState.PROCESSING) == 2
 
 
 def test_a_receiver_that_asks_for_time_gets_it(monkeypatch: pytest.MonkeyPatch, clock: Clock) -> None:

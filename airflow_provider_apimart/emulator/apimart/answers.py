@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import secrets
 import time
 from collections.abc import Mapping
@@ -58,8 +59,10 @@ class ApiError(Exception):
         return JSONResponse(dict(self.body), status_code=self.status, headers=self.headers)
 
 
-def documented(status: int, message: str | None = None, *, code: Any = None, kind: str | None = None) -> ApiError:
-    """Build the documented shape: ``{"error": {"code": <int>, "message", "type"}}``."""
+def documented(
+    status: int, message: str | None = None, *, code: Any = None, kind: str | None = None, param: str | None = None
+) -> ApiError:
+    """Build the documented shape: ``{"error": {"code": <int>, "message", "type"}}``, with ``param`` if it is given."""
     known_kind, known_message = KINDS.get(status, ("server_error", f"HTTP {status}"))
     default_code: Any = "bad_response_status_code" if status == 422 else status
     error = {
@@ -67,7 +70,31 @@ def documented(status: int, message: str | None = None, *, code: Any = None, kin
         "message": message or known_message,
         "type": kind or known_kind,
     }
+    if param is not None:
+        error["param"] = param
     return ApiError(status, {"error": error})
+
+
+def model_retired(model: str, status: int = 404, message: str | None = None, **more: Any) -> ApiError:
+    """Build the refusal of a model that has ended."""
+    return documented(status, message or f"The model {model} is no longer available", **more)
+
+
+def no_channel(model: str, message: str | None = None) -> ApiError:
+    """Build the answer of a relay that has nowhere to send requests for a model, as APIMart's peers give it."""
+    text = message or f"No available channel for model {model} under group default (distributor)"
+    error = {"code": "model_not_found", "message": f"{text} (request id: {request_id()})", "type": "new_api_error"}
+    return ApiError(503, {"error": error})
+
+
+def ended_behind_the_relay(model: str) -> dict[str, Any]:
+    """Build the error of a task whose model has ended at Google: the relay passes the inner 404 on as text."""
+    text = (
+        f"This model models/{model} is no longer available. Please update your code to use a newer model for the "
+        "latest features and improvements."
+    )
+    inner = json.dumps({"error": {"code": 404, "message": text, "status": "NOT_FOUND"}})
+    return {"code": "fail_to_fetch_task", "message": f"fail_to_fetch_task: {inner}", "type": "task_failed"}
 
 
 def bare(status: int, message: str) -> ApiError:
@@ -83,6 +110,13 @@ def unauthorised(key: str) -> ApiError:
         )
     message = f"invalid API key (request id: {request_id()})"
     return ApiError(401, {"error": {"code": "", "message": message, "param": "", "type": "apimart_error"}})
+
+
+def below_floor(left_micros: int, floor_micros: int) -> ApiError:
+    """Build the recorded answer to every request of an account that holds less than the floor."""
+    left, floor = max(0, left_micros) / 1_000_000, floor_micros / 1_000_000
+    message = f"[token_id=90701] insufficient balance (current: {left:.6f} USD, required: {floor:.6f} USD)"
+    return ApiError(402, {"error": {"message": message}})
 
 
 def idempotency(code: str, *, message: str | None = None, retry_after: str | None = None) -> ApiError:

@@ -1,6 +1,6 @@
 """What the service says about its models: the list, their schemas, their documentation and their prices.
 
-Prices come from :mod:`airflow_provider_apimart.generation.pricing.prices`, the list by which generations are charged.
+Prices come from :mod:`airflow_provider_apimart.generation.pricing.price_table`, by which generations are charged.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from airflow_provider_apimart.emulator.apimart import answers, tasks
 from airflow_provider_apimart.emulator.apimart.context import Context
 from airflow_provider_apimart.emulator.apimart.submit import VERSION, VERSION_HEADER
 from airflow_provider_apimart.emulator.apimart.validation import MODELS, OFFICIAL
-from airflow_provider_apimart.generation.pricing.prices import list_price
+from airflow_provider_apimart.generation.pricing.price_table import ALIASES, PRICES
 
 DISCOUNT = Decimal("0.8")
 DOCS = "https://docs.apimart.ai/en/api-reference/videos/veo3/"
@@ -79,23 +79,40 @@ def model_entry(model: str) -> dict[str, Any]:
     return {"id": model, "object": "model", "created": 1756684800, "owned_by": "apimart"}
 
 
-def _price(model: str, key: str) -> dict[str, Any]:
-    resolution, _, audio = key.partition("-")
-    price = list_price(model, duration_seconds=1, resolution=resolution, generate_audio=bool(audio))
-    usd = price.usd if price is not None else Decimal(0)
-    return {"key": key, "original_price": float(usd / DISCOUNT), "after_discount": float(usd)}
+#: The service's own spelling of the price list's keys.
+_SPELLING = {"4k": "4K", "extend-4k": "EXTEND-4K", "720p": "720P", "1080p": "1080P"}
+
+
+def expanded_entry(model: str) -> dict[str, Any]:
+    """Return a model's entry with ``expand=true``.
+
+    The service adds category, capability tags and parameter schema. Nobody has recorded under which names: these are a
+    guess.
+    """
+    return {
+        **model_entry(model),
+        "category": "video",
+        "capabilities": ["text-to-video", "image-to-video"],
+        "parameters": schema(model)["input_schema"],
+    }
+
+
+def _spelled(key: str) -> str:
+    size, dash, rest = key.partition("-")
+    return _SPELLING.get(key) or f"{_SPELLING.get(size, size)}{dash}{rest}"
+
+
+def _price(key: str, usd: Decimal) -> dict[str, Any]:
+    return {"key": _spelled(key), "original_price": float(usd / DISCOUNT), "after_discount": float(usd)}
 
 
 def price_entry(model: str) -> dict[str, Any]:
-    """Return a model's entry in the price list. For the official models, ``-audio`` keys are prices with sound."""
-    official = model in OFFICIAL
-    sizes = ("720p", "1080p", "4k")
-    keys = [*sizes, *(f"{size}-audio" for size in sizes)] if official else list(sizes)
-    items = [_price(model, key) for key in keys]
-    unit = "usd_per_second" if official else "usd_per_call"
+    """Return a model's entry in the price list, with the keys that the service has been seen to use."""
+    prices = PRICES[ALIASES.get(model, model)]
+    items = [_price(key, usd) for key, usd in prices.usd.items()]
     return {
         "id": model,
-        "fixed_prices": {"unit": unit, "dimension": "resolution", "items": items},
+        "fixed_prices": {"unit": prices.unit, "dimension": "resolution", "items": items},
         "token_settlement_prices": None,
         "input_material_prices": None,
     }
@@ -108,16 +125,23 @@ def _pricing_model(model: str) -> dict[str, Any]:
         **entry,
         "model_name": model,
         "billing_type": "per_second" if model in OFFICIAL else "per_call",
-        "model_price": prices["720p"],
+        "model_price": prices["default"],
         "discount_rate": float(DISCOUNT),
         "resolution_enabled": True,
         "resolution_prices": prices,
+        "paid_price": prices["default"],
+        "resolution_paid_prices": prices,
     }
+
+
+def _no_price(model: str) -> dict[str, Any]:
+    zeros = {"model_price": 0, "paid_price": 0, "discount_rate": 0, "resolution_prices": {}}
+    return {"model_name": model, "billing_type": "", "resolution_enabled": False, "resolution_paid_prices": {}, **zeros}
 
 
 def _marketplace_entry(number: int, model: str) -> dict[str, Any]:
     pricing = {
-        "starting_price": _price(model, "720p")["after_discount"],
+        "starting_price": float(PRICES[ALIASES.get(model, model)].usd["default"]),
         "discount_rate": float(DISCOUNT),
         "billing_type": "per_second" if model in OFFICIAL else "per_call",
         "has_price": True,
@@ -130,42 +154,40 @@ def routes(context: Context) -> APIRouter:
     """Return the routes of this module."""
     router = APIRouter()
 
-    def allow(request: Request) -> None:
-        context.key_id(request)
-        # Recorded behaviour: an account without money gets a 402 even here.
-        if context.balance_micros(tasks.wall_clock())[0] <= 0:
-            raise answers.documented(402)
+    def listed() -> list[str]:
+        return [name for name in MODELS if context.is_listed(name)]
 
     def known(model: str) -> str:
-        if model not in MODELS:
+        if model not in MODELS or not context.is_listed(model):
             raise answers.documented(404, f"model not found: {model}")
         return model
 
     @router.get("/v1/models")
-    async def models(request: Request) -> Response:
-        allow(request)
-        return JSONResponse({"object": "list", "success": True, "data": [model_entry(name) for name in MODELS]})
+    async def models(request: Request, expand: str = "") -> Response:
+        context.key_id(request)
+        entry = expanded_entry if expand.strip().lower() in ("true", "1") else model_entry
+        return JSONResponse({"object": "list", "success": True, "data": [entry(name) for name in listed()]})
 
     @router.get("/v1/models/{model}")
     async def one_model(model: str, request: Request) -> Response:
-        allow(request)
+        context.key_id(request)
         return JSONResponse(model_entry(known(model)))
 
     @router.get("/v1/models/{model}/schema")
     async def model_schema(model: str, request: Request) -> Response:
-        allow(request)
+        context.key_id(request)
         return JSONResponse(schema(known(model)))
 
     @router.get("/v1/model-schema")
     async def model_schema_by_query(request: Request, model: str = "", operation: str = "video_generation") -> Response:
-        allow(request)
+        context.key_id(request)
         if operation != "video_generation":
             raise answers.documented(400, f"unsupported operation: {operation}")
         return JSONResponse(schema(known(model)))
 
     @router.get("/v1/model-docs")
     async def model_docs(request: Request, model: str = "") -> Response:
-        allow(request)
+        context.key_id(request)
         known(model)
         url = DOCS + ("generation-official" if model in OFFICIAL else "generation")
         fields = schema(model)["input_schema"]["properties"]
@@ -194,8 +216,7 @@ def routes(context: Context) -> APIRouter:
 
     @router.get("/api/pricing/model")
     async def one_price(model: str = "") -> Response:
-        if model not in MODELS:
-            return JSONResponse({"success": False, "message": f"model not found: {model}"})
-        return JSONResponse({"success": True, "data": _pricing_model(model)})
+        # As recorded: an unknown model has no error, but prices of zero.
+        return JSONResponse({"success": True, "data": _pricing_model(model) if model in MODELS else _no_price(model)})
 
     return router

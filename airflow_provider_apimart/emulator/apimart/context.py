@@ -10,7 +10,7 @@ from typing import Any
 from fastapi import Request
 
 from airflow_provider_apimart.emulator.apimart import tasks
-from airflow_provider_apimart.emulator.apimart.answers import unauthorised
+from airflow_provider_apimart.emulator.apimart.answers import below_floor, unauthorised
 from airflow_provider_apimart.emulator.media.videos import MediaShelf
 from airflow_provider_apimart.emulator.state.faults import FAULT, NOTES, Fault, FaultScript
 from airflow_provider_apimart.emulator.state.settings import EmulatorSettings
@@ -44,13 +44,35 @@ class Context:
     def key_id(self, request: Request) -> str:
         """Return an opaque id of the request's API key.
 
-        :raises ApiError: 401 for a missing or wrong key.
+        :raises ApiError: 401 for a missing or wrong key, 402 below the account's floor.
         """
         scheme, _, key = request.headers.get("authorization", "").partition(" ")
         key = key.strip() if scheme.lower() == "bearer" else ""
         if not self.settings.accepts(key):
             raise unauthorised(key)
+        self._check_floor()
         return hashlib.sha256(key.encode()).hexdigest()[:12]
+
+    def _check_floor(self) -> None:
+        floor, start = (int(usd * 1_000_000) for usd in (self.settings.balance_floor_usd, self.settings.balance_usd))
+        # Nearly always enough, and cheaper to know than the exact balance.
+        if start + self.store.topped_up() - self.store.most_spent() >= floor:
+            return
+        left = self.balance_micros(tasks.wall_clock())[0]
+        if left < floor:
+            raise below_floor(left, floor)
+
+    def end_of(self, model: str) -> str | None:
+        """Return how a model has ended by the settings: ``refused`` or ``fails``; ``None`` if it has not."""
+        for one in self.settings.retired_models:
+            name, _, how = one.partition("=")
+            if name == model:
+                return how or "refused"
+        return None
+
+    def is_listed(self, model: str) -> bool:
+        """Say whether a model is in the list of models. A relay lists a model that has ended behind it."""
+        return self.end_of(model) != "refused" and model not in self.faults.delisted()
 
     def base_url(self, request: Request) -> str:
         """Return the base of the URLs in this answer."""
@@ -61,7 +83,7 @@ class Context:
         quota = self.settings.key_quota_usd
         start = self.settings.balance_usd if key_id is None or quota is None else quota
         settled, reserved = self.store.spent(now, key_id)
-        return int(start * 1_000_000) - settled - reserved, settled
+        return int(start * 1_000_000) + self.store.topped_up() - settled - reserved, settled
 
     def affordable_micros(self, now: float, key_id: str) -> int:
         """Return what this key may still spend."""

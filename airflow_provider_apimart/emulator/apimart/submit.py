@@ -22,7 +22,7 @@ from airflow_provider_apimart.emulator.apimart.context import Context, fault_of,
 from airflow_provider_apimart.emulator.apimart.validation import Spec
 from airflow_provider_apimart.emulator.state.faults import OUTCOMES, Fault
 from airflow_provider_apimart.emulator.state.store import REFUNDED, Generation
-from airflow_provider_apimart.generation.pricing.prices import list_price
+from airflow_provider_apimart.generation.pricing.prices import Estimate, list_price, remix_price
 
 VERSION_HEADER, VERSION = "X-APIMart-Response-Version", "2026-07-27"
 IDEMPOTENCY_KEY = re.compile(r"[!-~]{1,191}")
@@ -114,10 +114,23 @@ class Submission:
                 await asyncio.sleep(30.0 if fault.seconds is None else fault.seconds)
             if fault is not None and fault.kind == "idempotency_indeterminate":
                 return self._lose(read, fault)
+            self._refuse_model(fault)
             model, spec = read if read is not None else validation.read_generation(self.body)
             return self._start(model, spec, fault)
         finally:
             self.context.in_progress.discard(mark or ("", "", ""))
+
+    def _refuse_model(self, fault: Fault | None) -> None:
+        """Refuse a model that has ended, or for which there is no channel."""
+        model = self.body.get("model") if isinstance(self.body, dict) else None
+        if not isinstance(model, str):
+            return
+        if fault is not None and fault.kind == "no_channel":
+            raise answers.no_channel(model, fault.message)
+        if fault is not None and fault.kind == "model_retired":
+            raise answers.model_retired(model, fault.status or 404, fault.message, code=fault.code, kind=fault.type)
+        if self.context.end_of(model) == "refused":
+            raise answers.model_retired(model)
 
     def _lose(self, read: tuple[str, Spec] | None, fault: Fault) -> Response:
         """Make the outcome of this key unknown forever; with ``executed``, after doing the work."""
@@ -129,17 +142,29 @@ class Submission:
             self.context.store.set_indeterminate(self.key_id, self.endpoint, self.key, self.fingerprint, now)
         raise answers.idempotency("idempotency_result_indeterminate", message=fault.message)
 
-    def _start(self, model: str, spec: Spec, fault: Fault | None) -> Response:
-        now = tasks.wall_clock()
-        price = list_price(
+    def _finished(self, generation: Generation) -> dict[str, Any]:
+        view = self.context.view(generation, self.request)
+        told = {name: view.get(name) for name in ("created", "completed", "cost", "credits_cost", "result")}
+        return {"code": 200, "data": {"object": "generation.result", "status": "completed", **told}}
+
+    def _price(self, model: str, spec: Spec) -> Estimate | None:
+        if self.endpoint.endswith("/remix"):
+            return remix_price(model, resolution=spec.resolution)
+        return list_price(
             model,
             duration_seconds=spec.seconds,
             resolution=spec.resolution,
             generate_audio=spec.audio,
             sample_count=spec.samples,
         )
+
+    def _start(self, model: str, spec: Spec, fault: Fault | None) -> Response:
+        now = tasks.wall_clock()
+        price = self._price(model, spec)
         cost = int(price.usd * 1_000_000) if price is not None else 0
-        outcome, error = _scripted(fault, self.body["prompt"])
+        outcome, error = _scripted(fault, self.body["prompt"], model)
+        if self.context.end_of(model) == "fails":
+            outcome, error = "failed", answers.ended_behind_the_relay(model)
         affordable = self.context.affordable_micros(now, self.key_id)
         if cost > affordable:
             text = f"Insufficient balance: {tasks.usd(cost):g} USD needed, {tasks.usd(affordable):g} USD available"
@@ -157,29 +182,33 @@ class Submission:
             spec=spec.as_dict(),
             cost_micros=cost,
             created=now,
-            finish_at=now + seconds,
+            finish_at=now if fault is not None and fault.value == "sync_result" else now + seconds,
             outcome=outcome,
             error=error,
             ttl=settings.url_ttl_seconds,
             idempotency_key=self.key,
         )
         status, body = envelope(task_id, self.version, self.context.base_url(self.request))
+        if fault is not None and fault.kind == "shape" and fault.value == "sync_result":
+            # Remembered under the key, as any answer is: a replay gives the result again.
+            status, body = 200, self._finished(generation)
         self.context.store.add_generation(generation, fingerprint=self.fingerprint, status=status, response=body)
         note(self.request, task_id)
         return self._answer(status, _reshape(body, task_id, fault), {})
 
 
-def _scripted(fault: Fault | None, prompt: str) -> tuple[str, dict[str, Any] | None]:
+def _scripted(fault: Fault | None, prompt: str, model: str) -> tuple[str, dict[str, Any] | None]:
     """Return the (outcome, error) that a fault or a mark in the prompt sets for a generation."""
     if fault is None or fault.kind not in OUTCOMES:
         return tasks.prompt_outcome(prompt), None
-    return OUTCOMES[fault.kind], task_error(fault)
+    return OUTCOMES[fault.kind], task_error(fault, model)
 
 
-def task_error(fault: Fault) -> dict[str, Any] | None:
+def task_error(fault: Fault, model: str) -> dict[str, Any] | None:
     """Return the parts of a task's error that a fault sets."""
+    known = answers.ended_behind_the_relay(model) if fault.kind == "fail_to_fetch_task" else {}
     error = {"message": fault.message, "code": fault.code, "type": fault.type}
-    return {name: value for name, value in error.items() if value is not None} or None
+    return {**known, **{name: value for name, value in error.items() if value is not None}} or None
 
 
 def routes(context: Context) -> APIRouter:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from typing import Any
 
 from fastapi import APIRouter, Request
@@ -23,7 +24,7 @@ def _apply(context: Context, generation: Generation, fault: Fault | None, now: f
     """Let a fault, or the ``renew_urls`` setting, change the generation before it is shown."""
     store = context.store
     if fault is not None and fault.kind in OUTCOMES:
-        store.finish(generation.id, now, OUTCOMES[fault.kind], task_error(fault))
+        store.finish(generation.id, now, OUTCOMES[fault.kind], task_error(fault, generation.model))
     elif fault is not None and fault.kind == "expire_url":
         store.set_url(generation.id, expires_at=now - 1, new_serial=False)
     elif (fault is not None and fault.kind == "renew_url") or (
@@ -51,6 +52,12 @@ def _reshape(data: dict[str, Any], fault: Fault | None) -> Any:
         data["result"] = {"url": urls}
     elif shape == "video_url" and urls:
         data["result"] = {"video_url": urls[0]}
+    elif shape == "result_text" and urls:
+        data["result"] = json.dumps(urls)
+    elif shape == "result_output" and urls:
+        data["result"] = {"output": urls}
+    elif shape == "file_url" and urls:
+        data["result"] = {"file_url": urls[0]}
     elif shape == "no_expires_at":
         for video in videos:
             del video["expires_at"]

@@ -12,10 +12,10 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from airflow_provider_apimart.emulator.apimart.answers import documented
-from airflow_provider_apimart.generation.pricing.prices import ALIASES, PER_SECOND, PER_VIDEO
+from airflow_provider_apimart.generation.pricing.price_table import ALIASES, PRICES
 
-OFFICIAL = tuple(PER_SECOND)
-EXT = tuple(PER_VIDEO)
+OFFICIAL = tuple(model for model, prices in PRICES.items() if prices.per_second)
+EXT = tuple(model for model, prices in PRICES.items() if not prices.per_second)
 MODELS = (*OFFICIAL, *EXT, *ALIASES)
 REMIX_MODELS = ("veo3.1-fast", "veo3.1-quality")
 SIZES = {"720p": (1280, 720), "1080p": (1920, 1080), "4k": (3840, 2160)}
@@ -56,6 +56,12 @@ def _one_of(*allowed: Any) -> Check:
     return lambda value: value in allowed and not isinstance(value, bool)
 
 
+def _is_resolution(value: Any) -> bool:
+    # The pages write 4K for one family and 4k for the other, and prices are listed under 720P. No source says that the
+    # service is strict about it.
+    return isinstance(value, str) and value.lower() in SIZES
+
+
 def _int_in(low: int, high: int) -> Check:
     return lambda value: _is_int(value) and low <= value <= high
 
@@ -72,7 +78,7 @@ OFFICIAL_FIELDS: dict[str, tuple[Check, str]] = {
     "negative_prompt": (_is_text, "must be a string"),
     "duration": (_whole(4, 6, 8), "must be a number, one of: 4, 6, 8"),
     "aspect_ratio": (_one_of("16:9", "9:16"), "allowed: 16:9, 9:16"),
-    "resolution": (_one_of("720p", "1080p", "4K"), "allowed: 720p, 1080p, 4K"),
+    "resolution": (_is_resolution, "allowed: 720p, 1080p, 4K"),
     "seed": (_int_in(0, 2**32 - 1), "must be an integer between 0 and 4294967295"),
     "sample_count": (_int_in(1, 4), "must be an integer between 1 and 4"),
     "generate_audio": (_is_bool, "must be a boolean"),
@@ -83,7 +89,7 @@ OFFICIAL_FIELDS: dict[str, tuple[Check, str]] = {
 EXT_FIELDS: dict[str, tuple[Check, str]] = {
     "duration": (_whole(8), "must be the number 8"),
     "aspect_ratio": (_one_of("16:9", "9:16"), "allowed: 16:9, 9:16"),
-    "resolution": (_one_of("720p", "1080p", "4k"), "allowed: 720p, 1080p, 4k"),
+    "resolution": (_is_resolution, "allowed: 720p, 1080p, 4k"),
     "generation_type": (_one_of("frame", "reference"), "allowed: frame, reference"),
     "enable_gif": (_is_bool, "must be a boolean"),
     "official_fallback": (_is_bool, "must be a boolean"),
@@ -99,7 +105,7 @@ def _check(body: Mapping[str, Any], rules: Mapping[str, tuple[Check, str]]) -> N
     for name, (good, allowed) in rules.items():
         # A null counts as a field that was not sent, as in a server written in Go.
         if body.get(name) is not None and not good(body[name]):
-            raise documented(400, f"invalid {name}: {body[name]!r}, {allowed}")
+            raise documented(400, f"invalid {name}: {body[name]!r}, {allowed}", param=name)
 
 
 def _check_prompt(body: Mapping[str, Any]) -> None:

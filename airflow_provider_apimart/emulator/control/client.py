@@ -58,6 +58,18 @@ class EmulatorControl:
         """Remove every scripted fault."""
         self._call("DELETE", "faults")
 
+    def retire(self, model: str, how: str = "refused", *, after: int = 0) -> int:
+        """Retire a model from now on, and return the fault's id.
+
+        :param how: ``refused``: submissions get a 404, and the model is not listed any more. ``fails``: they are
+            accepted, and the generations fail with ``fail_to_fetch_task``. ``no_channel``: they get a 503.
+        :param after: how many submissions of the model to let pass first.
+        """
+        kinds = {"refused": "model_retired", "fails": "fail_to_fetch_task", "no_channel": "no_channel"}
+        if how not in kinds:
+            raise ValueError(f"unknown how {how!r}, allowed: {', '.join(kinds)}")
+        return self.fault("submit", kinds[how], model=model, times=-1, after=after)
+
     def expire(self, generation_id: str = "all") -> list[str]:
         """Let the URLs of one generation, or of all, expire now."""
         expired: list[str] = self._call("POST", "expire", {"generation_id": generation_id})["expired"]
@@ -71,9 +83,47 @@ class EmulatorControl:
         done: list[str] = self._call("POST", "finish", {"generation_id": generation_id, "outcome": outcome})["finished"]
         return done
 
+    def top_up(self, usd: float) -> float:
+        """Put money into the account (and into the quotas of its keys), and return what it holds."""
+        return float(self._call("POST", "top_up", {"usd": usd})["balance_usd"])
+
     def reset(self) -> None:
-        """Forget all generations, keys, faults, requests and documents."""
+        """Forget all generations, keys, faults, requests and documents, and all that was published."""
         self._call("POST", "reset")
+        self._call("POST", "publishing/reset")
+
+    def page(self, path: str = "") -> str:
+        """Return a page for people: ``channel`` shows what was published."""
+        with httpx.Client(base_url=self.base_url, trust_env=False, timeout=30, verify=_tls()) as client:
+            return client.get(f"/{path}").raise_for_status().text
+
+    def publishing(self) -> dict[str, Any]:
+        """Return all that the publishing services hold: videos, containers, messages, ``posts``, faults."""
+        told: dict[str, Any] = self._call("GET", "publishing")
+        return told
+
+    def posts(self, service: str | None = None) -> list[dict[str, Any]]:
+        """Return what others have seen: one entry each time that something became visible, oldest first."""
+        return [post for post in self.publishing()["posts"] if service in (None, post["service"])]
+
+    def publish_fault(self, service: str, kind: str, step: str = "", **options: Any) -> None:
+        """Script a fault of a publishing service; :mod:`~.publishing.faults` lists steps, kinds and conditions.
+
+        :raises ValueError: for a service, step, kind or option that does not exist.
+        """
+        self._call("POST", "publishing/faults", {"service": service, "kind": kind, "step": step, **options})
+
+    def clear_publish_faults(self) -> None:
+        """Remove every fault of the publishing services."""
+        self._call("DELETE", "publishing/faults")
+
+    def expire_uploads(self) -> None:
+        """Let every upload session of YouTube expire now."""
+        self._call("POST", "publishing/expire_uploads")
+
+    def expire_youtube_tokens(self) -> None:
+        """Let every access token of YouTube expire now."""
+        self._call("POST", "publishing/expire_tokens")
 
     def requests(self, route: str | None = None) -> list[dict[str, Any]]:
         """Return the log of requests, of one route or of all, oldest first."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
+from decimal import Decimal
 from typing import Any
 
 from fastapi import APIRouter, Request
@@ -120,6 +121,16 @@ def routes(context: Context) -> APIRouter:
         now = tasks.wall_clock()
         done = [one.id for one in _wanted(context, body) if context.store.finish(one.id, now, outcome)]
         return JSONResponse({"finished": done})
+
+    @router.post("/top_up")
+    async def top_up(request: Request) -> Response:
+        body = await _json(request)
+        try:
+            micros = int(Decimal(str(body["usd"])) * 1_000_000)
+        except (KeyError, TypeError, ArithmeticError, ValueError):
+            raise answers.documented(400, "usd: an amount is expected") from None
+        context.store.top_up(micros)
+        return JSONResponse({"balance_usd": tasks.usd(context.balance_micros(tasks.wall_clock())[0])})
 
     @router.post("/reset")
     async def reset() -> Response:

@@ -22,6 +22,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from airflow_provider_apimart.emulator.apimart import answers
 from airflow_provider_apimart.emulator.apimart.tasks import UrlSigner, wall_clock
 from airflow_provider_apimart.emulator.media import host
+from airflow_provider_apimart.emulator.serving import cors
 from airflow_provider_apimart.emulator.state.faults import FAULT, IDEMPOTENCY_CODES, NOTES, Fault, FaultScript
 from airflow_provider_apimart.emulator.state.settings import EmulatorSettings
 from airflow_provider_apimart.emulator.state.store import Store
@@ -42,6 +43,7 @@ _ROUTES: tuple[tuple[str, re.Pattern[str]], ...] = (
     ("media", re.compile(r"/(media|f/image)/(?P<file>[^/]+)")),
     ("balance", re.compile(r"(/v1)?(/user)?/balance")),
     ("models", re.compile(r"/v1/(models(/.*)?|model-schema|model-docs)")),
+    ("usage", re.compile(r"/v1/usage")),
     ("pricing", re.compile(r"/api/(pricing|marketplace)/.*")),
     ("cms", re.compile(r"/cms/videos")),
 )
@@ -162,8 +164,8 @@ class FaultMiddleware:
         if file and (read := self._signer.read(file)):
             generation_id = read[0]
         body = await self._read_body(scope, receive)
-        prompt, logged = self._prompt(route, body, generation_id)
-        fault = self._faults.take(route, prompt, generation_id)
+        prompt, model, logged = self._asked(route, body, generation_id)
+        fault = self._faults.take(route, prompt, generation_id, model)
         started = wall_clock()
         number = self._log(scope, route, started, fault, logged)
         scope[FAULT], scope[NOTES] = fault, {"generation_id": generation_id}
@@ -172,6 +174,7 @@ class FaultMiddleware:
         async def watched(message: Message) -> None:
             if message["type"] == "http.response.start":
                 status.append(message["status"])
+                message = cors.opened(message, scope, route)
                 if route not in ("media", "cms"):
                     named = (b"x-oneapi-request-id", answers.request_id().encode())
                     message = {**message, "headers": [*message.get("headers", []), named]}
@@ -180,7 +183,10 @@ class FaultMiddleware:
         try:
             if self._settings.latency_ms:
                 await asyncio.sleep(self._settings.latency_ms / 1000)
-            await self._serve(scope, _replay(body, receive), receive, watched, fault, route)
+            if fault is None and cors.is_preflight(scope, route):
+                await cors.answer_preflight(watched)
+            else:
+                await self._serve(scope, _replay(body, receive), receive, watched, fault, route)
         finally:
             self._store.log_answer(
                 number,
@@ -199,17 +205,19 @@ class FaultMiddleware:
             more = message["type"] == "http.request" and message.get("more_body", False)
         return bytes(body)
 
-    def _prompt(self, route: str, body: bytes, generation_id: str | None) -> tuple[str | None, str | None]:
+    def _asked(self, route: str, body: bytes, generation_id: str | None) -> tuple[str | None, str | None, str | None]:
+        """Return the prompt and the model of a request, and what of its body is logged."""
         if route in ("submit", "remix", "cms"):
             try:
                 text = body[:LOGGED_BODY].decode()
                 posted = json.loads(text)
             except ValueError:
-                return None, None
-            prompt = posted.get("prompt") if isinstance(posted, dict) else None
-            return (prompt if isinstance(prompt, str) else None), text
+                return None, None, None
+            given = posted if isinstance(posted, dict) else {}
+            prompt, model = (value if isinstance(value, str) else None for value in map(given.get, ("prompt", "model")))
+            return prompt, model, text
         generation = self._store.generation(generation_id) if generation_id else None
-        return (generation.prompt if generation else None), None
+        return (generation.prompt, generation.model, None) if generation else (None, None, None)
 
     def _log(self, scope: Scope, route: str, started: float, fault: Fault | None, body: str | None) -> int:
         headers = _headers(scope)

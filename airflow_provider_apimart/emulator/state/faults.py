@@ -13,7 +13,7 @@ from airflow_provider_apimart.emulator.state.store import Store
 
 #: The keys in the ASGI scope under which a route finds its fault and leaves notes for the log.
 FAULT, NOTES = "apimart.fault", "apimart.notes"
-ROUTES = ("submit", "remix", "task", "upload", "media", "balance", "models", "pricing", "cms", "*")
+ROUTES = ("submit", "remix", "task", "upload", "media", "balance", "usage", "models", "pricing", "cms", "*")
 
 #: Every kind and what it does. The documentation uses the same sentences.
 KINDS: dict[str, str] = {
@@ -40,6 +40,9 @@ KINDS: dict[str, str] = {
     "content_rejected": "the generation is refused for its content (same timing)",
     "completes_empty": "the generation completes without a video (same timing)",
     "task_cancelled": "the generation ends as cancelled (same timing)",
+    "model_retired": "refuse the submission: 404, the model is no longer available; the model is not listed any more",
+    "fail_to_fetch_task": "the generation fails (same timing) as if its model had ended behind the relay: an inner 404",
+    "no_channel": "refuse the submission: 503 `model_not_found`, no available channel for the model",
     "task_status": "say `value` as the status of the task, whatever it is",
     "no_task_id": "do the work, answer 200 without an id",
     "shape": "give the answer in another recorded shape, named by `value` (see SHAPES)",
@@ -59,14 +62,18 @@ SHAPES = (
         "error_string",
         "no_result",
     ),
-    *("data_object", "top_level"),
+    *("result_text", "result_output", "file_url"),
+    *("data_object", "top_level", "sync_result"),
 )
 OUTCOMES = {
     "task_fails": "failed",
     "content_rejected": "rejected",
     "completes_empty": "empty",
     "task_cancelled": "cancelled",
+    "fail_to_fetch_task": "failed",
 }
+#: Faults after which a model is no longer listed.
+DELISTING = ("model_retired",)
 IDEMPOTENCY_CODES = {
     "idempotency_in_progress": "idempotency_in_progress",
     "idempotency_key_reused": "idempotency_key_reused",
@@ -95,6 +102,7 @@ class Fault:
     :param executed: do the work before answering wrongly (``status``, ``html``, ``redirect``, ``stall`` ...).
     :param prompt_contains: meet only requests whose prompt contains this text.
     :param generation_id: meet only requests about this generation.
+    :param model: meet only requests for, or about a generation of, this model.
     """
 
     route: str
@@ -113,12 +121,15 @@ class Fault:
     executed: bool = False
     prompt_contains: str | None = None
     generation_id: str | None = None
+    model: str | None = None
 
-    def fits(self, route: str, prompt: str | None, generation_id: str | None) -> bool:
+    def fits(self, route: str, prompt: str | None, generation_id: str | None, model: str | None = None) -> bool:
         """Say whether this fault applies to a request."""
         if self.route not in ("*", route) and not (self.route == "submit" and route == "remix"):
             return False
         if self.prompt_contains is not None and self.prompt_contains not in (prompt or ""):
+            return False
+        if self.model is not None and self.model != model:
             return False
         return self.generation_id is None or self.generation_id == generation_id
 
@@ -126,7 +137,7 @@ class Fault:
 _NAMES = {field.name for field in fields(Fault)}
 _TYPES: dict[str, tuple[type, ...]] = {
     **dict.fromkeys(("times", "after", "status", "bytes"), (int,)),
-    **dict.fromkeys(("message", "type", "value", "location", "prompt_contains", "generation_id"), (str,)),
+    **dict.fromkeys(("message", "type", "value", "location", "prompt_contains", "generation_id", "model"), (str,)),
     "seconds": (int, float),
     "executed": (bool,),
 }
@@ -167,11 +178,11 @@ class FaultScript:
         """Append a fault and return its id."""
         return self._store.add_fault(asdict(fault), skip=fault.after, times=fault.times)
 
-    def take(self, route: str, prompt: str | None, generation_id: str | None) -> Fault | None:
+    def take(self, route: str, prompt: str | None, generation_id: str | None, model: str | None = None) -> Fault | None:
         """Return the fault that this request meets, and count it."""
         for row in self._store.faults():
             fault = Fault(**row["spec"])
-            if row["remaining"] == 0 or not fault.fits(route, prompt, generation_id):
+            if row["remaining"] == 0 or not fault.fits(route, prompt, generation_id, model):
                 continue
             if row["skip"] > 0:
                 self._store.skip_fault(row["id"])
@@ -179,6 +190,15 @@ class FaultScript:
             self._store.hit_fault(row["id"])
             return fault
         return None
+
+    def delisted(self) -> set[str]:
+        """Return the models that scripted faults have retired by now."""
+        rows = [(Fault(**row["spec"]), row) for row in self._store.faults()]
+        return {
+            fault.model
+            for fault, row in rows
+            if fault.model is not None and fault.kind in DELISTING and row["skip"] == 0 and row["remaining"] != 0
+        }
 
     def describe(self) -> list[dict[str, Any]]:
         """Return the script, with the remaining count of each fault."""

@@ -21,6 +21,8 @@ class EmulatorSettings:
     :param any_key: accept every non-empty key that does not start with ``bad``.
     :param balance_usd: what the account holds at the start.
     :param key_quota_usd: what each key may spend; ``None`` gives it the account's balance.
+    :param balance_floor_usd: below this, every request with a key is answered with a 402, balance and status included;
+        0 switches that off.
     :param unlimited_key: the keys have no quota of their own, and their balance says -1.
     :param url_ttl_seconds: how long a video's URL works after completion.
     :param renew_urls: a poll of a task whose URL has expired returns a new URL.
@@ -28,7 +30,11 @@ class EmulatorSettings:
     :param idempotency_ttl_seconds: how long a key is remembered.
     :param split_samples: with ``sample_count`` > 1, one entry of ``videos`` per sample instead of several URLs in one
         entry.
+    :param retired_models: models that are refused and not listed; ``ID=fails`` takes submissions, and each generation
+        fails with ``fail_to_fetch_task``.
     :param latency_ms: wait this long before answering any API or media request.
+    :param processing_seconds: how long YouTube and Instagram work on a video.
+    :param listing_seconds: when a new video appears in the channel's list of uploads.
     :param state: the SQLite file; ``None`` keeps the state in memory.
     :param media_cache: keep the videos beside the state file; otherwise they are deleted when the emulator stops.
     :param public_url: the base of URLs in answers; ``None`` uses the request's ``Host``.
@@ -40,13 +46,17 @@ class EmulatorSettings:
     any_key: bool = False
     balance_usd: Decimal = Decimal(100)
     key_quota_usd: Decimal | None = None
+    balance_floor_usd: Decimal = Decimal("0.05")
     unlimited_key: bool = False
     url_ttl_seconds: float = DAY_SECONDS
     renew_urls: bool = False
     ignore_idempotency: bool = False
     idempotency_ttl_seconds: float = DAY_SECONDS
     split_samples: bool = False
+    retired_models: tuple[str, ...] = ()
     latency_ms: float = 0.0
+    processing_seconds: float = 5.0
+    listing_seconds: float = 0.0
     state: Path | None = None
     media_cache: bool = True
     public_url: str | None = None

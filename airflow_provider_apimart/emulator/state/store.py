@@ -109,6 +109,8 @@ class Store:
         self._db.execute("PRAGMA journal_mode=WAL")
         self._db.execute("PRAGMA synchronous=NORMAL")
         self._db.executescript(_SCHEMA)
+        # Every request asks for it, so it is counted only when a generation was added.
+        self._most_spent: int | None = None
 
     def close(self) -> None:
         """Close the file. The store cannot be used afterwards."""
@@ -135,6 +137,8 @@ class Store:
         with self._transaction() as db:
             for table in _TABLES:
                 db.execute(f"DELETE FROM {table}")  # noqa: S608 - a fixed list of names
+            db.execute("DELETE FROM meta WHERE name='topped_up'")
+            self._most_spent = None
 
     def secret(self, fresh: str) -> str:
         """Return the stored secret, storing ``fresh`` if there is none yet."""
@@ -163,6 +167,7 @@ class Store:
             db.execute(f"INSERT INTO generations ({', '.join(_COLUMNS)}) VALUES ({marks})", values)  # noqa: S608
             if generation.idempotency_key is not None and fingerprint is not None:
                 self._remember(db, generation, fingerprint, state, status, response)
+            self._most_spent = None
 
     @staticmethod
     def _remember(
@@ -222,6 +227,25 @@ class Store:
             *(now, now, key_id, key_id, now, *REFUNDED),
         )[0]
         return int(row["settled"]), int(row["reserved"])
+
+    def most_spent(self) -> int:
+        """Return the micro-dollars of all generations, refunded ones included: never less than what is spent."""
+        with self._lock:
+            if self._most_spent is None:
+                rows = self._rows("SELECT COALESCE(SUM(cost_micros), 0) AS most FROM generations")
+                self._most_spent = int(rows[0]["most"])
+            return self._most_spent
+
+    def topped_up(self) -> int:
+        """Return the micro-dollars that were paid in since the start."""
+        rows = self._rows("SELECT value FROM meta WHERE name='topped_up'")
+        return int(rows[0]["value"]) if rows else 0
+
+    def top_up(self, micros: int) -> None:
+        """Pay money in."""
+        with self._transaction() as db:
+            db.execute("INSERT OR IGNORE INTO meta VALUES ('topped_up', '0')")
+            db.execute("UPDATE meta SET value=CAST(value AS INTEGER)+? WHERE name='topped_up'", (micros,))
 
     # --- idempotency -------------------------------------------------------------------------------------------------
 

@@ -43,6 +43,8 @@ class PlanDraft:
         self._digest = hashlib.sha256()
         self._slots: list[str] = []
         self._estimates: list[float | None] = []
+        self._fallback_estimates: list[float | None] = []
+        self._no_fallback: list[int] = []
         self._twins: list[Twin] = []
         #: For each chunk: the number of its rows and of its bytes.
         self._chunks: list[tuple[int, int]] = []
@@ -60,8 +62,15 @@ class PlanDraft:
     def __len__(self) -> int:
         return len(self._slots)
 
-    def add(self, row: PlannedRow) -> None:
-        """Take the next row; its position is the number of rows before it."""
+    def add(self, row: PlannedRow, *, fallback_usd: float | None = None, no_fallback: bool = False) -> None:
+        """Take the next row; its position is the number of rows before it.
+
+        :param fallback_usd: what it is expected to cost with the fallback model.
+        :param no_fallback: it wants the fallback model in any case.
+        """
+        if no_fallback:
+            self._no_fallback.append(len(self._slots))
+        self._fallback_estimates.append(fallback_usd)
         line = json.dumps(row.as_json(), ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
         # The row itself holds no line break: bytes.splitlines splits at ASCII line ends only, and JSON escapes those.
         if len(self._lines) >= CHUNK_ROWS or self._length + len(line) > CHUNK_BYTES:
@@ -113,6 +122,8 @@ class PlanDraft:
             chunks=tuple(rows for rows, _ in self._chunks),
             median_seconds=median_seconds,
             twins=len(self._twins),
+            fallback_estimates=tuple(self._fallback_estimates) if rules.fallback_model else (),
+            no_fallback=tuple(self._no_fallback),
         )
         text = json.dumps({"version": VERSION, **asdict(index)}, separators=(",", ":")).encode()
         home = folder.child(f"plan-{hashlib.sha256(text).hexdigest()[:16]}")

@@ -34,6 +34,9 @@ class Totals:
     :param hopeless: rows without videos, for which a retry cannot change anything.
     :param mismatched: how many rows have videos that differ from their request; ``mismatches`` holds the first few as
         text.
+    :param left_note: why the first of the rows that are left was left, if that is known.
+    :param gone: the models that are gone, with how many rows each.
+    :param fallbacks: how many rows went to a fallback model, by the model that was wanted and the fallback.
     :param owed: rows whose generation is or may be paid for, and whose videos another try can still land.
     """
 
@@ -47,6 +50,9 @@ class Totals:
     mismatched: int = 0
     mismatches: list[str] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
+    left_note: str = ""
+    gone: Counter[str] = field(default_factory=Counter)
+    fallbacks: Counter[tuple[str, str]] = field(default_factory=Counter)
 
     @property
     def good(self) -> int:
@@ -96,7 +102,7 @@ def manifest_lines(plan: Plan, ledger: Ledger, totals: Totals) -> Iterator[dict[
     for row in plan.rows():
         yield from doubles(row.number)
         state = ledger.rows.get(plan.index.slots[row.position])
-        line = _line(plan, row, state)
+        line = _line(plan, plan.as_sent(row, state.fallback_model if state else None), state)
         if row.position in shared:
             parents[row.position] = line, state
         _count(totals, line, state)
@@ -124,6 +130,7 @@ def _line(plan: Plan, row: PlannedRow, state: RowState | None) -> dict[str, Any]
         "completed_at": _iso(state.completed_at) if state else None,
         "error": state.note if state and not outcome.good else None,
         "idempotency_key": plan.idempotency_key(row, epoch=state.epoch, number=state.number) if state else None,
+        "fallback_from": row.fallback_from,
     }
 
 
@@ -137,8 +144,13 @@ def _count(totals: Totals, line: dict[str, Any], state: RowState | None) -> None
         totals.mismatched += 1
         if len(totals.mismatches) < 3:
             totals.mismatches.append(f"row {line['row']} ({line['path']}): {text_of(line['mismatches'])}")
+    if line["fallback_from"]:
+        totals.fallbacks[line["fallback_from"], line["request"]["model"]] += 1
+    if outcome is Outcome.MODEL_GONE:
+        totals.gone[line["request"]["model"]] += 1
     if outcome is Outcome.LEFT:
         totals.left_usd += line["estimated_cost_usd"] or 0.0
+        totals.left_note = totals.left_note or line["error"] or ""
     elif not outcome.good:
         hopeless = bool(state and state.final) or outcome is Outcome.REJECTED
         totals.hopeless += hopeless
@@ -188,7 +200,7 @@ def _write_parquet(file: BinaryIO, lines: Iterable[dict[str, Any]]) -> None:
             ),
             ("cost_usd", number),
             ("estimated_cost_usd", number),
-            *((name, text) for name in ("submitted_at", "completed_at", "error", "idempotency_key")),
+            *((name, text) for name in ("submitted_at", "completed_at", "error", "idempotency_key", "fallback_from")),
         ]
     )
     with parquet.ParquetWriter(file, schema) as writer:

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+from bisect import bisect_left
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from airflow_provider_apimart.client.errors import ConfigurationError
+from airflow_provider_apimart.client.fallback import with_model
 from airflow_provider_apimart.client.request import VeoRequest
 from airflow_provider_apimart.generation.batch.journal import FOLDER as JOURNAL_FOLDER
 from airflow_provider_apimart.generation.purchase.decide import OnClear, OnUnknownSubmit
@@ -34,6 +36,8 @@ class Rules:
 
     :param max_generations: how often a row may fail at APIMart, over all tries, before the batch gives it up.
     :param on_mismatch: with "fail", a video that differs from its request counts as a failure.
+    :param fallback_model: the model to use for rows whose own is gone.
+    :param fallback_at_last: this is the last try, so a model for which APIMart has no channel counts as gone, too.
     :param max_cost_usd: a row that would push the total over this limit is not submitted.
     """
 
@@ -48,6 +52,8 @@ class Rules:
     max_generations: int = 2
     max_cost_usd: float | None = None
     on_mismatch: OnMismatch = "warn"
+    fallback_model: str | None = None
+    fallback_at_last: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +63,8 @@ class PlannedRow:
     :param position: 0-based, among the rows that are paid for.
     :param number: the row's number in the table.
     :param images: SHA-256 of the local frames, by field.
+    :param fallback_from: the model of the table, if this is the row with the fallback model in its place. Not kept in
+        the plan: :meth:`Plan.with_fallback` makes such rows.
     """
 
     position: int
@@ -67,6 +75,7 @@ class PlannedRow:
     labels: Mapping[str, Any]
     images: Mapping[str, str]
     estimated_usd: float | None = None
+    fallback_from: str | None = None
 
     def as_json(self) -> dict[str, Any]:
         """Return it as plain JSON."""
@@ -92,6 +101,8 @@ class Index:
         and different rules share it.
     :param chunks: how many rows each chunk has.
     :param twins: how many further rows share the video of another row.
+    :param fallback_estimates: the estimated cost of each row with the fallback model, by position; empty without one.
+    :param no_fallback: the positions, in order, of rows that want the fallback model in any case.
     """
 
     identity: Identity
@@ -104,6 +115,19 @@ class Index:
     chunks: tuple[int, ...]
     median_seconds: float = 75.0
     twins: int = 0
+    fallback_estimates: tuple[float | None, ...] = ()
+    no_fallback: tuple[int, ...] = ()
+
+    def estimate(self, position: int, *, fallback: bool) -> float:
+        """Return what a row is expected to cost, with the fallback model or its own; 0 if that is not known."""
+        estimates = self.fallback_estimates if fallback and self.fallback_estimates else self.estimates
+        return estimates[position] or 0.0
+
+    def can_fall_back(self, position: int) -> bool:
+        """Say whether a fallback model can take the place of a row's own."""
+        place = bisect_left(self.no_fallback, position)
+        wants_it = place < len(self.no_fallback) and self.no_fallback[place] == position
+        return self.rules.fallback_model is not None and not wants_it
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,6 +203,24 @@ class Plan:
         """Return the key of a row's generation."""
         return idempotency_key(self.identity_of(row), epoch=epoch, number=number, fingerprint=row.fingerprint)
 
+    def with_fallback(self, row: PlannedRow, model: str) -> PlannedRow:
+        """Return a row with another model in the place of its own: another request, under a key of its own."""
+        request = with_model(row.request, model)
+        return replace(
+            row,
+            request=request,
+            fingerprint=row_fingerprint(request, row.images),
+            estimated_usd=self.index.fallback_estimates[row.position] if self.index.fallback_estimates else None,
+            fallback_from=row.request.model,
+        )
+
+    def as_sent(self, row: PlannedRow, fallback_model: str | None) -> PlannedRow:
+        """Return a row as its latest generation was requested.
+
+        :param fallback_model: the model that took the place of its own, if one did.
+        """
+        return row if fallback_model is None else self.with_fallback(row, fallback_model)
+
     def identity_of(self, row: PlannedRow) -> Identity:
         """Return the identity of a row."""
         whole = self.index.identity
@@ -219,7 +261,7 @@ def read_plan(folder: Target) -> Plan:
     value["identity"] = Identity(**value["identity"])
     value["rules"] = Rules(**value["rules"])
     known = {one.name for one in fields(Index)}
-    lists = ("slots", "estimates", "chunks")
+    lists = ("slots", "estimates", "chunks", "fallback_estimates", "no_fallback")
     values: dict[str, Any] = {
         name: tuple(one) if name in lists else one for name, one in value.items() if name in known
     }

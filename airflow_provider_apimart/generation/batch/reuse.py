@@ -45,7 +45,8 @@ def note_reused(
         slot = plan.index.slots[row.position]
         known = ledger.rows.get(slot)
         # If a row's generation was or may have been paid for, the row lands that video and reuses no other.
-        if known is None or known.state in (RecordState.REFUSED, RecordState.FAILED):
+        free = (RecordState.REFUSED, RecordState.FAILED, RecordState.MODEL_GONE)
+        if known is None or (known.state in free and not known.fallback_from):
             wanted[row.fingerprint] = slot
     if not wanted:
         return 0

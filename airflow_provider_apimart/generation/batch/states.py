@@ -30,6 +30,8 @@ class Outcome(StrEnum):
     REJECTED = "rejected"
     #: APIMart refused the request (400 and the like). Not charged.
     REFUSED = "refused"
+    #: APIMart has the row's model no longer. Not charged.
+    MODEL_GONE = "model_gone"
     #: Completed without a video.
     EMPTY = "empty"
     #: Not finished by its deadline. It keeps running at APIMart, and the next try re-attaches.
@@ -54,6 +56,7 @@ _RANK = {
     RecordState.SUBMITTED: 2,
     RecordState.FAILED: 3,
     RecordState.REJECTED: 3,
+    RecordState.MODEL_GONE: 3,
     RecordState.LANDED: 4,
 }
 
@@ -67,6 +70,8 @@ class RowState:
     :param final: neither a retry nor a clear can change the outcome.
     :param lost: it was landed, but one of its files is gone.
     :param source: the landed row of another run whose videos this row uses.
+    :param fallback_from: the model that was wanted, if this is the generation of a fallback model.
+    :param fallback_model: that fallback model.
     """
 
     state: RecordState
@@ -87,6 +92,8 @@ class RowState:
     lost: bool = False
     landed: list[dict[str, Any]] | None = None
     reused: bool = False
+    fallback_from: str | None = None
+    fallback_model: str | None = None
 
     @property
     def row_outcome(self) -> Outcome:
@@ -98,6 +105,8 @@ class RowState:
                 return Outcome.FAILED
             case RecordState.REJECTED:
                 return Outcome.REJECTED
+            case RecordState.MODEL_GONE:
+                return Outcome.MODEL_GONE
             case RecordState.INTENT:
                 return self.outcome or Outcome.UNKNOWN
             case RecordState.REFUSED:
@@ -109,7 +118,7 @@ class RowState:
 #: Fields that a generation keeps from its earlier lines if a later line does not set them.
 _CARRIED = (
     "intent_at", "account", "uploads", "uploaded_at", "generation_id", "submitted_at", "completed_at", "cost_usd",
-    "landed",
+    "landed", "fallback_from", "fallback_model",
 )  # fmt: skip
 
 
@@ -193,6 +202,8 @@ def line_of(
             "completed_at": seconds_of(record.completed_at),
             "cost_usd": record.cost_usd,
         }
+    if record.fallback_from:
+        line |= {"fallback_from": record.fallback_from, "fallback_model": record.model}
     if record.landed:
         line |= {"landed": [video.model_dump() for video in record.landed], "fingerprint": record.fingerprint}
     note = note_of(note) if note is not None else record.note
@@ -223,6 +234,7 @@ def record_of(row: RowState, *, fingerprint: str, idempotency_key: str, model: s
         cost_usd=row.cost_usd,
         note=row.note,
         landed=tuple(LandedVideo.model_validate(video) for video in row.landed or ()),
+        fallback_from=row.fallback_from,
         **more,
     )
 

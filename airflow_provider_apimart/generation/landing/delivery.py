@@ -94,6 +94,7 @@ def provenance_of(
         "idempotency_key": record.idempotency_key,
         "request": request.model_dump(mode="json", exclude_none=True),
         "model": record.model,
+        **({"fallback_from": record.fallback_from} if record.fallback_from else {}),
         "seed": request.seed,
         "cost_usd": record.cost_usd,
         "submitted_at": report.iso(record.submitted_at),

@@ -200,6 +200,7 @@ def bring_home(finding: Finding, client: ApimartClient, output: Target) -> tuple
         idempotency_key=entry.idempotency_key,
         model=entry.model,
         submitted_at=entry.submitted_at,
+        fallback_from=None if finding.superseded else record.fallback_from,
     )
     if finding.superseded and not output.is_folder:
         # The unnumbered name belongs to the generation that superseded this one.
@@ -217,9 +218,13 @@ def note_landed(finding: Finding, landed: tuple[LandedVideo, ...]) -> None:
 
 def note_uncharged(finding: Finding) -> None:
     """Record a failure that cost nothing, as the task itself would have."""
-    rejected = finding.view is not None and finding.view.rejected
-    message = note_of(finding.view.error_message) if finding.view else None
-    _write_down(finding, {"state": RecordState.REJECTED if rejected else RecordState.FAILED}, {"note": message})
+    view = finding.view
+    state = RecordState.FAILED
+    if view is not None and view.rejected:
+        state = RecordState.REJECTED
+    elif view is not None and view.model_gone:
+        state = RecordState.MODEL_GONE
+    _write_down(finding, {"state": state}, {"note": note_of(view.error_message) if view else None})
 
 
 def close(finding: Finding) -> None:
@@ -308,6 +313,7 @@ def _provenance(record: Record, view: Generation) -> Mapping[str, Any]:
         "generation_id": record.generation_id,
         "idempotency_key": record.idempotency_key,
         "model": record.model,
+        **({"fallback_from": record.fallback_from} if record.fallback_from else {}),
         "cost_usd": view.cost_usd,
         "submitted_at": report.iso(record.submitted_at),
         "completed_at": report.iso(view.completed_at),

@@ -5,13 +5,16 @@ After a 402, these are the numbers that a person needs to top up by the right am
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 from airflow_provider_apimart.client import protocol
 from airflow_provider_apimart.client.client import ApimartClient
 from airflow_provider_apimart.client.errors import ApimartError, InsufficientBalanceError
 from airflow_provider_apimart.client.models import Balance
 from airflow_provider_apimart.client.protocol import Call
 from airflow_provider_apimart.client.request import VeoRequest
-from airflow_provider_apimart.generation.pricing.prices import APIMART_LIST, OWN_LIST, PriceList, estimate
+from airflow_provider_apimart.generation.pricing.price_table import own_list
+from airflow_provider_apimart.generation.pricing.prices import APIMART_LIST, PriceList, estimate
 
 
 def missing_balance(client: ApimartClient, request: VeoRequest) -> str:
@@ -30,12 +33,13 @@ def held_by(error: ApimartError) -> Balance | None:
 
 def price_list(client: ApimartClient) -> PriceList:
     """Return APIMart's prices, or the provider's own if those are unavailable; ``source`` says which. Never raises."""
+    today = datetime.now(UTC).date()
     try:
         # No retries: another list is available, and nobody wants to wait minutes for a price.
         prices = client.send(protocol.prices(client.prices_base_url), repeat=False)
     except ApimartError as error:
-        return PriceList(source=f"{OWN_LIST}, since APIMart's could not be had: {error}")
-    return PriceList(prices, APIMART_LIST)
+        return PriceList(source=f"{own_list(today)}, since APIMart's could not be had: {error}", today=today)
+    return PriceList(prices, APIMART_LIST, today)
 
 
 def left(balance: Balance | None) -> str:

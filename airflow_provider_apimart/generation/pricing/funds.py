@@ -1,7 +1,8 @@
 """Whether an account holds enough for what is coming. Shared by the sensor (worker) and its trigger.
 
-Two things limit what can be spent: the account's balance and the key's quota. Both have to cover the amount. For an
-account without money, APIMart answers reads with a 402, too. That means a balance of zero and is not an error.
+Two things limit what can be spent: the account's balance and the key's quota. Both have to cover the amount. Below a
+floor (0.05 USD has been seen), APIMart answers every request with a 402, this question included, and names the balance
+in the text. That is a balance that covers nothing, not an error.
 Temporary errors do not end the wait. A wrong key or host does, because no top-up fixes it.
 """
 
@@ -14,9 +15,8 @@ from typing import Any
 from airflow_provider_apimart.client import errors
 from airflow_provider_apimart.client.errors import ApimartError
 from airflow_provider_apimart.client.models import Balance
-from airflow_provider_apimart.generation.pricing.balance import left
+from airflow_provider_apimart.generation.pricing.balance import held_by, left
 
-EMPTY = Balance(remaining_usd=0.0, used_usd=None)
 _HOPELESS = (
     errors.AuthenticationError,
     errors.PermissionDeniedError,
@@ -32,17 +32,20 @@ class Funds:
 
     account: Balance
     key: Balance
+    #: APIMart has answered with a 402: nothing can be paid for, whatever the balance is.
+    refused: bool = False
 
     def cover(self, usd: Decimal) -> bool:
         """Say whether both cover an amount. A value that APIMart does not report covers nothing."""
-        return all(
+        return not self.refused and all(
             balance.unlimited or (balance.remaining_usd is not None and Decimal(str(balance.remaining_usd)) >= usd)
             for balance in (self.account, self.key)
         )
 
     def told(self, usd: Decimal) -> str:
         """Return one line for the log."""
-        return f"{usd} USD are needed; the account holds {left(self.account)}, the key may spend {left(self.key)}."
+        told = f"{usd} USD are needed; the account holds {left(self.account)}, the key may spend {left(self.key)}."
+        return f"{told} APIMart refuses every request (402) until the account is topped up." if self.refused else told
 
     def result(self) -> dict[str, Any]:
         """Return both as plain JSON; ``None`` means no limit."""
@@ -54,9 +57,10 @@ def is_hopeless(error: Exception) -> bool:
     return isinstance(error, _HOPELESS)
 
 
-def is_empty(error: Exception) -> bool:
-    """Say whether an error means that the account is empty."""
-    return isinstance(error, errors.InsufficientBalanceError)
+def funds_refused(error: errors.InsufficientBalanceError) -> Funds:
+    """Return what a 402 says about the balance: what its text names, else nothing."""
+    held = held_by(error) or Balance(remaining_usd=0.0, used_usd=None)
+    return Funds(held, held, refused=True)
 
 
 def hopeless_text(error: ApimartError) -> str:

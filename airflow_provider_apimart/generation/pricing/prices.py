@@ -1,9 +1,8 @@
 """What a request will cost.
 
-Prices come from APIMart's public price list if it is available (:class:`PriceList`). The list here fills its gaps:
-APIMart's prices after its standard discount, as of 2026-09 (section 8.4 of the contract). An account's group ratio can
-change the actual charge; the ``cost`` of a finished generation is authoritative. 4K of the official models has no
-published price. The higher interpretation, twice the price per second, is used and marked as a guess.
+Prices come from APIMart's public price list if it is available (:class:`PriceList`). The list in ``price_table.py``
+fills its gaps. An account's group ratio can change the actual charge: the ``cost`` of a finished generation is what
+counts.
 
 The estimate is made from the body that is sent, because ``extra_body`` can also set fields that the price depends on.
 An unknown price is ``None``, never a guess that is too low.
@@ -14,31 +13,20 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import date
 from decimal import Decimal
 from typing import Any
 
 from airflow_provider_apimart.client.models import Price
 from airflow_provider_apimart.client.request import VeoRequest
+from airflow_provider_apimart.generation.pricing.price_table import SIZES, own_list, price_key, prices_of
 
-#: Dollars per video, by resolution (these models make 8 s videos only).
-PER_VIDEO: dict[str, dict[str, Decimal]] = {
-    "veo3.1-lite": {"720p": Decimal("0.07"), "1080p": Decimal("0.07"), "4k": Decimal("0.57")},
-    "veo3.1-fast": {"720p": Decimal("0.14"), "1080p": Decimal("0.14"), "4k": Decimal("0.64")},
-    "veo3.1-quality": {"720p": Decimal("1.00"), "1080p": Decimal("1.00"), "4k": Decimal("1.50")},
-}
-#: Dollars per second, without and with an audio track.
-PER_SECOND: dict[str, tuple[Decimal, Decimal]] = {
-    "veo3.1-fast-official": (Decimal("0.064"), Decimal("0.08")),
-    "veo3.1-quality-official": (Decimal("0.16"), Decimal("0.32")),
-}
-PER_SECOND_SIZES = ("720p", "1080p", "4k")
-OFFICIAL_4K_FACTOR = Decimal(2)
-#: Names under which the price page lists the same models.
-ALIASES = {f"{model}-ext": model for model in PER_VIDEO}
 #: Fields that change the price in an unpublished way.
 UNPRICED = ("official_fallback",)
+#: What ``default`` stands for in a price list. Larger pictures are dearer.
+DEFAULT_SIZES = ("720p", "1080p")
 
-OWN_LIST = "the provider's own list of 2026-09"
+OWN_LIST = own_list()
 APIMART_LIST = "APIMart's price list"
 
 
@@ -57,6 +45,25 @@ class Estimate:
         return f"{self.usd:.6f}".rstrip("0").rstrip(".") + f" USD ({self.basis}; prices from {self.source})"
 
 
+@dataclass(frozen=True)
+class _Asked:
+    """What the price of a request depends on."""
+
+    model: str
+    size: str = "720p"
+    seconds: int = 8
+    audio: bool = False
+    samples: int = 1
+
+    def at(self, rate: Decimal, *, per_second: bool, note: str = "") -> Estimate:
+        """Return the cost at ``rate``, per second or per video."""
+        if not per_second:
+            return Estimate(rate * self.samples, f"{self.samples} x {rate} USD/video{note}")
+        audio = "with" if self.audio else "without"
+        basis = f"{self.samples} x {self.seconds} s x {rate} USD/s {audio} audio{note}"
+        return Estimate(rate * self.seconds * self.samples, basis)
+
+
 def list_price(
     model: str,
     *,
@@ -66,47 +73,43 @@ def list_price(
     sample_count: int = 1,
 ) -> Estimate | None:
     """Return the list price of one request, or ``None`` for a model or a size that has no published price."""
-    size = resolution.lower()
-    model = ALIASES.get(model, model)
-    if model in PER_SECOND and size in PER_SECOND_SIZES:
-        rate = PER_SECOND[model][generate_audio]
-        guess = ""
-        if size == "4k":
-            rate, guess = rate * OFFICIAL_4K_FACTOR, ", 4K guessed at twice the price: none is published"
-        usd = rate * duration_seconds * sample_count
-        audio = "with" if generate_audio else "without"
-        return Estimate(usd, f"{sample_count} x {duration_seconds} s x {rate} USD/s {audio} audio{guess}")
-    if model in PER_VIDEO and size in PER_VIDEO[model]:
-        usd = PER_VIDEO[model][size]
-        return Estimate(usd * sample_count, f"{sample_count} x {usd} USD/video")
-    return None
+    asked = _Asked(model, resolution.lower(), duration_seconds, generate_audio, sample_count)
+    rate = _own_rate(asked)
+    return None if rate is None else asked.at(rate[0], per_second=rate[1])
 
 
-@dataclass(frozen=True)
-class _Asked:
-    """What the price of a request depends on."""
+def remix_price(model: str, *, resolution: str = "720p") -> Estimate | None:
+    """Return the list price of a remix of a generation of ``model``, or ``None`` if none is published."""
+    prices, size = prices_of(model), resolution.lower()
+    if prices is None or prices.per_second or size not in SIZES:
+        return None
+    return _Asked(model).at(prices.usd[price_key(prices, size, remix=True)], per_second=False)
 
-    model: str
-    size: str
-    seconds: int
-    audio: bool
-    samples: int
+
+def _own_rate(asked: _Asked) -> tuple[Decimal, bool] | None:
+    """Return the own list's price, and whether it is for a second."""
+    prices = prices_of(asked.model)
+    if prices is None or asked.size not in SIZES:
+        return None
+    return prices.usd[price_key(prices, asked.size, audio=asked.audio)], prices.per_second
 
 
 class PriceList:
     """Prices by model, resolution and sound.
 
-    :param prices: the prices of APIMart's list; the list of this file fills the gaps.
+    :param prices: the prices of APIMart's list; the provider's own list fills the gaps.
     :param source: where the prices come from, for the log.
+    :param today: lets the own list say how old it is.
     """
 
-    def __init__(self, prices: Sequence[Price] = (), source: str = OWN_LIST) -> None:
+    def __init__(self, prices: Sequence[Price] = (), source: str = OWN_LIST, today: date | None = None) -> None:
         self.source = source
+        self._today = today
         self._prices: dict[str, list[Price]] = {}
         for price in prices:
             # Nothing is free at APIMart: a zero means that the list does not know the price.
             if price.usd > 0 and price.unit in ("usd_per_second", "usd_per_call"):
-                self._prices.setdefault(price.model, []).append(price)
+                self._prices.setdefault(price.model.lower(), []).append(price)
 
     def estimate(self, request: VeoRequest) -> Estimate | None:
         """Return what ``request`` will cost, or ``None`` if no price is published."""
@@ -115,43 +118,40 @@ class PriceList:
             return None
         told = self._told(asked)
         if told is not None:
-            return told
-        own = list_price(
-            asked.model,
-            duration_seconds=asked.seconds,
-            resolution=asked.size,
-            generate_audio=asked.audio,
-            sample_count=asked.samples,
-        )
-        source = f"{OWN_LIST}, since {self.source} does not tell this one" if self._prices else self.source
-        return None if own is None else replace(own, source=source)
+            return replace(told, source=self.source)
+        rate = _own_rate(asked)
+        if rate is None:
+            return None
+        own = own_list(self._today)
+        source = f"{own}, since {self.source} does not tell this one" if self._prices else self.source
+        return replace(asked.at(rate[0], per_second=rate[1]), source=source)
 
     def _told(self, asked: _Asked) -> Estimate | None:
-        same = (asked.model, f"{asked.model}-ext", ALIASES.get(asked.model, ""))
-        prices = next((self._prices[name] for name in same if name in self._prices), [])
-        prices = [price for price in prices if _words(price.key)[0] == asked.size]
-        fitting = [price for price in prices if _words(price.key)[1] is asked.audio]
-        note, least = "", Decimal(0)
-        if asked.audio and not fitting:
-            # The list has one price for both, or only one without sound.
-            fitting = prices
-            if asked.model in PER_SECOND:
-                own = list_price(asked.model, duration_seconds=1, resolution=asked.size, generate_audio=True)
-                note, least = ", the dearer of it and our own price with audio", own.usd if own else least
-        if not fitting or (least and fitting[0].unit != "usd_per_second"):
+        """Return what APIMart's list says: the price of what is asked for, or the nearest that is not too low."""
+        own = _own_rate(asked)
+        prices = [price for price in self._of(asked.model) if own is None or (price.unit == "usd_per_second") is own[1]]
+        read = [(_read_key(price.key), price) for price in prices]
+        exact = [price for key, price in read if key.is_for(asked)]
+        if exact:
+            # If the list has two prices, the higher one is used.
+            price = max(exact, key=lambda one: one.usd)
+            return asked.at(Decimal(str(price.usd)), per_second=price.unit == "usd_per_second")
+        near = [price for key, price in read if key.is_near(asked)]
+        if not near or (own is None and asked.size not in DEFAULT_SIZES):
             return None
-        # If the list has two prices, the higher one is used.
-        price = max(fitting, key=lambda price: price.usd)
-        rate = max(Decimal(str(price.usd)), least)
-        if price.unit == "usd_per_call":
-            return Estimate(rate * asked.samples, f"{asked.samples} x {rate} USD/video", self.source)
-        audio = "with" if asked.audio else "without"
-        basis = f"{asked.samples} x {asked.seconds} s x {rate} USD/s {audio} audio{note}"
-        return Estimate(rate * asked.seconds * asked.samples, basis, self.source)
+        price = max(near, key=lambda one: one.usd)
+        usd, note = Decimal(str(price.usd)), ""
+        if own is not None:
+            usd, note = max(usd, own[0]), ", the dearer of its default and our own price"
+        return asked.at(usd, per_second=price.unit == "usd_per_second", note=note)
+
+    def _of(self, model: str) -> list[Price]:
+        base = model.lower().removesuffix("-ext")
+        return next((self._prices[name] for name in (model.lower(), base, f"{base}-ext") if name in self._prices), [])
 
 
 def estimate(request: VeoRequest) -> Estimate | None:
-    """Return what ``request`` costs by this file's own list, or ``None`` if no price is published."""
+    """Return what ``request`` costs by the provider's own list, or ``None`` if no price is published."""
     return PriceList().estimate(request)
 
 
@@ -167,11 +167,42 @@ def _asked(request: VeoRequest) -> _Asked | None:
     return _Asked(request.model, size.strip().lower(), seconds, audio, samples)
 
 
-def _words(key: str) -> tuple[str, bool | None]:
-    """Read a key of APIMart's price list: a resolution, with or without a suffix about sound."""
+@dataclass(frozen=True)
+class _Key:
+    """A key of APIMart's price list.
+
+    :param size: ``""`` for the keys without one, ``default`` and ``audio``; ``None`` for a key that is not understood,
+        or is for something else, such as ``extend``.
+    :param audio: whether it is a price with sound.
+    """
+
+    size: str | None
+    audio: bool = False
+
+    def is_for(self, asked: _Asked) -> bool:
+        """Return whether this is the very price of what is asked for."""
+        per_video = (own := prices_of(asked.model)) is None or not own.per_second
+        if self.size == "":
+            # At 1080p, the models that are priced per video cost the same; the others cost more.
+            same_size = asked.size in DEFAULT_SIZES if per_video else asked.size == "720p"
+            return same_size and (self.audio is asked.audio or (per_video and not self.audio))
+        return self.size == asked.size and (self.audio is asked.audio or (per_video and not self.audio))
+
+    def is_near(self, asked: _Asked) -> bool:
+        """Return whether this is a price of the same model that may be too low for what is asked for."""
+        return self.size in ("", asked.size) and (asked.audio or not self.audio)
+
+
+def _read_key(key: str) -> _Key:
+    """Read a key, in any case: ``default``, ``audio``, or a resolution with or without a suffix about sound."""
     words = [word for word in re.split(r"[^a-z0-9]+", key.lower()) if word]
-    sizes = [word for word in words if word in PER_SECOND_SIZES]
-    rest = {word for word in words if word not in PER_SECOND_SIZES}
-    if len(sizes) != 1 or rest - {"audio", "with", "no", "without", "off", "on", "silent"}:
-        return "", None
-    return sizes[0], bool(rest) and not rest & {"no", "without", "off", "silent"}
+    sizes = [word for word in words if word in SIZES]
+    rest = {word for word in words if word not in SIZES}
+    if rest == {"default"} and not sizes:
+        return _Key("")
+    if len(sizes) > 1 or rest - {"audio", "with", "no", "without", "off", "on", "silent"} or not words:
+        return _Key(None)
+    audio = bool(rest) and not rest & {"no", "without", "off", "silent"}
+    if not sizes and not audio:
+        return _Key(None)
+    return _Key(sizes[0] if sizes else "", audio)

@@ -17,13 +17,19 @@ submitted                                       APIMart does not answer, or not 
 submitted                                       completed with a video                      land
 submitted                                       completed without one                       wait (poll again)
 submitted                                       the input was refused                       fail for good
+submitted                                       failed because the model is gone            fail for good
 submitted                                       failed                                      submit number + 1
 failed                                                                                      submit number + 1
 rejected                                                                                    refuse
+model gone                                      the submission was refused for it           submit, same key
+model gone                                      the generation failed for it                refuse
 landed                                          the files are whole                         keep
 landed                                          a file is gone or damaged, URL still alive  land
 landed                                          a file is gone or damaged, URL expired      refuse
 ==============================================  ==========================================  =========================
+
+Where a fallback model is given, "model gone" does not end the task: :class:`.purchase.Purchase` then asks this table
+about the fallback's request instead, which is another request (:mod:`.fallback`).
 
 A try that has waited calls :func:`judge` instead: there a failure ends the try, and a completed generation without a
 video fails for good.
@@ -41,6 +47,7 @@ from airflow_provider_apimart.client.errors import (
     EmptyResultError,
     GenerationError,
     GenerationFailedError,
+    GenerationModelGoneError,
     GenerationRefusedError,
 )
 from airflow_provider_apimart.client.models import Generation, GenerationStatus
@@ -122,9 +129,7 @@ def decide(
         return Decision(Action.SUBMIT, "nothing was submitted before", epoch)
     if record.fingerprint != fingerprint:
         return Decision(Action.SUBMIT, "the inputs have changed since the last submission", epoch)
-    # Only a later epoch means a clear. An earlier one belongs to a try that was still running after its clear.
-    seen = record.epoch if record.clear_epoch is None else record.clear_epoch
-    if policy.on_clear == "regenerate" and seen < epoch:
+    if is_cleared_anew(record, clear_epoch, policy):
         return Decision(Action.SUBMIT, 'the task was cleared with on_clear="regenerate"', epoch)
     match record.state:
         case RecordState.INTENT:
@@ -137,6 +142,11 @@ def decide(
             return _next_number(record)
         case RecordState.REJECTED:
             return Decision(Action.REFUSE, "the content was refused", error=_rejected(record, record.note))
+        case RecordState.MODEL_GONE if record.generation_id is None:
+            reason = "the model was gone when it was last asked for, and asking again costs nothing if it still is"
+            return Decision(Action.SUBMIT, reason, record.epoch, record.number)
+        case RecordState.MODEL_GONE:
+            return Decision(Action.REFUSE, "the model is gone", error=_model_gone(record, record.note))
         case RecordState.LANDED:
             if files_whole:
                 return Decision(Action.KEEP, "the videos are landed and whole")
@@ -146,6 +156,13 @@ def decide(
                 # One poll is no verdict: APIMart writes status and result separately.
                 return Decision(Action.WAIT, f"generation {record.generation_id} is completed, but has no video yet")
             return _submitted(record, view)
+
+
+def is_cleared_anew(record: Record, clear_epoch: int, policy: Policy) -> bool:
+    """Return whether the task was cleared since ``record``, in order to pay for a new generation."""
+    # Only a later epoch means a clear. An earlier one belongs to a try that was still running after its clear.
+    seen = record.epoch if record.clear_epoch is None else record.clear_epoch
+    return policy.on_clear == "regenerate" and seen < clear_epoch
 
 
 def judge(record: Record, view: Generation) -> Decision:
@@ -198,6 +215,8 @@ def _submitted(record: Record, view: Generation | None) -> Decision:
         return Decision(
             Action.FAIL, "the content was refused", error=_rejected(record.but(cost_usd=None), view.error_message)
         )
+    if view.model_gone and view.status is GenerationStatus.FAILED:
+        return Decision(Action.FAIL, "the model is gone", error=_model_gone(record, view.error_message))
     if view.status is GenerationStatus.COMPLETED:
         cost = "an unknown amount" if view.cost_usd is None else f"{view.cost_usd:g} USD"
         error = EmptyResultError(
@@ -226,6 +245,16 @@ def _rejected(record: Record, message: str | None) -> ContentRejectedError:
     return ContentRejectedError(
         f"APIMart refused the content of generation {record.generation_id}: {_reason(message)}{told}. {money}. Retries "
         "do not submit it again: change the prompt or the images, or, to try the same once more, clear the task with "
+        'on_clear="regenerate"',
+        generation_id=record.generation_id or "",
+    )
+
+
+def _model_gone(record: Record, message: str | None) -> GenerationModelGoneError:
+    return GenerationModelGoneError(
+        f"APIMart reports generation {record.generation_id} as failed because its model {record.model!r} is gone: "
+        f"{_reason(message)}. It was not charged. Retries do not submit it again: change model=, or set "
+        "fallback_model=, and clear the task; or, to try the same model once more, clear it with "
         'on_clear="regenerate"',
         generation_id=record.generation_id or "",
     )

@@ -19,7 +19,8 @@ from typing import Any, Literal, TypeGuard
 
 from airflow_provider_apimart.client.model_rules import FRAME_FIELDS
 from airflow_provider_apimart.client.request import VeoRequest
-from airflow_provider_apimart.generation.pricing.prices import ALIASES, OWN_LIST, PER_SECOND, list_price
+from airflow_provider_apimart.generation.pricing.price_table import prices_of
+from airflow_provider_apimart.generation.pricing.prices import OWN_LIST, list_price
 from airflow_provider_apimart.generation.purchase.record import LandedVideo
 
 OnMismatch = Literal["warn", "fail"]
@@ -134,9 +135,9 @@ def _of_one(
 
 
 def _sound_was_charged(asked: Mapping[str, Any], priced: _Priced, cost_usd: float | None) -> bool:
-    """Return whether a charge is, to the cent, the price with sound. Known price lists agree on it only at 720p."""
-    samples = asked.get("sample_count")
-    if ALIASES.get(priced.model, priced.model) not in PER_SECOND or priced.size != "720p" or not _is_number(samples):
+    """Return whether a charge is, to the cent, the price with sound."""
+    samples, prices = asked.get("sample_count"), prices_of(priced.model)
+    if prices is None or not prices.per_second or not _is_number(samples):
         return False
     usd = replace(priced, audio=True).usd()
     return cost_usd is not None and usd is not None and abs(float(usd) * samples - cost_usd) < 0.005

@@ -9,7 +9,9 @@ Why it never pays twice:
 3. The id is saved right after the POST. From then on tries only poll.
 4. The number increases, and with it the key changes, only after APIMart has reported the last generation as failed.
 5. An error that does not say "nothing was done" leaves the intent as it is.
-6. Two simultaneous tries (a zombie and its retry) compute the same key, so APIMart gives both the same generation.
+6. A fallback model's generation is paid for only after it is recorded that the wanted model's was not made or not
+   charged, and under a key of its own (:mod:`.fallback`).
+7. Two simultaneous tries (a zombie and its retry) compute the same key, so APIMart gives both the same generation.
    Neither overwrites what the other has saved in the meantime, as far as a store without a compare-and-swap allows.
 
 A crash just before the POST costs nothing. After a crash just after it, the replay finds the generation. The crash
@@ -28,9 +30,11 @@ from airflow_provider_apimart.client.client import ApimartClient
 from airflow_provider_apimart.client.errors import ApimartError, Charge
 from airflow_provider_apimart.client.models import Generation, Submission
 from airflow_provider_apimart.client.request import VeoRequest
+from airflow_provider_apimart.generation.catalogue import gone
 from airflow_provider_apimart.generation.pricing.balance import missing_balance
-from airflow_provider_apimart.generation.purchase.decide import Action, Decision, Policy, decide
-from airflow_provider_apimart.generation.purchase.identity import Identity, account_mark, fingerprint, idempotency_key
+from airflow_provider_apimart.generation.purchase.decide import KEY_LIFE, Action, Decision, Policy, decide
+from airflow_provider_apimart.generation.purchase.fallback import Fallback, Wanted, is_due, is_taken_up
+from airflow_provider_apimart.generation.purchase.identity import Identity, account_mark, idempotency_key
 from airflow_provider_apimart.generation.purchase.images import LocalImage
 from airflow_provider_apimart.generation.purchase.record import (
     MAX_ID_LENGTH,
@@ -71,8 +75,9 @@ class Purchase:
     :param images: the local frames by field, read and checked.
     :param output_path: where the videos are to go. Only for the record, so that others can land a parked generation.
     :param apimart_conn_id: the connection that pays. Only for the record, for the same reason.
-    :param approve: called before a new generation is paid for, but not for one that is already paid for. It raises to
-        refuse the payment.
+    :param approve: called with each request that may be paid for (the fallback's, too), before a new generation is paid
+        for, but not for one that is already paid for. It raises to refuse the payment.
+    :param fallback: what to pay for if the model is gone.
     """
 
     def __init__(
@@ -86,22 +91,26 @@ class Purchase:
         policy: Policy,
         output_path: str | None = None,
         apimart_conn_id: str | None = None,
-        approve: Callable[[], None] | None = None,
+        approve: Callable[[VeoRequest], None] | None = None,
+        fallback: Fallback | None = None,
     ) -> None:
         self.approve = approve
         self.client = client
         self.store = store
         self.identity = identity
-        self.request = request
-        self.images = images
+        self._first = Wanted(request, images), fallback
+        self._begin()
         self.policy = policy
         self.output_path = output_path
         self.apimart_conn_id = apimart_conn_id
         self.account = account_mark(client.settings.base_url, client.settings.api_key)
         # What the store holds as far as this try knows. Any other content was written by another try.
         self._stored: Record | None = None
-        checksums = {name: f"sha256:{image.sha256}" for name, image in images.items()}
-        self.fingerprint = fingerprint(request.body(checksums))
+
+    @property
+    def request(self) -> VeoRequest:
+        """The request of the generation that is obtained: the fallback's, once the model has turned out to be gone."""
+        return self.wanted.request
 
     def obtain(self, files_whole: Callable[[Record], bool] = lambda record: False) -> Obtained:
         """Submit, resend or re-attach until there is a generation to wait for, land or keep, or an error.
@@ -112,6 +121,7 @@ class Purchase:
         record = self._stored = self.store.load()
         known_before = False
         while True:
+            self._take_up(record)
             view = self._look(record)
             if known_before and record and view and view.created_at:
                 # Deadlines count from the first submission. Without a record of it, only APIMart knows when it was.
@@ -128,20 +138,30 @@ class Purchase:
                 files_whole=whole,
                 account=self.account,
             )
+            if self.fallback is not None and record is not None and is_due(record, self.fingerprint, decision):
+                record = self._change_over(self.fallback, record, view)
+                continue
             if decision.action is Action.SUBMIT:
-                if self.approve is not None:
-                    self.approve()
+                self._approve()
                 record, ours = self._intend(record, decision)
                 if not ours:
+                    self._begin()
                     continue
-                record, known_before = self._pay(record, doubtful=False)
+                try:
+                    record, known_before, view = self._pay(record, doubtful=False)
+                except (errors.ModelGoneError, errors.NoChannelError) as error:
+                    record = self._after_refusal(record, error)
+                    continue
             elif decision.action is Action.RESEND and record is not None:
                 log.warning("%s: sending the identical request again under its key.", _sentence(decision.reason))
-                record, known_before = self._pay(record, doubtful=True)
+                record, known_before, view = self._pay(record, doubtful=True)
             else:
                 if record is None:
                     raise AssertionError(f"a decision to {decision.action} needs a record")
                 return Obtained(decision, self._seen(record), view)
+            if view is not None and view.is_final:
+                reason = f"generation {record.generation_id} was completed at once"
+                return Obtained(Decision(Action.LAND, reason), record, view)
             if not known_before:
                 decision = Decision(Action.WAIT, f"generation {record.generation_id} was submitted")
                 return Obtained(decision, record, None)
@@ -151,6 +171,60 @@ class Purchase:
                     "charged for them",
                     generation_id=record.generation_id or "",
                 )
+
+    def _approve(self) -> None:
+        if self.approve is not None:
+            self.approve(self.request)
+            if self.fallback is not None:
+                # An option that could not be used is told before anything is paid.
+                self.approve(self.fallback.wanted.request)
+
+    def _begin(self) -> None:
+        """Want what the task wants first."""
+        self.wanted, self.fallback = self._first
+        self.fallback_from: str | None = None
+        self.fingerprint = self.wanted.fingerprint
+
+    def _take_up(self, record: Record | None) -> None:
+        """Go on with the fallback if an earlier try, or another one, has changed over to it."""
+        fallback = self.fallback
+        if fallback and is_taken_up(record, self.request, fallback, self.identity.clear_epoch, self.policy):
+            self._use(fallback)
+
+    def _use(self, fallback: Fallback) -> None:
+        self.fallback_from = self.request.model
+        self.wanted, self.fallback = fallback.wanted, None
+        self.fingerprint = self.wanted.fingerprint
+
+    def _change_over(self, fallback: Fallback, record: Record, view: Generation | None) -> Record:
+        """Use the fallback from now on. That the model is gone is recorded first: a later try then does the same."""
+        if record.state is not RecordState.MODEL_GONE and view is not None:
+            record = settled(record, view)[1]
+            if self.store.load() == self._stored:
+                self._save(record)
+        log.warning(
+            "model=%r is gone (%s). %s not made and not charged. fallback_model=%r takes its place: a new generation, "
+            "which is paid for, under its own key.",
+            self.request.model,
+            (record.note or "no reason given").rstrip("."),
+            f"Generation {record.generation_id} was" if record.generation_id else "Its generation was",
+            fallback.model,
+        )
+        self._use(fallback)
+        return record
+
+    def _after_refusal(self, record: Record, error: ApimartError) -> Record:
+        """Return the record to go on with after a submission was refused because of its model, or raise the error."""
+        if self.fallback is None or error.charge is not Charge.NO:
+            raise error
+        current = self.store.load()
+        if current is not None and current != self._stored:
+            log.warning("Another try of this task has written its record meanwhile: deciding anew.")
+            self._stored = current
+            return current
+        if isinstance(error, errors.ModelGoneError) or self.fallback.at_last:
+            return refused(record, error, model_gone=True)
+        raise error
 
     def _seen(self, record: Record) -> Record:
         """Record that a try reused the generation after this clear, so that a later change to "regenerate" does not
@@ -168,10 +242,18 @@ class Purchase:
         if record.state not in (RecordState.SUBMITTED, RecordState.LANDED):
             return None
         try:
+            if record.generation_id == record.idempotency_key:
+                return self._replayed(record)
             return self.client.generation(record.generation_id)
         except ApimartError as error:
             log.warning("APIMart does not say how generation %s is: %s", record.generation_id, error)
             return None
+
+    def _replayed(self, record: Record) -> Generation | None:
+        """Return a result that APIMart gave with its first answer: it has no id, and only a replay gives it again."""
+        if datetime.now(UTC) - record.intent_at >= KEY_LIFE or record.account not in (None, self.account):
+            return None
+        return self.client.submit(self.request.body(record.uploads), record.idempotency_key).result
 
     def _intend(self, old: Record | None, decision: Decision) -> tuple[Record, bool]:
         """Save the intent to pay. Return the record, and whether it is this try's own.
@@ -202,6 +284,7 @@ class Purchase:
             number=decision.number,
             model=clipped(self.request.model, MAX_MODEL_LENGTH),
             account=self.account,
+            fallback_from=self.fallback_from and clipped(self.fallback_from, MAX_MODEL_LENGTH),
             uploads=uploads,
             uploaded_at=uploaded_at,
             # Taken after the uploads, which can be slow: deadlines and the key's life count from the paid call.
@@ -226,10 +309,11 @@ class Purchase:
 
     def _uploads(self, old: Record | None, now: datetime) -> tuple[dict[str, str], datetime | None]:
         """Upload the local frames unless earlier uploads can be reused. Return their URLs and the upload time."""
-        if old and set(old.uploads) == set(self.images) and now - (old.uploaded_at or old.intent_at) < UPLOAD_LIFE:
+        images = self.wanted.images
+        if old and set(old.uploads) == set(images) and now - (old.uploaded_at or old.intent_at) < UPLOAD_LIFE:
             return old.uploads, old.uploaded_at
         uploads = {}
-        for name, image in self.images.items():
+        for name, image in images.items():
             try:
                 url = self.client.upload_image(image.filename, image.content, image.content_type).url
             except ApimartError as error:
@@ -242,9 +326,9 @@ class Purchase:
             log.info("Uploaded %s (%s, %d bytes).", name, image.content_type, len(image.content))
         return uploads, now if uploads else None
 
-    def _pay(self, record: Record, *, doubtful: bool) -> tuple[Record, bool]:
-        """Send the paid POST and save its outcome. Return the record, and whether the generation may be older than
-        this POST.
+    def _pay(self, record: Record, *, doubtful: bool) -> tuple[Record, bool, Generation | None]:
+        """Send the paid POST and save its outcome. Return the record, whether the generation may be older than this
+        POST, and the result if the answer holds it.
 
         :param doubtful: an earlier POST may have been carried out, so even "nothing was done" does not settle that.
         """
@@ -256,12 +340,30 @@ class Purchase:
         except ApimartError as error:
             if isinstance(error, errors.InsufficientBalanceError):
                 error.message = f"{error.message}: {missing_balance(self.client, self.request)}"
-            if nothing_was_done(error, doubtful=doubtful):
+            undone = nothing_was_done(error, doubtful=doubtful)
+            if isinstance(error, (errors.ModelGoneError, errors.NoChannelError)):
+                error = self._about_the_model(error, undone)
+            if undone:
                 self._refused(record, error)
-            raise
+            raise error
         paid = submitted(record, answer, datetime.now(UTC))
         self._remember(paid, answer)
-        return paid, answer.replayed or doubtful
+        return paid, answer.replayed or doubtful, answer.result
+
+    def _about_the_model(
+        self, error: errors.ModelGoneError | errors.NoChannelError, undone: bool
+    ) -> errors.ModelGoneError | errors.NoChannelError:
+        """Return the error with what the account has instead. No channel, and no such model listed: it is gone."""
+        model = self.request.model
+        models = gone.account_models(self.client)
+        if isinstance(error, errors.NoChannelError) and gone.is_listed(model, models) is False:
+            error = gone.without_channel_for_good(error)
+        if not undone:
+            # An earlier request under this key may have been carried out, whatever this answer says.
+            error.charge = Charge.UNKNOWN
+        unused = "" if undone or self.fallback is None else "fallback_model is not used, since both might be paid for. "
+        error.advice = f"{unused}{gone.advice(model, models)}"
+        return error
 
     def _refused(self, record: Record, error: ApimartError) -> None:
         """Record that nothing was done, unless another try with the same key has got further."""

@@ -41,6 +41,8 @@ class RecordState(StrEnum):
     FAILED = "failed"
     #: APIMart refused the content.
     REJECTED = "rejected"
+    #: APIMart has the model no longer: the paid call was refused, or the generation failed. Not charged.
+    MODEL_GONE = "model_gone"
 
 
 class LandedVideo(BaseModel):
@@ -58,7 +60,9 @@ class LandedVideo(BaseModel):
 
 
 class Previous(BaseModel):
-    """A generation that was superseded, by changed inputs or by a clear that requested a new one."""
+    """A generation that was superseded: by changed inputs, by a clear that requested a new one, or by the fallback
+    model's because its own model is gone.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -85,6 +89,8 @@ class Record(BaseModel):
     :param asked_by: the dag, run, task and map index (and row) that requested it.
     :param output_path: where the task wanted its videos, for a later landing by ``reconcile``.
     :param apimart_conn_id: the connection that paid.
+    :param extra: what else APIMart's final answer said, for its support.
+    :param fallback_from: the model that was wanted, if this is the generation of a fallback model in its place.
     :param closed_at: when ``reconcile`` reported for the last time that it cannot land this generation. It affects no
         decision: a task ignores it.
     """
@@ -113,7 +119,9 @@ class Record(BaseModel):
     apimart_conn_id: str | None = None
     landed: tuple[LandedVideo, ...] = ()
     previous: tuple[Previous, ...] = ()
+    fallback_from: str | None = None
     closed_at: AwareDatetime | None = None
+    extra: dict[str, str] = {}
 
     def but(self, **changes: Any) -> Record:
         """Return a copy with ``changes``."""

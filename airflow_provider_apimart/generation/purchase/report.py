@@ -16,6 +16,10 @@ from airflow_provider_apimart.generation.purchase.mismatch import text_of
 from airflow_provider_apimart.generation.purchase.record import LandedVideo, Record, RecordState, UnreadableRecordError
 
 GO_ON = "A later try goes on from here"
+MAYBE_MADE = (
+    "Look for that key in APIMart's console. If nothing was made, choose another model, or clear the task with "
+    'on_clear="regenerate"'
+)
 KEYS_PAGE = "https://apimart.ai/keys"
 VEO_PAGE = "https://docs.apimart.ai/en/api-reference/videos/veo3/generation-official"
 STATUS_PAGE = "https://docs.apimart.ai/en/api-reference/tasks/status"
@@ -31,6 +35,12 @@ _NEXT: tuple[tuple[type[ApimartError] | tuple[type[ApimartError], ...], str, str
     (errors.UploadTooLargeError, "Use a smaller image, then clear the task", UPLOAD_PAGE),
     (errors.ContentRefusedError, "Change the prompt or the images, then clear the task", VEO_PAGE),
     (errors.BadRequestError, "Correct the request, then clear the task", VEO_PAGE),
+    (errors.ModelGoneError, "Choose another model, then clear the task", VEO_PAGE),
+    (
+        errors.NoChannelError,
+        "This can pass, and it is also what a retired model looks like. A later try asks again, at no cost",
+        VEO_PAGE,
+    ),
     (errors.NotFoundError, "Check the connection's host, then clear the task", VEO_PAGE),
     (errors.RedirectError, "Then clear the task", VEO_PAGE),
     ((errors.RateLimitError, errors.TemporaryRefusalError), "A later try sends it again", VEO_PAGE),
@@ -78,6 +88,10 @@ def explain(error: ApimartError, record: Record | None) -> str:
         return str(error)
     money = _money(error, record)
     advice = next((text for kind, text, _ in _NEXT if isinstance(error, kind)), GO_ON)
+    if isinstance(error, (errors.ModelGoneError, errors.NoChannelError)):
+        if isinstance(error, errors.ModelGoneError) and error.charge is not Charge.NO:
+            advice = MAYBE_MADE
+        advice = f"{advice}. {error.advice}"
     if isinstance(error, errors.LandingError) and not error.terminal and not _is_paid(record):
         # The storage is also checked before anything is paid. Then nothing can be landed yet.
         advice = GO_ON
@@ -89,7 +103,8 @@ def _is_paid(record: Record | None) -> bool:
 
 
 def _money(error: ApimartError, record: Record | None) -> str:
-    if record is not None and record.state in (RecordState.FAILED, RecordState.REJECTED):
+    ended = (RecordState.FAILED, RecordState.REJECTED, RecordState.MODEL_GONE)
+    if record is not None and record.state in ended and record.generation_id:
         return f"Generation {record.generation_id} was not made and not charged, and no other was paid for since"
     if record is not None and _is_paid(record):
         cost = "" if record.cost_usd is None else f" ({record.cost_usd:g} USD)"
@@ -165,6 +180,7 @@ def result(
             _video(videos[i] if i < len(videos) else None, landed[i] if i < len(landed) else None) for i in range(count)
         ],
         "mismatches": [dict(one) for one in mismatches],
+        "fallback_from": record.fallback_from,
     }
 
 

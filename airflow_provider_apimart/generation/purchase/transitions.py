@@ -37,9 +37,13 @@ def nothing_was_done(error: ApimartError, *, doubtful: bool) -> bool:
     return error.charge is Charge.NO and not doubtful and not isinstance(error, CONFLICTS)
 
 
-def refused(record: Record, error: ApimartError) -> Record:
-    """Return the record of a submission that had no effect."""
-    return record.but(state=RecordState.REFUSED, note=note_of(str(error)))
+def refused(record: Record, error: ApimartError, *, model_gone: bool | None = None) -> Record:
+    """Return the record of a submission that had no effect.
+
+    :param model_gone: whether the model counts as gone; by default if the error says so.
+    """
+    gone = isinstance(error, errors.ModelGoneError) if model_gone is None else model_gone
+    return record.but(state=RecordState.MODEL_GONE if gone else RecordState.REFUSED, note=note_of(str(error)))
 
 
 def settled(record: Record, view: Generation) -> tuple[Decision, Record]:
@@ -48,8 +52,14 @@ def settled(record: Record, view: Generation) -> tuple[Decision, Record]:
     state = record.state
     if isinstance(decision.error, errors.ContentRejectedError):
         state = RecordState.REJECTED
+    elif isinstance(decision.error, errors.GenerationModelGoneError):
+        state = RecordState.MODEL_GONE
     elif isinstance(decision.error, errors.GenerationFailedError):
         state = RecordState.FAILED
     return decision, record.but(
-        state=state, cost_usd=view.cost_usd, completed_at=view.completed_at, note=note_of(view.error_message)
+        state=state,
+        cost_usd=view.cost_usd,
+        completed_at=view.completed_at,
+        note=note_of(view.error_message),
+        extra=view.extra,
     )

@@ -11,7 +11,7 @@ import hashlib
 import math
 from dataclasses import dataclass, field, replace
 
-from airflow_provider_apimart.client.errors import ApimartError, RateLimitError
+from airflow_provider_apimart.client.errors import ApimartError, InsufficientBalanceError, RateLimitError
 from airflow_provider_apimart.client.models import Generation, GenerationStatus
 from airflow_provider_apimart.generation.purchase.settling import Settling, is_empty, may_fill
 from airflow_provider_apimart.generation.waiting import schedule
@@ -49,6 +49,13 @@ def last_word(view: Generation) -> str:
         text = f"APIMart calls its status {view.strange_status!r}, which is not known"
         return f"{text}, though {lists}" if lists else text
     return f"{lists}, but APIMart calls its status {view.raw_status[:60]!r}" if lists else ""
+
+
+def refused_for_money(error: InsufficientBalanceError) -> str:
+    """Return what a 402 to a mere question means: below a floor, APIMart answers nothing else."""
+    holds, needs = error.current_usd, error.required_usd
+    amounts = f" ({holds:g} USD, {needs:g} USD are required)" if holds is not None and needs is not None else ""
+    return f"APIMart answers no question while the account holds too little{amounts}: top up at apimart.ai ({error})"
 
 
 def error_interval(failures: int, error: Exception) -> float:
@@ -172,10 +179,10 @@ class PollingWait:
         seconds = self._clip(self.least, now)
         # Log the 1st, 2nd, 4th, 8th... in a row, not every one.
         say = self.failures & (self.failures - 1) == 0
-        text = (
-            f"no usable answer about generation {self.generation_id} ({self.failures} in a row): {error}. "
-            f"The wait goes on; polling again in {seconds:.0f} s"
-        )
+        what = f"no usable answer about generation {self.generation_id} ({self.failures} in a row): {error}"
+        if isinstance(error, InsufficientBalanceError):
+            what = f"{refused_for_money(error)}. Generation {self.generation_id} is paid for and goes on there"
+        text = f"{what}. The wait goes on; polling again in {seconds:.0f} s"
         return Step(seconds, None, text if say else None, True)
 
     def _elapsed(self, now: float) -> float:

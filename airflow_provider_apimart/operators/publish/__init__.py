@@ -6,11 +6,15 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from airflow_provider_apimart.operators.publish.instagram import (
+        InstagramReelPublishOperator as InstagramReelPublishOperator,
+    )
     from airflow_provider_apimart.operators.publish.webhook import WebhookPublishOperator as WebhookPublishOperator
     from airflow_provider_apimart.operators.publish.youtube import YouTubePublishOperator as YouTubePublishOperator
 
 #: The module of each public name.
 _HOMES = {
+    "InstagramReelPublishOperator": "instagram",
     "WebhookPublishOperator": "webhook",
     "YouTubePublishOperator": "youtube",
 }

@@ -8,7 +8,7 @@ A deferred task resumes by doing the same again: the record tells how far it has
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -26,6 +26,7 @@ from airflow_provider_apimart.hooks.post_stores import keyed_post_store, post_st
 from airflow_provider_apimart.hooks.publishers import Publisher, hook_for
 from airflow_provider_apimart.links.publish import PostLink, StudioLink
 from airflow_provider_apimart.operators import arguments
+from airflow_provider_apimart.operators.labels import check_name
 from airflow_provider_apimart.operators.publish.intent import Intent
 from airflow_provider_apimart.operators.publish.video import resolve, sample_problems, source_of, video_problems
 from airflow_provider_apimart.operators.task import TRIGGERER_GRACE, identity_of
@@ -104,7 +105,6 @@ class PublishOperator(AuthorTemplates, BaseOperator):
         self.post_url: str | None = None
         self.studio_url: str | None = None
         self._publication: Publication | None = None
-        self._limit: TargetLimitError | None = None
 
     # --- what a target's operator says ----------------------------------------------------------------------------
 
@@ -153,7 +153,8 @@ class PublishOperator(AuthorTemplates, BaseOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Post the video, or go on with the post that an earlier try has begun."""
-        return self._run(context, self._intent, began=time.time())
+        check_name(self, context)
+        return self._run(context, self._intent)
 
     def execute_complete(self, context: Context, event: Any, intent: Any = None) -> dict[str, Any]:
         """Go on with the post after the wait in the triggerer.
@@ -164,8 +165,8 @@ class PublishOperator(AuthorTemplates, BaseOperator):
             test`` does. Then the arguments as they are rendered now are used.
         """
         if intent is None:
-            return self._run(context, self._intent, began=time.time())
-        return self._run(context, lambda _: Intent.from_json(intent), began=time.time(), resumed=True)
+            return self._run(context, lambda: replace(self._intent(), begun=True))
+        return self._run(context, lambda: Intent.from_json(intent))
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """Resume. If Airflow itself ended the deferral, log what happens to the post."""
@@ -187,8 +188,9 @@ class PublishOperator(AuthorTemplates, BaseOperator):
 
     # --- steps ----------------------------------------------------------------------------------------------------
 
-    def _intent(self, began: float) -> Intent:
+    def _intent(self) -> Intent:
         """Check the rendered arguments, find the video, and return what is to be posted."""
+        began = time.time()
         arguments.refuse(self._owner, self._problems(arguments.always))
         video = resolve(self.video, self.sample).video
         return Intent(
@@ -202,18 +204,25 @@ class PublishOperator(AuthorTemplates, BaseOperator):
             began=began,
         )
 
-    def _run(self, context: Context, intended: Any, *, began: float, resumed: bool = False) -> dict[str, Any]:
+    def _run(self, context: Context, intended: Callable[[], Intent]) -> dict[str, Any]:
+        self._publication = None
         with self._failures():
-            intent: Intent = intended(began)
+            intent = intended()
             source = source_of(intent.video)
             publisher = hook_for(self.target, intent.conn_id).publisher(**self._options(source, intent.content))
             with Sender(publisher.credentials, source) as sender:
-                publication = self._publication_of(context, intent, source, publisher, sender, resumed=resumed)
-                standing = self._advance(publication)
-                while standing is None or standing.decision.action is Action.WAIT:
-                    self._wait(publication, intent, standing, began)
-                    standing = self._advance(publication)
-                return self._finish(standing, publication, intent, context)
+                while True:
+                    standing = limit = None
+                    try:
+                        if self._publication is None:
+                            self._publication = self._publication_of(context, intent, source, publisher, sender)
+                        standing = self._publication.advance()
+                    except TargetLimitError as error:
+                        # A limit that is met before anything was recorded.
+                        limit = error
+                    if standing is not None and standing.decision.action is not Action.WAIT:
+                        return self._finish(standing, intent, source, context)
+                    self._wait(intent, standing, limit)
 
     def _publication_of(
         self,
@@ -222,8 +231,6 @@ class PublishOperator(AuthorTemplates, BaseOperator):
         source: VideoSource,
         publisher: Publisher,
         sender: Sender,
-        *,
-        resumed: bool,
     ) -> Publication:
         place = identity_of(context)
         identity = PostIdentity(
@@ -233,14 +240,16 @@ class PublishOperator(AuthorTemplates, BaseOperator):
             # Two accounts are two posts. So the account is part of the record's name.
             account = sender.run(publisher.target.account())
             store: PostStore = keyed_post_store(self.target, account, intent.post_key)
-            trusted = True
+            trusted, lost = True, False
         else:
             account = ""
             store = post_store(context, source.place, identity, intent.record)
             # A store that outlives nothing proves nothing, and neither does an earlier try whose record is gone.
             first = getattr(context["ti"], "try_number", None) == 1
-            trusted = store.durable and (first or resumed)
-        publication = self._publication = Publication(
+            trusted = store.durable and first and not intent.begun
+            # A store that lasts would hold a record if an earlier try had begun. Any other tells the next try nothing.
+            lost = intent.begun or (not store.durable and not first)
+        publication = Publication(
             target=publisher.target,
             sender=sender,
             store=store,
@@ -250,47 +259,42 @@ class PublishOperator(AuthorTemplates, BaseOperator):
             seal=publisher.seal,
             on_clear=intent.on_clear,
             trusted=trusted,
+            lost=lost,
             conn_id=intent.conn_id,
             sleep=time.sleep,
         )
         publication.account = account
         return publication
 
-    def _advance(self, publication: Publication) -> Standing | None:
-        """Go on as far as possible; ``None`` if a limit is used up before anything was recorded."""
-        try:
-            return publication.advance()
-        except TargetLimitError as error:
-            self._limit = error
-            return None
-
-    def _wait(self, publication: Publication, intent: Intent, standing: Standing | None, began: float) -> None:
+    def _wait(self, intent: Intent, standing: Standing | None, limit: TargetLimitError | None) -> None:
         """Wait in the triggerer, or here until the target is asked again.
 
         :raises PostParkedError: if the deadline has passed, or will before it can go on.
         """
         now = time.time()
         record = standing.record if standing else None
-        deadline = intent.began + intent.timeout_seconds
-        if record is not None:
-            deadline = deadline_of(record, timedelta(seconds=intent.timeout_seconds)).timestamp()
-        reason, until = self._reason(standing)
+        deadline, which = self._deadline(intent, record)
+        reason, until = _reason(standing, limit)
         if now >= deadline or (until is not None and until.timestamp() >= deadline):
             metrics.count_post("parked", self.target)
-            text = report.parked_text(record, self.target, reason, until)
+            text = report.parked_text(record, self.target, reason, until, which)
             raise PostParkedError(text, until=until, post=record.marker if record else "")
         self.log.info("Waiting: %s.", reason)
         if self.deferrable:
-            self._defer(publication, intent, standing, until, deadline, began)
+            self._defer(intent, standing, until, deadline)
         pause = max(0.0, until.timestamp() - now) if until else self._pause(intent, record, now)
         time.sleep(min(pause, max(0.0, deadline - now)))
 
-    def _reason(self, standing: Standing | None) -> tuple[str, datetime | None]:
-        if standing is not None:
-            return standing.decision.reason.rstrip("."), standing.until
-        if self._limit is None:
-            raise AssertionError("there is nothing to wait for")
-        return str(self._limit).rstrip("."), self._limit.until
+    def _deadline(self, intent: Intent, record: PostRecord | None) -> tuple[float, str]:
+        """Return when the wait ends, in unix seconds, and the argument that says so."""
+        deadline = intent.began + intent.timeout_seconds
+        if record is not None:
+            deadline = deadline_of(record, timedelta(seconds=intent.timeout_seconds)).timestamp()
+        # Airflow does not enforce this one while a task is deferred.
+        limit = self.execution_timeout
+        if limit is not None and intent.began + limit.total_seconds() < deadline:
+            return intent.began + limit.total_seconds(), "execution_timeout"
+        return deadline, "timeout"
 
     @staticmethod
     def _pause(intent: Intent, record: PostRecord | None, now: float) -> float:
@@ -299,22 +303,18 @@ class PublishOperator(AuthorTemplates, BaseOperator):
 
     def _defer(
         self,
-        publication: Publication,
         intent: Intent,
         standing: Standing | None,
         until: datetime | None,
         deadline: float,
-        began: float,
     ) -> NoReturn:
         record, seen = (standing.record, standing.seen) if standing else (None, None)
-        limit = self.execution_timeout
-        if limit is not None:
-            # Airflow does not enforce it while a task is deferred.
-            deadline = min(deadline, began + limit.total_seconds())
         ask_at = until.timestamp() if until else None
         if ask_at is None and (seen is None or seen.state is not DraftState.PROCESSING):
             ask_at = time.time() + (intent.poll_seconds or UNKNOWN_SECONDS)
-        kept = intent if publication.store.durable else replace(intent, record=record)
+        durable = self._publication is None or self._publication.store.durable
+        begun = record is not None or intent.begun
+        kept = replace(intent, begun=begun, record=None if durable else record or intent.record)
         self.defer(
             trigger=PublishTrigger(
                 target=self.target,
@@ -333,7 +333,7 @@ class PublishOperator(AuthorTemplates, BaseOperator):
 
     # --- how it ends ----------------------------------------------------------------------------------------------
 
-    def _finish(self, standing: Standing, publication: Publication, intent: Intent, context: Context) -> dict[str, Any]:
+    def _finish(self, standing: Standing, intent: Intent, source: VideoSource, context: Context) -> dict[str, Any]:
         record = standing.record
         told = self._told(record, intent.content)
         found = report.result(record, intent.video, told, datetime.now(UTC), standing.warnings)
@@ -344,7 +344,7 @@ class PublishOperator(AuthorTemplates, BaseOperator):
         if record.committing_at and record.committing_at.timestamp() >= intent.began:
             # Else an earlier try has counted it.
             metrics.count_post("published", self.target, record)
-        posts.remember(publication.source.place, found, record)
+        posts.remember(source.place, found, record)
         self._tell_assets(found, context)
         return found
 
@@ -375,6 +375,15 @@ class PublishOperator(AuthorTemplates, BaseOperator):
                 raise AirflowFailException(text) from error
             error.explained = text
             raise
+
+
+def _reason(standing: Standing | None, limit: TargetLimitError | None) -> tuple[str, datetime | None]:
+    """Return what is waited for, and until when if that is known."""
+    if standing is not None:
+        return standing.decision.reason.rstrip("."), standing.until
+    if limit is None:
+        raise AssertionError("there is nothing to wait for")
+    return str(limit).rstrip("."), limit.until
 
 
 def _key_problems(name: str, value: Any) -> list[FieldProblem]:

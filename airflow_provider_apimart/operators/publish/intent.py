@@ -18,6 +18,7 @@ class Intent:
 
     :param content: what the target is told.
     :param began: unix seconds; where no record exists yet, the deadline counts from here.
+    :param begun: whether a record existed when the task was deferred. If it is gone, it was lost.
     :param record: the record, where no store keeps it.
     """
 
@@ -29,6 +30,7 @@ class Intent:
     timeout_seconds: float
     poll_seconds: float | None
     began: float
+    begun: bool = False
     record: PostRecord | None = None
 
     def as_json(self) -> dict[str, Any]:

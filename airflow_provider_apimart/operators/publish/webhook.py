@@ -8,13 +8,14 @@ from functools import partial
 from typing import Any, ClassVar
 
 from airflow_provider_apimart.client.errors import FieldProblem
+from airflow_provider_apimart.hooks.storage import masked_link
 from airflow_provider_apimart.operators import arguments
 from airflow_provider_apimart.operators.publish.base import PublishOperator
 from airflow_provider_apimart.publishing.post import VideoFile
 from airflow_provider_apimart.publishing.record import PostRecord
 from airflow_provider_apimart.publishing.source import VideoSource
-from airflow_provider_apimart.publishing.targets.message import payload_problems
-from airflow_provider_apimart.storage.links import LONGEST_LIFE, signed_link
+from airflow_provider_apimart.publishing.targets.webhook.message import payload_problems
+from airflow_provider_apimart.storage.links import LONGEST_LIFE
 
 
 class WebhookPublishOperator(PublishOperator):
@@ -100,7 +101,7 @@ class WebhookPublishOperator(PublishOperator):
         }
 
     def _options(self, source: VideoSource, content: Mapping[str, Any]) -> dict[str, Any]:
-        return {"link": partial(signed_link, source.place)}
+        return {"link": partial(masked_link, source.place)}
 
     def _told(self, record: PostRecord, content: Mapping[str, Any]) -> dict[str, Any]:
         return {"state": "delivered", "uploaded_at": None}

@@ -6,6 +6,7 @@ import httpx
 import pytest
 
 from airflow_provider_apimart.emulator import Emulator
+from airflow_provider_apimart.emulator.apimart import unpublished_routes
 from airflow_provider_apimart.emulator.apimart.side_routes import MAX_UPLOAD_BYTES
 from tests.emulator.conftest import EXT, OFFICIAL, task_id
 
@@ -87,13 +88,20 @@ def test_prices_are_public(emulator: Emulator, plain):
     entries = {entry["id"]: entry["fixed_prices"] for entry in listed}
     assert entries["veo3.1-fast-official"]["unit"] == "usd_per_second"
     fast = {item["key"]: item["after_discount"] for item in entries["veo3.1-fast-official"]["items"]}
-    assert (fast["720p"], fast["720p-audio"]) == (0.064, 0.08)
+    assert fast == {
+        **{"default": 0.064, "audio": 0.08, "720P": 0.064, "720P-audio": 0.08},
+        **{"1080P": 0.08, "1080P-audio": 0.096, "4K": 0.2, "4K-audio": 0.24},
+    }
     assert entries["veo3.1-lite"]["unit"] == "usd_per_call"
+    lite = {item["key"]: item["after_discount"] for item in entries["veo3.1-lite"]["items"]}
+    assert lite == {"default": 0.07, "4K": 0.57, "extend": 0.07, "EXTEND-4K": 0.57}
     one = plain.get(f"{emulator.base_url}/api/pricing/model", params={"model": "veo3.1-lite"}).json()
-    assert (one["success"], one["data"]["resolution_prices"]["4k"]) == (True, 0.57)
+    assert (one["success"], one["data"]["resolution_prices"]["4K"]) == (True, 0.57)
+    assert (one["data"]["paid_price"], one["data"]["resolution_paid_prices"]["4K"]) == (0.07, 0.57)
     market = plain.get(f"{emulator.base_url}/api/marketplace/models", params={"page": 2, "page_size": 5}).json()["data"]
     assert (market["total"], [model["id"] for model in market["models"]]) == (8, [6, 7, 8])
-    assert plain.get(f"{emulator.base_url}/api/pricing/model", params={"model": "x"}).json()["success"] is False
+    unknown = plain.get(f"{emulator.base_url}/api/pricing/model", params={"model": "x"}).json()
+    assert (unknown["success"], unknown["data"]["model_price"]) == (True, 0)
 
 
 def test_unknown_routes(api, plain, emulator):
@@ -148,3 +156,60 @@ def test_reset_forgets(submit, emulator, api):
     told = emulator.state()
     assert (told["generations"], told["faults"], told["requests"], told["bill_usd"]) == ([], [], [], 0)
     assert "idempotency-replayed" not in submit(OFFICIAL, key="k").headers
+
+
+@pytest.mark.parametrize(("method", "path"), unpublished_routes.ROUTES)
+def test_routes_that_exist_without_a_page(api, plain, emulator, method, path):
+    """Probes without a key got a 401 from them, not the 404 of a route that does not exist."""
+    absent = plain.request(method, f"{emulator.base_url}{path}")
+    assert (absent.status_code, absent.json()["error"]["type"]) == (401, "apimart_error")
+    known = api.request(method, path, json={} if method == "POST" else None)
+    assert (known.status_code, known.json()["error"]["type"]) == (501, "not_emulated")
+
+
+def test_expanded_models_have_category_tags_and_parameters(api):
+    plain_ids = [model["id"] for model in api.get("/v1/models").json()["data"]]
+    expanded = api.get("/v1/models", params={"expand": "true"}).json()["data"]
+    assert [model["id"] for model in expanded] == plain_ids
+    one = next(model for model in expanded if model["id"] == "veo3.1-fast-official")
+    assert one["category"] == "video" and "text-to-video" in one["capabilities"]
+    assert one["parameters"] == api.get(f"/v1/models/{one['id']}/schema").json()["input_schema"]
+    assert "parameters" not in api.get("/v1/models", params={"expand": "false"}).json()["data"][0]
+
+
+ORIGIN = {"Origin": "https://dashboard.example"}
+
+
+@pytest.mark.parametrize("path", ["/v1/balance", "/balance", "/v1/user/balance", "/user/balance"])
+def test_browsers_may_read_the_balance(api, plain, emulator, path):
+    ask = {**ORIGIN, "Access-Control-Request-Method": "GET", "Access-Control-Request-Headers": "authorization"}
+    preflight = plain.options(f"{emulator.base_url}{path}", headers=ask)
+    assert (preflight.status_code, preflight.content) == (204, b"")
+    assert preflight.headers["access-control-allow-origin"] == "*"
+    assert "GET" in preflight.headers["access-control-allow-methods"]
+    assert "authorization" in preflight.headers["access-control-allow-headers"].lower()
+    answer = api.get(path, headers=ORIGIN)
+    assert (answer.status_code, answer.headers["access-control-allow-origin"]) == (200, "*")
+    # A page must be able to read the refusal, too.
+    refused = plain.get(f"{emulator.base_url}{path}", headers=ORIGIN)
+    assert (refused.status_code, refused.headers["access-control-allow-origin"]) == (401, "*")
+    assert "access-control-allow-origin" not in api.get(path).headers
+
+
+def test_other_routes_and_the_media_host_have_no_cors(api, plain, emulator, submit):
+    generation = task_id(submit())
+    url = api.get(f"/v1/tasks/{generation}").json()["data"]["result"]["videos"][0]["url"][0]
+    for path in (f"{emulator.base_url}/v1/models", url):
+        answer = api.get(path, headers=ORIGIN)
+        assert answer.status_code == 200 and "access-control-allow-origin" not in answer.headers
+    ask = {**ORIGIN, "Access-Control-Request-Method": "POST"}
+    assert plain.options(f"{emulator.base_url}/v1/videos/generations", headers=ask).status_code == 405
+
+
+@pytest.mark.parametrize("body", [OFFICIAL, EXT])
+@pytest.mark.parametrize("size", ["4k", "4K", "720P", "1080p"])
+def test_sizes_are_read_in_either_case(submit, emulator, body, size):
+    task_id(submit({**body, "resolution": size}))
+    assert emulator.state()["generations"][-1]["resolution"] == size.lower()
+    wrong = submit({**body, "resolution": "8K"})
+    assert (wrong.status_code, wrong.json()["error"]["param"]) == (400, "resolution")

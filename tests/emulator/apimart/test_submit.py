@@ -68,7 +68,7 @@ def test_any_key_lets_all_but_bad_ones_in():
         ({"duration": 8.0}, "invalid duration"),
         ({"enhance_prompt": False}, "invalid enhance_prompt"),
         ({"aspect_ratio": "3:5"}, "invalid aspect_ratio"),
-        ({"resolution": "4k"}, "invalid resolution"),
+        ({"resolution": "8K"}, "invalid resolution"),
         ({"seed": -1}, "invalid seed"),
         ({"seed": 2**32}, "invalid seed"),
         ({"sample_count": 5}, "invalid sample_count"),
@@ -100,7 +100,7 @@ def test_official_refusals(submit, emulator, change, text):
     "change",
     [
         {"duration": 4},
-        {"resolution": "4K"},
+        {"resolution": "8K"},
         {"generation_type": "other"},
         {"model": "veo3.1-quality", "generation_type": "reference"},
         {"image_urls": ["https://a/1.png"] * 4},
@@ -180,7 +180,7 @@ def test_money_is_reserved_then_settled_or_given_back():
 
 
 def test_402_when_the_money_does_not_reach():
-    with running_emulator(balance_usd=Decimal("0.15")) as emulator, connect(emulator.base_url, emulator.api_key) as api:
+    with running_emulator(balance_usd=Decimal("0.20")) as emulator, connect(emulator.base_url, emulator.api_key) as api:
         assert api.post("/v1/videos/generations", json=EXT).status_code == 200
         refused = api.post("/v1/videos/generations", json=EXT)
         assert refused.status_code == 402
@@ -207,7 +207,32 @@ def test_unlimited_key():
         assert api.get("/v1/user/balance").json()["remain_balance"] == 100
 
 
-def test_empty_account_cannot_even_list_models():
-    with running_emulator(balance_usd=Decimal(0)) as emulator, connect(emulator.base_url, emulator.api_key) as api:
-        assert api.get("/v1/models").status_code == 402
+def test_below_the_floor_everything_is_a_402_until_somebody_tops_up():
+    with running_emulator(balance_usd=Decimal("0.15")) as emulator, connect(emulator.base_url, emulator.api_key) as api:
+        task_id = api.post("/v1/videos/generations", json=EXT).json()["data"][0]["task_id"]
+        paths = (
+            f"/v1/tasks/{task_id}",
+            "/v1/models",
+            "/v1/models/veo3.1-fast/schema",
+            "/v1/balance",
+            "/v1/user/balance",
+        )
+        text = "[token_id=90701] insufficient balance (current: 0.010000 USD, required: 0.050000 USD)"
+        for answer in (*(api.get(path) for path in paths), api.post("/v1/videos/generations", json=EXT)):
+            assert (answer.status_code, answer.json()) == (402, {"error": {"message": text}})
+        assert api.get("/v1/models", headers={"Authorization": "Bearer wrong"}).status_code == 401
+        assert api.get("/api/pricing/models/all").status_code == 200
+        assert emulator.top_up(0.04) == 0.05
+        assert api.get(f"/v1/tasks/{task_id}").status_code == 200
+        assert api.get("/v1/user/balance").json()["remain_balance"] == 0.05
+        emulator.reset()
+        assert api.get("/v1/user/balance").json()["remain_balance"] == 0.15
+
+
+def test_the_floor_can_be_switched_off():
+    options = {"balance_usd": Decimal(0), "balance_floor_usd": Decimal(0)}
+    with running_emulator(**options) as emulator, connect(emulator.base_url, emulator.api_key) as api:
         assert api.get("/v1/balance").json()["remain_balance"] == 0
+        assert api.post("/v1/videos/generations", json=EXT).status_code == 402
+        with pytest.raises(ValueError, match="an amount"):
+            emulator.top_up("much")

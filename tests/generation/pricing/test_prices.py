@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date
 from decimal import Decimal
 from typing import Any
 
@@ -14,31 +15,104 @@ from airflow_provider_apimart.client.request import VeoRequest
 from airflow_provider_apimart.client.settings import Settings
 from airflow_provider_apimart.emulator.server import Emulator
 from airflow_provider_apimart.generation.pricing.balance import price_list
-from airflow_provider_apimart.generation.pricing.prices import APIMART_LIST, PriceList, estimate, list_price
+from airflow_provider_apimart.generation.pricing.price_table import own_list
+from airflow_provider_apimart.generation.pricing.prices import (
+    APIMART_LIST,
+    OWN_LIST,
+    PriceList,
+    estimate,
+    list_price,
+    remix_price,
+)
+
+#: USD a second without and with sound, or USD a video: contract 11, to the cent.
+PER_SECOND = {
+    ("veo3.1-fast-official", "720p"): ("0.064", "0.08"),
+    ("veo3.1-fast-official", "1080p"): ("0.08", "0.096"),
+    ("veo3.1-fast-official", "4K"): ("0.20", "0.24"),
+    ("veo3.1-quality-official", "720p"): ("0.16", "0.32"),
+    ("veo3.1-quality-official", "1080p"): ("0.16", "0.32"),
+    ("veo3.1-quality-official", "4K"): ("0.32", "0.48"),
+}
+PER_VIDEO = {
+    ("veo3.1-lite", "720p"): "0.07",
+    ("veo3.1-lite", "1080p"): "0.07",
+    ("veo3.1-lite", "4k"): "0.57",
+    ("veo3.1-fast", "720p"): "0.14",
+    ("veo3.1-fast", "1080p"): "0.14",
+    ("veo3.1-fast", "4k"): "0.64",
+    ("veo3.1-quality", "720p"): "1.00",
+    ("veo3.1-quality", "1080p"): "1.00",
+    ("veo3.1-quality", "4k"): "1.50",
+}
+#: Model, resolution, sound, seconds, samples, USD.
+TABLE = [
+    (model, size, audio, seconds, samples, Decimal(rates[audio]) * seconds * samples)
+    for (model, size), rates in PER_SECOND.items()
+    for audio in (False, True)
+    for seconds in (4, 6, 8)
+    for samples in (1, 4)
+] + [
+    (f"{model}{ext}", size, audio, 8, samples, Decimal(usd) * samples)
+    for (model, size), usd in PER_VIDEO.items()
+    for ext in ("", "-ext")
+    for audio in (False, True)
+    for samples in (1, 3)
+]
+
+
+def asked(model: str, size: str, audio: bool, seconds: int, samples: int) -> VeoRequest:
+    extra = {"resolution": size, "duration": seconds, "generate_audio": audio, "sample_count": samples}
+    return VeoRequest.checked({"prompt": "a", "model": model, "extra_body": extra})
+
+
+@pytest.mark.parametrize(("model", "size", "audio", "seconds", "samples", "usd"), TABLE)
+def test_prices(model: str, size: str, audio: bool, seconds: int, samples: int, usd: Decimal) -> None:
+    options = {"duration_seconds": seconds, "generate_audio": audio, "sample_count": samples}
+    for spelling in (size, size.upper(), size.lower()):
+        price = list_price(model, resolution=spelling, **options)  # type: ignore[arg-type]
+        assert price is not None and price.usd == usd
+    price = estimate(asked(model, size, audio, seconds, samples))
+    assert price is not None and (price.usd, price.source) == (usd, OWN_LIST)
 
 
 @pytest.mark.parametrize(
-    ("model", "options", "usd"),
+    ("model", "size", "usd"),
     [
-        ("veo3.1-fast-official", {}, "0.512"),
-        ("veo3.1-fast-official", {"generate_audio": True}, "0.64"),
-        ("veo3.1-fast-official", {"duration_seconds": 4}, "0.256"),
-        ("veo3.1-fast-official", {"duration_seconds": 6, "sample_count": 4}, "1.536"),
-        ("veo3.1-fast-official", {"resolution": "4K"}, "1.024"),
-        ("veo3.1-fast-official", {"resolution": "1080p"}, "0.512"),
-        ("veo3.1-quality-official", {}, "1.28"),
-        ("veo3.1-quality-official", {"generate_audio": True}, "2.56"),
-        ("veo3.1-lite", {}, "0.07"),
-        ("veo3.1-lite-ext", {"resolution": "4k"}, "0.57"),
-        ("veo3.1-fast", {"resolution": "1080p"}, "0.14"),
-        ("veo3.1-fast-ext", {"resolution": "4K"}, "0.64"),
-        ("veo3.1-quality", {}, "1.00"),
-        ("veo3.1-quality", {"resolution": "4k", "sample_count": 2}, "3.00"),
+        ("veo3.1-fast", "720p", "0.14"),
+        ("veo3.1-fast-ext", "1080p", "0.14"),
+        ("veo3.1-quality", "720p", "1.00"),
+        ("veo3.1-lite", "720p", "0.07"),
+        ("veo3.1-fast", "4K", "0.64"),
+        ("veo3.1-quality-ext", "4k", "1.50"),
+        ("veo3.1-lite", "4k", "0.57"),
     ],
 )
-def test_prices(model: str, options: dict[str, Any], usd: str) -> None:
-    estimate = list_price(model, **options)
-    assert estimate is not None and estimate.usd == Decimal(usd)
+def test_prices_of_remixes(model: str, size: str, usd: str) -> None:
+    price = remix_price(model, resolution=size)
+    assert price is not None and price.usd == Decimal(usd)
+
+
+@pytest.mark.parametrize(("model", "size"), [("veo3.1-fast-official", "720p"), ("veo9", "720p"), ("veo3.1-fast", "8k")])
+def test_what_cannot_be_remixed_has_no_price(model: str, size: str) -> None:
+    assert remix_price(model, resolution=size) is None
+
+
+@pytest.mark.parametrize(
+    ("today", "name"),
+    [
+        (None, "the provider's own list of 2026-10"),
+        (date(2026, 10, 31), "the provider's own list of 2026-10"),
+        (date(2027, 1, 31), "the provider's own list of 2026-10"),
+        (date(2027, 2, 1), "the provider's own list of 2026-10, 4 months old: check apimart.ai/pricing"),
+        (date(2028, 10, 1), "the provider's own list of 2026-10, 24 months old: check apimart.ai/pricing"),
+    ],
+)
+def test_an_old_list_says_so(today: date | None, name: str) -> None:
+    assert own_list(today) == name
+    gaps = PriceList([Price(model="veo9", unit="usd_per_call", key="default", usd=1.0)], APIMART_LIST, today)
+    price = gaps.estimate(VeoRequest(prompt="a"))
+    assert price is not None and price.source == f"{name}, since {APIMART_LIST} does not tell this one"
 
 
 @pytest.mark.parametrize("model", MODELS)
@@ -54,12 +128,6 @@ def test_what_has_no_published_price_is_not_guessed(model: str, resolution: str)
     assert list_price(model, resolution=resolution) is None
 
 
-def test_a_guess_is_called_one() -> None:
-    guessed, known = list_price("veo3.1-fast-official", resolution="4K"), list_price("veo3.1-fast-official")
-    assert guessed is not None and "guessed" in guessed.basis
-    assert known is not None and known.basis == "1 x 8 s x 0.064 USD/s without audio"
-
-
 # --- what is really asked for ----------------------------------------------------------------------------------------
 
 
@@ -70,8 +138,8 @@ def test_a_guess_is_called_one() -> None:
         ({"extra_body": {"duration": 30}}, "1.92"),
         ({"duration": 4, "extra_body": {"generate_audio": True}}, "0.32"),
         ({"extra_body": {"sample_count": 4}}, "2.048"),
-        ({"extra_body": {"resolution": "4K"}}, "1.024"),
-        ({"extra_body": {"duration": 10, "sample_count": 3, "generate_audio": True, "resolution": "4k"}}, "4.8"),
+        ({"extra_body": {"resolution": "4K"}}, "1.6"),
+        ({"extra_body": {"duration": 10, "sample_count": 3, "generate_audio": True, "resolution": "4k"}}, "7.2"),
         ({"model": "veo3.1-fast", "extra_body": {"sample_count": 2}}, "0.28"),
         ({"extra_body": {"style": "film"}}, "0.512"),
         ({"extra_body": {"official_fallback": False}}, "0.512"),
@@ -119,12 +187,45 @@ SECOND, CALL = "usd_per_second", "usd_per_call"
         ([(FAST, SECOND, "720P-audio", 0.1)], {"generate_audio": True}, "0.8 USD (1 x 8 s x 0.1 USD/s with audio;"),
         ([(FAST, SECOND, "720p", 0.05)], {"generate_audio": True}, "0.64 USD (1 x 8 s x 0.08 USD/s with audio, the"),
         ([(FAST, SECOND, "720p", 0.09)], {"generate_audio": True}, "0.72 USD (1 x 8 s x 0.09 USD/s with audio, the"),
-        ([(FAST, SECOND, "4k", 0.1)], {"resolution": "4K", "generate_audio": True}, "1.28 USD"),
+        ([(FAST, SECOND, "4k", 0.1)], {"resolution": "4K", "generate_audio": True}, "1.92 USD"),
         ([(FAST, SECOND, "720p no audio", 0.05), (FAST, SECOND, "720p", 0.06)], {}, "0.48 USD"),
         ([(f"{LITE}-ext", CALL, "720p", 0.05)], {"model": LITE}, "0.05 USD (1 x 0.05 USD/video; prices from APIMart's"),
         ([(LITE, CALL, "720p", 0.05)], {"model": f"{LITE}-ext"}, "0.05 USD"),
         ([("veo9", CALL, "720p", 3.0)], {"model": "veo9"}, "3 USD"),
         # What the list does not say, or says in words that are not known here, comes from the own list.
+        # The keys that APIMart has been seen to use; case does not matter.
+        ([(LITE, CALL, "default", 0.2)], {"model": LITE}, "0.2 USD (1 x 0.2 USD/video; prices from APIMart's"),
+        ([("veo3.1-fast", CALL, "default", 0.2)], {"model": "veo3.1-fast-ext"}, "0.2 USD"),
+        ([("VEO3.1-Fast", CALL, "Default", 0.2)], {"model": "veo3.1-fast", "resolution": "1080p"}, "0.2 USD"),
+        ([(LITE, CALL, "default", 0.2), (LITE, CALL, "4K", 0.7)], {"model": LITE, "resolution": "4k"}, "0.7 USD"),
+        ([(LITE, CALL, "default", 0.2), (LITE, CALL, "EXTEND-4K", 9.0)], {"model": LITE}, "0.2 USD"),
+        ([(LITE, CALL, "default", 0.2), (LITE, CALL, "extend", 9.0)], {"model": LITE}, "0.2 USD"),
+        ([(LITE, CALL, "default", 0.2)], {"model": LITE, "extra_body": {"generate_audio": True}}, "0.2 USD"),
+        ([(FAST, SECOND, "default", 0.07)], {}, "0.56 USD (1 x 8 s x 0.07 USD/s without audio; prices"),
+        ([(FAST, SECOND, "default", 0.05)], {}, "0.4 USD"),
+        (
+            [(FAST, SECOND, "audio", 0.09)],
+            {"generate_audio": True},
+            "0.72 USD (1 x 8 s x 0.09 USD/s with audio; prices",
+        ),
+        ([(FAST, SECOND, "audio", 0.09)], {}, "0.512 USD (1 x 8 s x 0.064 USD/s without audio; prices from the prov"),
+        ([(FAST, SECOND, "720P", 0.05), (FAST, SECOND, "1080P", 0.07)], {"resolution": "1080p"}, "0.56 USD"),
+        # The default is no price of a larger picture. Then the dearer of it and our own counts.
+        (
+            [(LITE, CALL, "default", 0.2)],
+            {"model": LITE, "resolution": "4k"},
+            "0.57 USD (1 x 0.57 USD/video, the d",
+        ),
+        ([(LITE, CALL, "default", 0.9)], {"model": LITE, "resolution": "4k"}, "0.9 USD (1 x 0.9 USD/video, the d"),
+        (
+            [(FAST, SECOND, "default", 0.05)],
+            {"resolution": "1080p"},
+            "0.64 USD (1 x 8 s x 0.08 USD/s without audio, ",
+        ),
+        ([(FAST, SECOND, "default", 0.5)], {"resolution": "4K"}, "4 USD (1 x 8 s x 0.5 USD/s without audio, "),
+        ([("veo9", CALL, "default", 3.0)], {"model": "veo9"}, "3 USD"),
+        ([("veo9", CALL, "default", 3.0)], {"model": "veo9", "resolution": "4k"}, "None"),
+        ([(LITE, SECOND, "default", 0.2)], {"model": LITE}, "0.07 USD (1 x 0.07 USD/video; prices from the provider's"),
         ([(FAST, SECOND, "1080p", 0.05)], {}, "0.512 USD (1 x 8 s x 0.064 USD/s without audio; prices from the prov"),
         ([(FAST, SECOND, "720p-turbo", 0.05)], {}, "0.512 USD"),
         ([(FAST, SECOND, "720p", 0.0)], {}, "0.512 USD"),
@@ -143,13 +244,27 @@ def test_emulators_list_says_what_it_charges(apimart_emulator: Emulator, model: 
     with ApimartClient(Settings(apimart_emulator.api_key, apimart_emulator.base_url)) as client:
         prices = price_list(client)
     assert prices.source == APIMART_LIST
-    for resolution in MODELS[model].resolutions:
-        values = {"prompt": "a", "model": model, "resolution": resolution, "extra_body": {"generate_audio": audio}}
-        request = VeoRequest.checked(values)
-        mine, theirs = estimate(request), prices.estimate(request)
-        assert mine is not None and theirs is not None
-        assert theirs.usd == mine.usd
-        assert theirs.source == APIMART_LIST
+    for model_, size, audio_, seconds, samples, usd in TABLE:
+        if (model_, audio_) == (model, audio):
+            told = prices.estimate(asked(model, size, audio, seconds, samples))
+            assert told is not None and (told.usd, told.source) == (usd, APIMART_LIST)
+
+
+@pytest.mark.parametrize(("model", "size", "audio", "seconds", "samples", "usd"), TABLE[::5])
+def test_the_estimate_is_what_the_emulator_charges(
+    apimart_emulator: Emulator, model: str, size: str, audio: bool, seconds: int, samples: int, usd: Decimal
+) -> None:
+    request = asked(model, size, audio, seconds, samples)
+    before = apimart_emulator.state()["bill_usd"]
+    with ApimartClient(Settings(apimart_emulator.api_key, apimart_emulator.base_url)) as client:
+        client.submit(request.body(), f"key-{model}-{size}-{audio}-{seconds}-{samples}")
+    charged = apimart_emulator.state()["bill_usd"] - before
+    mine = estimate(request)
+    official = not model.endswith("-ext") and "official" in model
+    # The models priced per video make one, and know neither sound nor samples.
+    expected = usd if official else usd / samples
+    assert charged == pytest.approx(float(expected), rel=0.01)
+    assert mine is not None and float(mine.usd) >= charged - 1e-9
 
 
 @pytest.mark.parametrize("fault", [{"kind": "status", "status": 500}, {"kind": "html"}, {"kind": "drop_before"}])
@@ -159,4 +274,4 @@ def test_without_apimarts_list_the_own_one_is_used_and_named(apimart_emulator: E
         prices = price_list(client)
     price = prices.estimate(VeoRequest(prompt="a"))
     assert price is not None and price.usd == Decimal("0.512")
-    assert "the provider's own list of 2026-09, since APIMart's could not be had" in str(price)
+    assert "the provider's own list of 2026-10, since APIMart's could not be had" in str(price)

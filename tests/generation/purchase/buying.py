@@ -10,11 +10,14 @@ from typing import Any
 import httpx
 
 from airflow_provider_apimart.client.client import ApimartClient
+from airflow_provider_apimart.client.fallback import with_model
+from airflow_provider_apimart.client.model_rules import DEFAULT_MODEL
 from airflow_provider_apimart.client.request import VeoRequest
 from airflow_provider_apimart.client.retry import RetryPolicy
 from airflow_provider_apimart.client.settings import Settings
 from airflow_provider_apimart.emulator import Emulator
 from airflow_provider_apimart.generation.purchase.decide import Action, Policy
+from airflow_provider_apimart.generation.purchase.fallback import Fallback, Wanted
 from airflow_provider_apimart.generation.purchase.identity import Identity
 from airflow_provider_apimart.generation.purchase.images import LocalImage
 from airflow_provider_apimart.generation.purchase.purchase import Obtained, Purchase, settle
@@ -74,15 +77,28 @@ def purchase(
     key: str | None = None,
     retry: RetryPolicy = QUICK,
     transport: httpx.BaseTransport | None = None,
+    model: str = DEFAULT_MODEL,
+    fallback: str | None = None,
+    at_last: bool = False,
+    approve: Callable[[VeoRequest], None] | None = None,
 ) -> Iterator[Purchase]:
     """One try: a client and a purchase of its own. Without an emulator, ``transport`` answers."""
     base_url = emulator.base_url if emulator else "http://127.0.0.1:9"
     settings = Settings(key or (emulator.api_key if emulator else "sk-test"), base_url)
     images = {"first_frame_image": frame} if frame else {}
-    request = VeoRequest(prompt=prompt, duration=4, **{name: image.path for name, image in images.items()})
+    frames: Any = {name: image.path for name, image in images.items()}
+    request = VeoRequest(prompt=prompt, model=model, duration=4, **frames)
+    other = Fallback(Wanted(with_model(request, fallback), images), at_last) if fallback else None
     with ApimartClient(settings, retry, transport) as client:
         yield Purchase(
-            client=client, store=store, identity=identity, request=request, images=images, policy=policy or Policy()
+            client=client,
+            store=store,
+            identity=identity,
+            request=request,
+            images=images,
+            policy=policy or Policy(),
+            approve=approve,
+            fallback=other,
         )
 
 

@@ -163,7 +163,15 @@ def test_what_is_completed_is_landed(saw: str) -> None:
     assert judge(record(), view(saw)).action is LAND
 
 
-@pytest.mark.parametrize("saw", ["failed", "rejected", "empty"])
+def test_a_model_that_is_gone_is_asked_for_again_only_if_that_costs_nothing() -> None:
+    refused = record("model_gone", generation_id=None, epoch=2, number=3)
+    assert (ask(refused).action, ask(refused).epoch, ask(refused).number) == (SUBMIT, 2, 3)
+    for decision in (ask(record("model_gone")), judge(record(), view("gone"))):
+        assert isinstance(decision.error, errors.GenerationModelGoneError) and decision.error.terminal
+        assert "not charged" in str(decision.error) and "fallback_model=" in str(decision.error)
+
+
+@pytest.mark.parametrize("saw", ["failed", "rejected", "empty", "gone"])
 def test_whatever_is_said_of_a_landed_generation_does_not_free_another(saw: str) -> None:
     decision = judge(record("landed"), view(saw))
     assert decision.action is REFUSE and decision.error is not None and decision.error.terminal
@@ -172,7 +180,7 @@ def test_whatever_is_said_of_a_landed_generation_does_not_free_another(saw: str)
 
 # --- everything ---------------------------------------------------------------------------------------------------
 
-VIEWS = (None, "running", "completed", "expired", "empty", "rejected", "failed")
+VIEWS = (None, "running", "completed", "expired", "empty", "rejected", "failed", "gone")
 AGES = (timedelta(0), KEY_LIFE - timedelta(seconds=1), KEY_LIFE, timedelta(days=40), timedelta(minutes=-5))
 EVERYTHING = list(
     itertools.product(
@@ -202,7 +210,7 @@ def test_nothing_that_can_be_asked_pays_without_a_reason() -> None:
             check_text(decision, known, case)
         else:
             assert decision.error is None, case
-    assert len(EVERYTHING) == 35_280
+    assert len(EVERYTHING) == 46_080
     assert seen == set(Action)
 
 
@@ -217,7 +225,8 @@ def check_money(decision: Decision, known: Record | None, case: tuple[Any, ...])
             return
         assert known is not None and decision.epoch == known.epoch, case
         failed = known.state is RecordState.FAILED or (known.state is RecordState.SUBMITTED and saw == "failed")
-        refused = known.state is RecordState.REFUSED
+        gone = known.state is RecordState.MODEL_GONE and known.generation_id is None
+        refused = known.state is RecordState.REFUSED or gone
         assert (failed and decision.number == known.number + 1) or (refused and decision.number == known.number), case
     elif decision.action is RESEND:
         assert known is not None and known.state is RecordState.INTENT and not new_request, case

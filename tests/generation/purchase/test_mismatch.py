@@ -36,8 +36,8 @@ def test_everything_else_than_what_was_asked_for_is_found() -> None:
     asked = request(duration=8, resolution="1080p", aspect_ratio="9:16", generate_audio=True)
     delivered = video(640, 360, 4.0)
     assert mismatches(asked, [delivered], count=1) == [
-        {"field": "duration", "asked": 8, "delivered": 4.0, "sample": 1, "usd": 0.32},
-        {"field": "resolution", "asked": "1080p", "delivered": "640x360", "sample": 1, "usd": 0.0},
+        {"field": "duration", "asked": 8, "delivered": 4.0, "sample": 1, "usd": 0.384},
+        {"field": "resolution", "asked": "1080p", "delivered": "640x360", "sample": 1, "usd": 0.128},
         {"field": "aspect_ratio", "asked": "9:16", "delivered": "640x360", "sample": 1, "usd": 0.0},
         {"field": "generate_audio", "asked": True, "delivered": False, "sample": 1, "usd": 0.128},
     ]
@@ -77,7 +77,7 @@ def test_each_sample_is_looked_at() -> None:
     assert [(line["field"], line["sample"]) for line in lines] == [("duration", 2)]
     assert mismatches(asked, [video(seconds=4.0)], count=2, first=2)[0]["sample"] == 2
     text = "duration: asked 8, delivered 4.0 in sample 2, 0.256 USD too much"
-    assert text_of(lines) == f"{text} (prices from the provider's own list of 2026-09)"
+    assert text_of(lines) == f"{text} (prices from the provider's own list of 2026-10)"
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -340,3 +341,33 @@ def test_without_a_store_failed_generations_are_walked_over_by_replays(emulator:
     for number in (1, 2, 3, 4, 4):
         assert obtain(emulator, NoRecordStore("nowhere")).record.number == number
     assert bill(emulator) == (4, PRICE)
+
+
+# --- a result that comes with the answer and has no id --------------------------------------------------------------
+
+
+def test_a_synchronous_result_is_landed_and_found_again_by_its_key(emulator: Emulator) -> None:
+    emulator.fault("submit", "shape", value="sync_result")
+    store = Store()
+    first = obtain(emulator, store)
+    assert first.decision.action is Action.LAND
+    assert first.view is not None and first.view.videos
+    assert store.record.generation_id == store.record.idempotency_key
+    # A try that died before it landed the video: only a replay gives the result again.
+    again = obtain(emulator, store)
+    assert again.decision.action is Action.LAND
+    assert again.view is not None and again.view.videos == first.view.videos
+    assert bill(emulator) == (1, PRICE)
+    assert [request["path"] for request in emulator.requests("task")] == []
+
+
+@pytest.mark.parametrize("changes", [{"intent_at": datetime.now(UTC) - timedelta(days=2)}, {"account": "another"}])
+def test_a_synchronous_result_is_not_paid_for_again_once_its_key_means_nothing(
+    emulator: Emulator, changes: dict[str, Any]
+) -> None:
+    emulator.fault("submit", "shape", value="sync_result")
+    store = Store()
+    obtain(emulator, store)
+    store.change(**changes)
+    assert obtain(emulator, store).decision.action is Action.WAIT
+    assert len(emulator.requests("submit")) == 1

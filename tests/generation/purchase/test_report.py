@@ -117,6 +117,7 @@ def test_the_xcom_has_one_shape(videos: tuple[Video, ...], landed: tuple[object,
         "completed_at",
         "videos",
         "mismatches",
+        "fallback_from",
     ]
     assert told["mismatches"] == []
     assert len(told["videos"]) == max(len(videos), len(landed))

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -60,7 +62,8 @@ def no_waiting(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     from airflow_provider_apimart.operators.publish import base
 
     waits: list[float] = []
-    monkeypatch.setattr(base.time, "sleep", waits.append)
+    # Only the operator's own: servers of the tests live in this process.
+    monkeypatch.setattr(base, "time", SimpleNamespace(time=time.time, sleep=waits.append))
     return waits
 
 

@@ -6,9 +6,11 @@ import json
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from airflow.sdk import DAG
 from airflow.sdk.execution_time import task_runner
 
 from airflow_provider_apimart._compat import AirflowFailException, TaskDeferralTimeout
@@ -124,16 +126,34 @@ def test_passing_the_deadline_parks_and_the_next_try_goes_on(
 ) -> None:
     network.states = [DraftState.PROCESSING]
     operator = make(landed, timeout=1, deferrable=False)
-    monkey_time = time.time
-
+    later = SimpleNamespace(time=lambda: time.time() + 2, sleep=no_waiting.append)
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr("airflow_provider_apimart.operators.publish.base.time.time", lambda: monkey_time() + 2)
+        patched.setattr("airflow_provider_apimart.operators.publish.base.time", later)
         with pytest.raises(PostParkedError, match=r"nothing is lost.*A longer timeout= waits longer.*Post apm-"):
             operator.execute(tries.next(operator))
     assert counted == ["apimart.posts.parked"]
     network.states = [DraftState.READY]
     operator.execute(tries.next(operator))
     assert network.public == ["draft-1"] and len(network.drafts) == 1
+
+
+def test_the_execution_timeout_counts_from_the_tries_start_over_all_its_deferrals(
+    network: Network, landed: dict[str, Any], tries: Tries
+) -> None:
+    network.states = [DraftState.PROCESSING]
+    operator = make(landed, execution_timeout=timedelta(minutes=10))
+    waited = deferred(lambda: operator.execute(tries.next(operator)))
+    assert waited.trigger.deadline - time.time() == pytest.approx(600, abs=5)
+    kept = json.loads(json.dumps(waited.kwargs))
+    tries.number -= 1
+    again = deferred(lambda: operator.execute_complete(tries.next(operator), {"reason": "time"}, **kept))
+    assert again.trigger.deadline == waited.trigger.deadline
+    kept["intent"]["began"] -= 601
+    tries.number -= 1
+    with pytest.raises(PostParkedError, match="A longer execution_timeout= waits longer"):
+        operator.execute_complete(tries.next(operator), {"reason": "deadline"}, **kept)
+    # The next try has a time of its own.
+    assert deferred(lambda: operator.execute(tries.next(operator))).trigger.deadline - time.time() > 590
 
 
 @pytest.mark.parametrize("name", ["account", "start"])
@@ -197,6 +217,21 @@ def test_a_lost_record_is_looked_for_at_the_target(network: Network, landed: dic
     assert "look_up" in network.calls and network.public == ["draft-1"] and len(network.drafts) == 1
 
 
+@pytest.mark.parametrize("dropped", [True, False])
+def test_a_record_that_is_lost_during_a_deferral_is_looked_for_too(
+    network: Network, landed: dict[str, Any], tries: Tries, dropped: bool
+) -> None:
+    network.states = [DraftState.PROCESSING]
+    operator = make(landed)
+    waited = deferred(lambda: operator.execute(tries.next(operator)))
+    tries.store.values.clear()
+    network.states = [DraftState.READY]
+    tries.number -= 1
+    kept = {} if dropped else json.loads(json.dumps(waited.kwargs))
+    operator.execute_complete(tries.next(operator), {}, **kept)
+    assert "look_up" in network.calls and network.public == ["draft-1"] and len(network.drafts) == 1
+
+
 @pytest.mark.parametrize(
     ("failure", "said"),
     [("account", "Nothing was posted on fake"), ("start", "It is not public"), ("commit", "It may be public")],
@@ -256,6 +291,30 @@ def test_a_key_is_posted_once_in_all_runs(
     network.accounts = ["account-2"]
     operator.execute(Tries().next(operator))
     assert network.public == ["draft-1", "draft-2"]
+
+
+def test_a_limit_before_the_keys_record_is_waited_for(
+    network: Network, landed: dict[str, Any], supervisor: Supervisor, no_waiting: list[float]
+) -> None:
+    network.failures = {"account": [limit(600)]}
+    operator = make(landed, post_key="campaign 7")
+    assert deferred(lambda: operator.execute(Tries().next(operator))).trigger.ask_at
+    network.failures = {"account": [limit(600)]}
+    operator = make(landed, post_key="campaign 7", deferrable=False)
+    operator.execute(Tries().next(operator))
+    assert no_waiting == [pytest.approx(600, abs=5)] and network.public == ["draft-1"]
+
+
+def test_a_name_that_would_fail_the_finished_task_is_refused_before(
+    network: Network, landed: dict[str, Any], tries: Tries
+) -> None:
+    operator = make(landed)
+    with DAG("a_dag", schedule=None) as dag:
+        operator.dag = dag
+    context = {**tries.next(operator), "map_index_template": "{{ task.nothing.of.that }}"}
+    with pytest.raises(AirflowFailException, match="map_index_template"):
+        operator.execute(context)
+    assert network.calls == []
 
 
 def test_another_video_under_the_same_key_is_refused(

@@ -129,6 +129,16 @@ def test_a_receiver_that_repeats_the_message_gives_no_link_away(
     assert "Signature" not in str(failure.value) and SECRET not in str(failure.value)
 
 
+def test_the_message_goes_to_the_whole_url(
+    receiver: Receiver, landed: dict[str, Any], tries: Tries, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connection = receiver.connection(host=f"{receiver.url}?token=a-long-secret-token")
+    monkeypatch.setenv("AIRFLOW_CONN_WEBHOOK_DEFAULT", connection)
+    operator = make(landed)
+    operator.execute(tries.next(operator))
+    assert receiver.attempts[0].path == f"{Receiver.path}?token=a-long-secret-token"
+
+
 def test_a_clear_reuses_or_reposts(receiver: Receiver, landed: dict[str, Any], tries: Tries) -> None:
     operator = make(landed)
     first = operator.execute(tries.next(operator))
@@ -215,11 +225,13 @@ def test_a_worker_waits_for_the_same_time(
     assert len(receiver.effects) == 1
 
 
-def test_the_execution_timeout_ends_a_deferral(receiver: Receiver, landed: dict[str, Any], tries: Tries) -> None:
+def test_a_time_beyond_the_execution_timeout_parks_at_once(
+    receiver: Receiver, landed: dict[str, Any], tries: Tries
+) -> None:
     receiver.answers = [Answer(429, {"Retry-After": "3000"})]
     operator = make(landed, execution_timeout=timedelta(minutes=10))
-    waited = deferred(lambda: operator.execute(tries.next(operator)))
-    assert waited.trigger.deadline - time.time() == pytest.approx(600, abs=5)
+    with pytest.raises(PostParkedError, match="It can go on at"):
+        operator.execute(tries.next(operator))
 
 
 def test_airflow_that_drops_the_kwargs_goes_on_from_the_record(
@@ -248,8 +260,15 @@ def bucket(store: Store, policy: Policy, monkeypatch: pytest.MonkeyPatch) -> str
 
 
 def test_a_signed_link_leads_to_the_video(
-    receiver: Receiver, tries: Tries, store: Store, bucket: str, caplog: pytest.LogCaptureFixture
+    receiver: Receiver,
+    tries: Tries,
+    store: Store,
+    bucket: str,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    masked: list[str] = []
+    monkeypatch.setattr("airflow_provider_apimart.hooks.storage.mask", masked.append)
     store.client.put_object(Bucket=BUCKET, Key="own/clip.mp4", Body=CONTENT)
     caplog.set_level(logging.DEBUG)
     payload = {"media": {"$video": "url"}, "dies": {"$video": "url_expires_at"}, "post": {"$post": "id"}}
@@ -262,6 +281,7 @@ def test_a_signed_link_leads_to_the_video(
     assert message["post"] == found["post_id"]
     (post,) = posts_of(f"{bucket}/own/clip.mp4")
     assert post["post"] == found["post_id"]
+    assert message["media"] in masked
     # The link is a secret for as long as it lives. (The storage's own server and client are in this process as well.)
     query = message["media"].partition("?")[2]
     ours = "\n".join(each.getMessage() for each in caplog.records if each.name.startswith(("airflow", "httpx")))
@@ -313,7 +333,7 @@ def test_a_message_whose_link_has_died_is_not_sent_again_if_it_may_have_arrived(
 
 
 def _later(monkeypatch: pytest.MonkeyPatch, by: timedelta) -> None:
-    from airflow_provider_apimart.publishing.targets.webhook import WebhookTarget
+    from airflow_provider_apimart.publishing.targets.webhook.target import WebhookTarget
 
     made = WebhookTarget.__init__
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import re
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -194,15 +195,15 @@ def test_a_date_is_kept_by_youtube(fake: FakeYouTube, landed: dict[str, Any], tr
 
 
 def test_a_date_that_passes_meanwhile_is_a_warning(fake: FakeYouTube, landed: dict[str, Any], tries: Tries) -> None:
-    operator = make(landed, publish_at=datetime.now(UTC) + timedelta(seconds=1.2), deferrable=False)
+    # The date is cut to the second when it is kept.
+    when = (datetime.now(UTC) + timedelta(seconds=2)).replace(microsecond=0)
+    operator = make(landed, publish_at=when, deferrable=False)
 
     def slow(call: Any, answer: Any) -> Any:
-        import time
-
-        time.sleep(0.9)
+        while datetime.now(UTC) <= when:
+            time.sleep(0.05)
         return None
 
-    # The date is cut to the second when it is kept, so it is at most 1.2 s away.
     fake.before["start"] = [slow]
     found = operator.execute(tries.next(operator))
     assert found["state"] == "public"

@@ -46,11 +46,15 @@ class Active:
 
 @dataclass(frozen=True, slots=True)
 class Todo:
-    """A row whose next generation has yet to be paid for."""
+    """A row whose next generation has yet to be paid for.
+
+    :param fallback: by the fallback model.
+    """
 
     position: int
     epoch: int
     number: int
+    fallback: bool = False
 
 
 @dataclass

@@ -18,6 +18,8 @@ from airflow_provider_apimart.generation.purchase.transitions import nothing_was
 LONGEST_WAIT_SECONDS = 60.0
 #: How often APIMart may answer "not now" before the row is left to the next try.
 TEMPORARY_REFUSALS = 6
+#: The waits after "no channel for this model", after which its rows are left to the next try.
+CHANNEL_WAITS = (2.0, 5.0, 15.0, 30.0)
 LANDING_TRIES = 4
 LANDING_WAITS = (2.0, 10.0, 30.0)
 #: After this many consecutive videos that could not be landed, the storage counts as unusable and nothing more is paid
@@ -59,6 +61,7 @@ class Verdict:
     :param outcome: how it ended.
     :param undone: nothing was done, so it can be submitted anew later.
     :param stop: nothing more is submitted.
+    :param model_ends: nothing more is submitted for this row's model.
     """
 
     again_after: float | None = None
@@ -67,6 +70,7 @@ class Verdict:
     final: bool = False
     undone: bool = False
     stop: Stop | None = None
+    model_ends: bool = False
 
 
 def is_doubt(error: ApimartError) -> bool:
@@ -76,12 +80,13 @@ def is_doubt(error: ApimartError) -> bool:
 
 
 def after_submission(
-    error: ApimartError, *, doubtful: bool, failures: int, given_up: bool, resend_unknown: bool
+    error: ApimartError, *, doubtful: bool, failures: int, given_up: bool, resend_unknown: bool, ended: bool = False
 ) -> Verdict:
     """Return what a submission's error means.
 
     :param doubtful: this attempt, or one before it under the same key, may have been carried out.
     :param failures: attempts that have failed in a row, this one included.
+    :param ended: the row's model is known to have ended.
     :param given_up: it has been tried for as long as the batch allows.
     """
     undone = nothing_was_done(error, doubtful=doubtful)
@@ -94,6 +99,12 @@ def after_submission(
         return Verdict(outcome=Outcome.UNKNOWN, final=True)
     if stop := stop_of(error):
         return Verdict(outcome=unknown, undone=undone, stop=stop)
+    if undone and isinstance(error, errors.ModelGoneError):
+        return Verdict(outcome=Outcome.MODEL_GONE, undone=True, final=True, model_ends=True)
+    if undone and isinstance(error, errors.NoChannelError):
+        if ended or failures > len(CHANNEL_WAITS):
+            return Verdict(undone=True, model_ends=True)
+        return Verdict(again_after=max(CHANNEL_WAITS[failures - 1], error.retry_after_seconds or 0.0))
     if error.terminal:
         return Verdict(outcome=Outcome.REFUSED if undone else Outcome.UNKNOWN, undone=undone, final=True)
     if isinstance(error, errors.TemporaryRefusalError) and failures >= TEMPORARY_REFUSALS:

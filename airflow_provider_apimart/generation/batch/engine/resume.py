@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
 
-from airflow_provider_apimart.client.errors import ApimartError, ContentRejectedError
+from airflow_provider_apimart.client.errors import ApimartError, ContentRejectedError, GenerationModelGoneError
 from airflow_provider_apimart.generation.batch.engine.active_rows import Active, Todo
 from airflow_provider_apimart.generation.batch.engine.run_state import RunState
 from airflow_provider_apimart.generation.batch.engine.waiting import wait_for
@@ -55,6 +55,18 @@ def decision_on(plan: Plan, row: RowState | None, slot: str, account: str | None
     )
 
 
+def next_todo(plan: Plan, position: int, row: RowState | None, decision: Decision) -> Todo | None:
+    """Return the generation of a row that is to be paid for next; ``None`` if there is none."""
+    can_fall_back = plan.index.can_fall_back(position)
+    if decision.action is Action.SUBMIT:
+        taken_up = row is not None and row.fallback_from is not None and decision.epoch == row.epoch
+        return Todo(position, decision.epoch, decision.number, fallback=taken_up and can_fall_back)
+    lost_its_model = row is not None and isinstance(decision.error, GenerationModelGoneError)
+    if row is not None and lost_its_model and can_fall_back and row.fallback_from is None:
+        return Todo(position, row.epoch, row.number + 1, fallback=True)
+    return None
+
+
 async def begin(run: RunState) -> None:
     """Read the journal and queue every row where it belongs."""
     ledger: Ledger = await run.workers.offload(read_ledger, run.plan)
@@ -87,26 +99,27 @@ async def begin(run: RunState) -> None:
 async def _take_up(run: RunState, position: int, slot: str, row: RowState | None) -> int:
     """Queue one row; returns 1 for a row that an earlier process has started."""
     decision = decision_on(run.plan, row, slot, run.account, run.now())
-    if decision.action is Action.SUBMIT:
-        if decision.number > run.rules.max_generations:
+    todo = next_todo(run.plan, position, row, decision)
+    if todo is not None:
+        if todo.number > run.rules.max_generations and not todo.fallback:
             run.progress.ended(Outcome.FAILED)
         else:
-            run.todo.append(Todo(position, decision.epoch, decision.number))
+            run.todo.append(todo)
         return 0
     if row is None:
         raise AssertionError(f"a decision to {decision.action} needs a record")
     if decision.action is Action.KEEP:
         run.progress.ended(row.row_outcome)
         if run.rules.on_mismatch == "fail" and run.rules.stop_on_failure:
-            planned = await run.workers.offload(run.plan.row, position)
+            planned = run.plan.as_sent(await run.workers.offload(run.plan.row, position), row.fallback_model)
             landed = [LandedVideo.model_validate(video) for video in row.landed or []]
             run.unlike += bool(mismatches(planned.request, landed, count=len(landed), cost_usd=row.cost_usd))
         return 0
-    if isinstance(decision.error, ContentRejectedError):
-        run.progress.ended(Outcome.REJECTED)
+    if isinstance(decision.error, (ContentRejectedError, GenerationModelGoneError)):
+        run.progress.ended(row.row_outcome)
         run.hopeless += 1
         return 0
-    planned = await run.workers.offload(run.plan.row, position)
+    planned = run.plan.as_sent(await run.workers.offload(run.plan.row, position), row.fallback_model)
     key = run.plan.idempotency_key(planned, epoch=row.epoch, number=row.number)
     record = record_of(
         row,
@@ -124,7 +137,8 @@ async def _take_up(run: RunState, position: int, slot: str, row: RowState | None
         run.hopeless += 1
         return 0
     run.commit_money(active)
-    if decision.action is Action.RESEND:
+    # A result that came with the first answer has no id: only a replay of the submission gives it again.
+    if decision.action is Action.RESEND or record.generation_id == record.idempotency_key:
         active.doubtful = True
         run.in_flight.add(active)
         run.resends.push(run.now(), active)

@@ -12,6 +12,7 @@ import logging
 import math
 from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
@@ -32,6 +33,18 @@ from airflow_provider_apimart.generation.waiting.schedule import Durations
 
 #: At most this many different strange answers are logged.
 STRANGE_WORDS = 20
+
+
+@dataclass(frozen=True)
+class EndedModel:
+    """A model that nothing more is submitted for.
+
+    :param text: what APIMart said.
+    :param gone: it has ended. Otherwise there was no channel for it for so long that its rows are left to the next try.
+    """
+
+    text: str
+    gone: bool
 
 
 class Workers(Protocol):
@@ -102,6 +115,10 @@ class RunState:
         self.hopeless = 0
         #: Landed rows whose videos differ from the request, if the user counts those as failed.
         self.unlike = 0
+        #: Models that nothing more is submitted for, and why.
+        self.ended_models: dict[str, EndedModel] = {}
+        #: The rows that were under way when so many models had ended.
+        self.busy: tuple[int, frozenset[str]] = (0, frozenset())
         self._wondered: set[str] = set()
         self._unanswered = 0
         self._committed_usd = 0.0
@@ -161,23 +178,23 @@ class RunState:
         """Write a row's state to the journal."""
         self.journal.add(line_of(active.slot, active.record, self.now(), **more))
 
-    def estimated(self, position: int) -> float:
+    def estimated(self, todo: Todo) -> float:
         """Return what a row is expected to cost; 0 if that is not known."""
-        return self.plan.index.estimates[position] or 0.0
+        return self.plan.index.estimate(todo.position, fallback=todo.fallback)
 
     def commit_money(self, active: Active) -> None:
         """Count a row that is about to be paid for."""
-        self._committed_usd += self.estimated(active.row.position)
+        self._committed_usd += active.row.estimated_usd or 0.0
 
-    def within_budget(self, position: int, more: float = 0.0) -> bool:
+    def within_budget(self, todo: Todo, more: float = 0.0) -> bool:
         """Say whether a row can be paid for without the total exceeding what the user allows."""
         limit = self.rules.max_cost_usd
-        whole = self.progress.spent_usd + self._committed_usd + self.estimated(position) + more
+        whole = self.progress.spent_usd + self._committed_usd + self.estimated(todo) + more
         # A hundredth of a cent is left for rounding errors of floats.
         return limit is None or whole <= limit + 1e-4
 
     def _give_back(self, active: Active) -> None:
-        self._committed_usd -= self.estimated(active.row.position)
+        self._committed_usd -= active.row.estimated_usd or 0.0
 
     def release(self, active: Active, cost_usd: float = 0.0) -> None:
         """Stop counting a row as in flight: its generation has ended at APIMart, or was not made."""
@@ -242,7 +259,8 @@ class RunState:
         self.in_flight.discard(active)
         active.record = active.record.but(state=RecordState.REFUSED)
         self.note(active)
-        self.todo.appendleft(Todo(active.row.position, active.record.epoch, active.record.number))
+        fallback = active.row.fallback_from is not None
+        self.todo.appendleft(Todo(active.row.position, active.record.epoch, active.record.number, fallback))
 
     def leave(self, active: Active, note: str | None = None) -> None:
         """Leave a row for which nothing was done to another try."""

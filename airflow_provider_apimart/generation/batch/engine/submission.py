@@ -10,11 +10,12 @@ from airflow_provider_apimart.client.errors import ApimartError
 from airflow_provider_apimart.client.models import Submission
 from airflow_provider_apimart.client.protocol import Call
 from airflow_provider_apimart.client.settings import Settings
-from airflow_provider_apimart.generation.batch.engine import error_verdicts
+from airflow_provider_apimart.generation.batch.engine import error_verdicts, model_end
 from airflow_provider_apimart.generation.batch.engine.active_rows import Active, Todo
 from airflow_provider_apimart.generation.batch.engine.error_verdicts import Stop, StopKind
+from airflow_provider_apimart.generation.batch.engine.resume import read_ledger
 from airflow_provider_apimart.generation.batch.engine.run_state import RunState
-from airflow_provider_apimart.generation.batch.engine.waiting import wait_for
+from airflow_provider_apimart.generation.batch.engine.waiting import has_ended, wait_for
 from airflow_provider_apimart.generation.batch.plan import PlannedRow
 from airflow_provider_apimart.generation.batch.states import Outcome, line_of
 from airflow_provider_apimart.generation.purchase import transitions
@@ -48,7 +49,10 @@ async def prepare(run: RunState, count: int) -> None:
         run.stop_submitting(error_verdicts.stop_of(error) or Stop(StopKind.CONNECTION, str(error), error.terminal))
         return
     run.account = account_mark(settings.base_url, settings.api_key)
-    rows = [await _row(run, todo.position) for todo in todos]
+    rows = [await _row(run, todo) for todo in todos]
+    todos, rows = model_end.still_to_pay(run, todos, rows, _intent, await _busy(run))
+    if not todos:
+        return
     limit = asyncio.Semaphore(UPLOADS_AT_ONCE)
     try:
         # A paused account blocks uploads for as long as it is paused, so the run's deadline limits the wait.
@@ -82,20 +86,33 @@ async def prepare(run: RunState, count: int) -> None:
             run.leave(active)
 
 
-async def _row(run: RunState, position: int) -> PlannedRow:
-    held = run.plan.held(position)
+async def _row(run: RunState, todo: Todo) -> PlannedRow:
+    held = run.plan.held(todo.position)
     if held is None:
         # The row's chunk is read off the event loop.
-        held = await run.workers.offload(run.plan.row, position)
-    return held
+        held = await run.workers.offload(run.plan.row, todo.position)
+    other = run.rules.fallback_model
+    return run.plan.with_fallback(held, other) if todo.fallback and other else held
+
+
+async def _busy(run: RunState) -> frozenset[str] | None:
+    """Return the slots of rows that are under way; read again after each end of a model."""
+    ends = len(run.ended_models)
+    if run.busy[0] != ends:
+        try:
+            run.busy = ends, model_end.under_way(await run.workers.offload(read_ledger, run.plan))
+        except ApimartError as error:
+            run.log.warning("The journal could not be read (%s): no row is given up without asking APIMart.", error)
+            return None
+    return run.busy[1]
 
 
 async def _next_todos(run: RunState, count: int) -> list[Todo]:
     todos: list[Todo] = []
     more = 0.0
     while run.todo and len(todos) < count:
-        position = run.todo[0].position
-        if not run.within_budget(position, more):
+        todo = run.todo[0]
+        if not run.within_budget(todo, more):
             if not todos and not run.in_flight and not run.ready:
                 rules = run.rules
                 text = f"max_cost_usd={rules.max_cost_usd:g} is used up: {run.progress.spent_usd:.2f} USD are spent"
@@ -104,7 +121,7 @@ async def _next_todos(run: RunState, count: int) -> list[Todo]:
                 # Running rows may turn out cheaper than estimated. Until then the budget has no room.
                 await asyncio.sleep(1.0)
             break
-        more += run.estimated(position)
+        more += run.estimated(todo)
         todos.append(run.todo.popleft())
     return todos
 
@@ -124,6 +141,7 @@ def _intent(run: RunState, todo: Todo, row: PlannedRow, uploaded: dict[str, tupl
         number=todo.number,
         model=clipped(row.request.model, MAX_MODEL_LENGTH),
         account=run.account,
+        fallback_from=row.fallback_from and clipped(row.fallback_from, MAX_MODEL_LENGTH),
         uploads={name: url for name, (url, _) in uploaded.items()},
         uploaded_at=None if oldest is None else datetime.fromtimestamp(oldest, tz=UTC),
         intent_at=run.utc(),
@@ -223,6 +241,11 @@ async def submit(run: RunState, active: Active) -> None:
     if run.stop is not None and not active.doubtful:
         run.leave(active)
         return
+    ended = not active.doubtful and active.row.request.model in run.ended_models
+    # A row that would be paid for with the fallback is submitted all the same: another may have used its intent.
+    if ended and not model_end.falls_back(run, active.row):
+        model_end.row_without_model(run, active)
+        return
     sent_at, seen = run.now(), run.lane.account.changes
     active.first_sent = active.first_sent or sent_at
     record = active.record
@@ -260,7 +283,11 @@ async def submit(run: RunState, active: Active) -> None:
         return
     active.failures = 0
     run.note(active)
-    wait_for(run, active)
+    if answer.result is None:
+        wait_for(run, active)
+    else:
+        run.in_flight.add(active)
+        has_ended(run, active, answer.result)
 
 
 def _moved(run: RunState, active: Active) -> None:
@@ -291,6 +318,7 @@ async def _failed(run: RunState, active: Active, error: ApimartError, sent_at: f
         failures=active.failures,
         given_up=sent_at - began > run.rules.timeout_seconds,
         resend_unknown=run.rules.on_unknown_submit == "resend",
+        ended=active.row.request.model in run.ended_models,
     )
     if verdict.stop is not None and verdict.stop.kind is StopKind.CREDENTIALS and await run.lane.look_again(seen):
         # The API key was rotated. The new key takes the row, but it cannot see what the old key may have paid for.
@@ -307,6 +335,9 @@ async def _failed(run: RunState, active: Active, error: ApimartError, sent_at: f
     if verdict.again_after is not None:
         run.unanswered(error)
         run.resends.push(run.now() + verdict.again_after, active)
+        return
+    if verdict.model_ends:
+        await model_end.refused(run, active, error)
         return
     if verdict.stop is not None:
         run.stop_submitting(verdict.stop)

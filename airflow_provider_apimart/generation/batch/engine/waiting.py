@@ -5,7 +5,7 @@ from __future__ import annotations
 from airflow_provider_apimart.client import errors, protocol
 from airflow_provider_apimart.client.errors import ApimartError
 from airflow_provider_apimart.client.models import Generation, GenerationStatus
-from airflow_provider_apimart.generation.batch.engine import error_verdicts
+from airflow_provider_apimart.generation.batch.engine import error_verdicts, model_end
 from airflow_provider_apimart.generation.batch.engine.active_rows import Active, Todo
 from airflow_provider_apimart.generation.batch.engine.error_verdicts import Stop, StopKind
 from airflow_provider_apimart.generation.batch.engine.run_state import RunState
@@ -67,7 +67,7 @@ async def ask(run: RunState, active: Active) -> None:
             return
     if view.is_final:
         _learn(run, active, view, elapsed)
-        _final_word(run, active, view)
+        has_ended(run, active, view)
         return
     active.at_work, active.asked = elapsed, True
     if now >= run.deadline(active):
@@ -116,18 +116,22 @@ def _learn(run: RunState, active: Active, view: Generation, elapsed: float) -> N
         run.durations.finished(active.at_work, elapsed, told_seconds(view))
 
 
-def _final_word(run: RunState, active: Active, view: Generation) -> None:
+def has_ended(run: RunState, active: Active, view: Generation) -> None:
+    """Do what APIMart's final word means for a row."""
     decision, record = transitions.settled(active.record, view)
     lost = active.record.state is RecordState.LANDED
     active.record, active.view = record, view
     if decision.action is Action.LAND:
-        cost = view.cost_usd if view.cost_usd is not None else run.estimated(active.row.position)
+        cost = view.cost_usd if view.cost_usd is not None else active.row.estimated_usd or 0.0
         run.release(active, 0.0 if lost else cost)
         active.failures = 0
         run.landings.push(run.now(), active)
         return
     if record.state is RecordState.FAILED:
         _failed(run, active)
+        return
+    if record.state is RecordState.MODEL_GONE:
+        model_end.generation_lost(run, active)
         return
     run.release(active, 0.0 if lost else view.cost_usd or 0.0)
     outcome = Outcome.UNLANDED if lost else Outcome.EMPTY
@@ -141,7 +145,8 @@ def _failed(run: RunState, active: Active) -> None:
     run.release(active)
     if record.number < run.rules.max_generations and run.stop is None:
         run.note(active)
-        run.todo.appendleft(Todo(active.row.position, record.epoch, record.number + 1))
+        fallback = active.row.fallback_from is not None
+        run.todo.appendleft(Todo(active.row.position, record.epoch, record.number + 1, fallback))
         return
     run.end(active, Outcome.FAILED, note=f"failed at APIMart, not charged: {record.note or 'no reason given'}")
 

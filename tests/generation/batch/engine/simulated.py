@@ -19,10 +19,10 @@ from typing import Any
 import fsspec
 
 from airflow_provider_apimart.client import errors
-from airflow_provider_apimart.client.models import Generation, GenerationStatus, Submission, Video
+from airflow_provider_apimart.client.models import Generation, GenerationStatus, Model, Submission, Video
 from airflow_provider_apimart.client.request import VeoRequest
 from airflow_provider_apimart.client.settings import Settings
-from airflow_provider_apimart.generation.batch.draft import write_plan
+from airflow_provider_apimart.generation.batch.draft import PlanDraft
 from airflow_provider_apimart.generation.batch.engine.engine import Ending, Engine
 from airflow_provider_apimart.generation.batch.engine.resume import read_ledger
 from airflow_provider_apimart.generation.batch.journal import JournalWriter
@@ -59,6 +59,8 @@ class Api:
     :param per_minute: requests a minute, counted in a sliding window; more are answered 429 with Retry-After.
     :param dropped: the share of answers that are lost after the work is done.
     :param outcome_of: how a generation of this prompt and ordinal ends.
+    :param model_ends: how a model has ended by now: ``refused``, ``fails``, ``no_channel`` or not at all.
+    :param models: the models that it lists.
     :param key_hours: how long it remembers an idempotency key.
     """
 
@@ -73,6 +75,8 @@ class Api:
     tells_times: bool = True
     key_hours: float = 24.0
     outcome_of: Callable[[str, int], str] = lambda prompt, ordinal: "completed"
+    model_ends: Callable[[str], str | None] = lambda model: None
+    models: tuple[str, ...] = ()
     refuse: Callable[[str, Any], errors.ApimartError | None] = lambda kind, call: None
     settings: Settings = field(default_factory=lambda: Settings("sk-simulated", "http://127.0.0.1:9"))
     jobs: dict[str, Job] = field(default_factory=dict)
@@ -98,11 +102,15 @@ class Api:
         if self.dead:
             await asyncio.Event().wait()
         now = asyncio.get_running_loop().time()
-        kind = {"submission": "submit", "status request": "task", "upload": "upload"}[call.what]
+        kind = {"submission": "submit", "status request": "task", "upload": "upload", "model list request": "models"}[
+            call.what
+        ]
         self._limit(now)
         self.requests[kind] += 1
         if (error := self.refuse(kind, call)) is not None:
             raise error
+        if kind == "models":
+            return tuple(Model(id=model) for model in self.models)
         answer = self._submit(call, now) if kind == "submit" else self._task(call, now)
         await asyncio.sleep(self.latency / 2)
         if self._random.random() < self.dropped:
@@ -135,11 +143,16 @@ class Api:
             return Submission(generation_id=job.id, replayed=True)
         if self.balance < PRICE:
             raise errors.InsufficientBalanceError("top up", status=402)
-        prompt = json.loads(call.content)["prompt"]
+        prompt, model = (json.loads(call.content)[name] for name in ("prompt", "model"))
+        end = self.model_ends(model)
+        if end == "refused":
+            raise errors.ModelGoneError(f"The model {model} is no longer available", status=404)
+        if end == "no_channel":
+            raise errors.NoChannelError(f"No available channel for model {model}", status=503)
         self.ordinals[prompt] += 1
         seconds = self.job_seconds * (1 + self.spread * self._random.random())
         job = Job(f"task_{len(self.jobs):06d}", key, call.content, now, now + seconds)
-        job.outcome = self.outcome_of(prompt, self.ordinals[prompt])
+        job.outcome = "gone" if end == "fails" else self.outcome_of(prompt, self.ordinals[prompt])
         if job.outcome in ("completed", "empty", "late"):
             self.balance -= PRICE
         self.jobs[job.id] = self.by_key[key] = job
@@ -163,12 +176,13 @@ class Api:
         if self.tells_times:
             stamp = [datetime.fromtimestamp(int(EPOCH + one), tz=UTC) for one in (job.created, job.ends)]
             times = {"created_at": stamp[0], "completed_at": stamp[1]}
-        if job.outcome in ("failed", "rejected"):
+        if job.outcome in ("failed", "rejected", "gone"):
             return Generation(
                 generation_id=job.id,
                 status=GenerationStatus.FAILED,
                 error_message=job.outcome,
                 rejected=job.outcome == "rejected",
+                model_gone=job.outcome == "gone",
                 **times,
             )
         late = job.outcome == "late" and now < job.ends + 40
@@ -255,15 +269,17 @@ class Batch:
     deadline: float | None = None
 
     def plan(self) -> Plan:
-        return write_plan(
-            local(self.folder / "state"),
-            planned(self.prompts),
-            identity=self.identity,
-            rules=self.rules,
-            output_uri="/videos/",
-            apimart_conn_id="apimart_default",
-            median_seconds=75.0,
-        )
+        with PlanDraft() as draft:
+            for row in planned(self.prompts):
+                draft.add(row, fallback_usd=PRICE)
+            return draft.write(
+                local(self.folder / "state"),
+                identity=self.identity,
+                rules=self.rules,
+                output_uri="/videos/",
+                apimart_conn_id="apimart_default",
+                median_seconds=75.0,
+            )
 
     def run(self, *, kill_at: float | None = None, kill_when: Callable[[Engine], bool] | None = None) -> Ending | None:
         """Run one process of the engine; ``None`` where it was killed."""

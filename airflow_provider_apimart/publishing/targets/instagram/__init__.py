@@ -1,0 +1,1 @@
+"""Instagram: a video becomes a Reel, once."""
