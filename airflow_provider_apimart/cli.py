@@ -36,12 +36,13 @@ exit status:
 
 def parser() -> argparse.ArgumentParser:
     """Return the command line."""
-    parse = argparse.ArgumentParser(prog="airflow-provider-apimart", description=__doc__)
+    parse = argparse.ArgumentParser(prog="airflow-provider-apimart", description="Commands beside Airflow's own.")
     parse.add_argument("--version", action="version", version=__version__)
     commands = parse.add_subparsers(dest="command", required=True)
     command = commands.add_parser(
         "reconcile",
         help="list paid generations that are not landed, and land them",
+        description=__doc__,
         epilog=EXIT_CODES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

@@ -324,3 +324,13 @@ def test_a_database_that_cannot_be_used_is_told_before_anybody_is_asked(
     assert "add --print" in shown
     assert "password@" not in shown
     assert google.asked == {}
+
+
+def test_the_command_line_leads_here(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.setenv("_AIRFLOW_PROCESS_CONTEXT", "server")
+    assert cli.main(["connect", "youtube", "--client-secrets", str(tmp_path / "none.json")]) == 1
+    assert capsys.readouterr().out == ""
+    with pytest.raises(SystemExit):
+        cli.main(["connect", "youtube"])

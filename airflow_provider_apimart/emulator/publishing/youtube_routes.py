@@ -197,8 +197,9 @@ def routes(world: World) -> APIRouter:
             allow(request, 1)
             if playlist == UPLOADS:
                 ids = [video.id for video in channel.listed()]
-            elif playlist in channel.playlists:
-                ids = channel.playlists[playlist]
+            elif playlist.startswith("PL"):
+                # Every playlist of the channel exists, as one can be added to that was never named before.
+                ids = channel.playlists.get(playlist, [])
             else:
                 raise Problem(404, "playlistNotFound", "The playlist cannot be found.", "playlistId")
             wanted = query.get("videoId")

@@ -93,7 +93,7 @@ def refusal(reply: Reply, what: str, now: datetime, scrub: Callable[[str], str])
     """
     problem = problem_of(reply)
     reason, status = problem.reason, reply.status
-    told = scrub(str(problem)) or "no reason given"
+    told = scrub(str(problem)).rstrip(". ") or "no reason given"
     text = f"YouTube refused the {what}: {told}"
     more: dict[str, Any] = {"reason": reason or None, "status": status}
     if reason in QUOTA:

@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 from urllib.parse import urlencode
 
 from airflow_provider_apimart.client.envelope import retry_after
@@ -166,7 +167,7 @@ class OAuthCredentials:
         value = found.get("access_token")
         usable = isinstance(value, str) and value.isascii() and value.isprintable() and value.strip()
         if reply.status != 200 or not isinstance(value, str) or not usable:
-            raise self._error(reply, str(found.get("error") or ""), str(found.get("error_description") or ""))
+            raise self._error(reply, _text(found, "error"), _text(found, "error_description"))
         life, scope = found.get("expires_in"), found.get("scope")
         seconds = float(life) if isinstance(life, (int, float)) and life > 0 else DEFAULT_LIFE_SECONDS
         scopes = frozenset(scope.split()) if isinstance(scope, str) else frozenset()
@@ -196,3 +197,8 @@ class OAuthCredentials:
             reason=code or None,
             status=reply.status,
         )
+
+
+def _text(body: Mapping[str, Any], name: str) -> str:
+    value = body.get(name)
+    return value if isinstance(value, str) else ""

@@ -53,8 +53,10 @@ class Store:
 
 
 class Life:
-    def __init__(self, fake: FakeYouTube, folder: Path, **changes: Any) -> None:
-        self.fake = fake
+    def __init__(self, fake: FakeYouTube | str, folder: Path, **changes: Any) -> None:
+        #: Where YouTube is: the fake, or the emulator at its URL.
+        self.url = fake if isinstance(fake, str) else fake.url
+        self.client = OAuthClient("id1", "client-secret", "refresh-secret", f"{self.url}/token")
         self.path = folder / "clip.mp4"
         self.path.write_bytes(DATA)
         self.content = content(**changes)
@@ -75,12 +77,11 @@ class Life:
     def advance(self) -> Standing:
         """Be a new process: nothing is left but the record, the file and the connection."""
         oauth._tokens.clear()
-        client = OAuthClient("id1", "client-secret", "refresh-secret", f"{self.fake.url}/token")
-        credentials = OAuthCredentials(client)
+        credentials = OAuthCredentials(self.client)
         video = VideoFile(str(self.path), len(DATA), hashlib.sha256(DATA).hexdigest(), duration_seconds=8.0)
         source = VideoSource(Target(fsspec.filesystem("file"), str(self.path), str(self.path)), video)
         target = YouTubeTarget(
-            self.fake.url, scrub=credentials.scrub, read_file=lambda path, limit: PNG, now=lambda: self.time
+            self.url, scrub=credentials.scrub, read_file=lambda path, limit: PNG, now=lambda: self.time
         )
         with Sender(credentials, source) as sender:
             return Publication(

@@ -67,7 +67,7 @@ def test_class_of_each_reason(status: int, reason: str, kind: type[PublishError]
 
 def test_reason_and_location_are_shown_and_secrets_are_not() -> None:
     error = told(refused(400, "invalidTitle", "The request SECRET metadata\nis invalid.", "body.snippet.title"))
-    assert "invalidTitle (body.snippet.title): The request *** metadata is invalid." in str(error)
+    assert "invalidTitle (body.snippet.title): The request *** metadata is invalid. A retry" in str(error)
     assert "HTTP 400" in str(error)
 
 

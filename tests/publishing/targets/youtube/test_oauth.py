@@ -85,6 +85,7 @@ def test_a_refused_token_is_renewed_once_for_all_who_hold_it() -> None:
         (reply(400, {"error": "unauthorized_client", "error_description": "x"}), ("another OAuth client",)),
         (reply(400, {"error": "new"}), ("new", "correct the connection")),
         (reply(404, b"<html>"), ("HTTP 404",)),
+        (reply(401, {"error": {"code": 401}}), ("(HTTP 401): correct",)),
     ],
 )
 def test_void_credentials_say_why(answer: Reply, texts: tuple[str, ...]) -> None:

@@ -38,7 +38,7 @@ def life(fake: FakeYouTube, tmp_path: Path) -> Life:
 
 
 def test_a_post_is_published_in_the_fewest_requests(fake: FakeYouTube, life: Life) -> None:
-    life.fake.processed = False
+    fake.processed = False
     waiting = life.advance()
     assert waiting.decision.action is Action.WAIT
     assert fake.published == []
