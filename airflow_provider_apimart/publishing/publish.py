@@ -24,6 +24,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from airflow_provider_apimart.client.errors import ApimartError, InvalidParameterError
 from airflow_provider_apimart.publishing.decide import Action, Decision, OnClear, Wanted, decide
@@ -234,13 +235,17 @@ class Publication:
     # --- before the commit: nothing of it is visible -----------------------------------------------------------------
 
     def _new_record(self, old: PostRecord | None, epoch: int) -> PostRecord:
+        clears = self.identity.clear_epoch
+        if old is not None and old.asked_by == self.identity.place:
+            # A try that an earlier clear has left behind does not take back what a later one has answered.
+            clears = max(clears, old.clear_epoch)
         return PostRecord(
             state=PostState.INTENT,
             target=self.target.name,
             account=self.account,
             marker=marker_of(self.identity, self.post, self.account, epoch),
             epoch=epoch,
-            clear_epoch=self.identity.clear_epoch,
+            clear_epoch=clears,
             video_uri=self.post.video.uri,
             video_sha256=self.post.video.sha256,
             video_bytes=self.post.video.bytes,
@@ -333,7 +338,7 @@ class Publication:
                 # The target has said no to the only call that was made. So nothing is public.
                 self._save_unless_changed(record.but(note=str(error)[:MAX_NOTE_LENGTH]))
             raise
-        self._save(
+        self._save_public(
             committing.but(
                 state=PostState.PUBLIC,
                 post_id=published.post_id,
@@ -346,7 +351,7 @@ class Publication:
 
     def _found_public(self, record: PostRecord, seen: Draft) -> Evidence | None:
         """Record a post that turned out to be public."""
-        self._save(
+        self._save_public(
             record.but(
                 state=PostState.PUBLIC,
                 post_id=seen.post_id or record.post_id or record.draft_id,
@@ -363,13 +368,11 @@ class Publication:
     ) -> Standing:
         if record.clear_epoch < self.identity.clear_epoch and record.asked_by == self.identity.place:
             # A later change to "repost" must not count a clear that this try has already answered.
-            record = record.but(clear_epoch=self.identity.clear_epoch)
-            self._save(record)
+            record = self._add(record, clear_epoch=self.identity.clear_epoch)
         if decision.action is Action.KEEP:
             if seen is not None and seen.url and record.url is None:
                 # Some targets tell the page only after the post's id.
-                record = record.but(url=seen.url)
-                self._save(record)
+                record = self._add(record, url=seen.url)
             record, more = self._extras(record)
             warnings = (*warnings, *more)
             if record.content_digest != self.post.content_digest:
@@ -388,8 +391,7 @@ class Publication:
                 log.warning("%s: the %s was not set: %s", self.target.name, name, error)
                 warnings.append(f"{name}: {error}")
                 continue
-            record = record.but(done=(*record.done, name))
-            self._save(record)
+            record = self._add(record, done=(*record.done, name))
         return record, tuple(warnings)
 
     def _later(self, error: PublishError, until: datetime, seen: Draft | None) -> Standing:
@@ -401,7 +403,7 @@ class Publication:
     def _failed(self, decision: Decision) -> None:
         record = self._stored
         if decision.action is Action.FAIL and record is not None and record.state is PostState.DRAFTED:
-            self._save(record.but(state=PostState.FAILED, note=str(decision.error)[:MAX_NOTE_LENGTH]))
+            self._add(record, state=PostState.FAILED, note=str(decision.error)[:MAX_NOTE_LENGTH])
 
     # --- the record --------------------------------------------------------------------------------------------------
 
@@ -414,6 +416,20 @@ class Publication:
             return False
         self._save(record)
         return True
+
+    def _save_public(self, record: PostRecord) -> None:
+        """Save that something is public, and keep what another try has written meanwhile."""
+        current = self.store.load()
+        if current is not None and current != self._stored:
+            record = record.beside(current)
+        self._save(record)
+
+    def _add(self, record: PostRecord, **changes: Any) -> PostRecord:
+        """Save ``record`` with ``changes``, unless another try has got further or has begun another post meanwhile."""
+        changed = record.but(**changes)
+        if self.store.load() in (record, None):
+            self._save(changed)
+        return changed
 
     def _save(self, record: PostRecord) -> None:
         self.store.save(record)
