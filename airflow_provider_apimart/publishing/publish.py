@@ -33,8 +33,9 @@ from airflow_provider_apimart.publishing.errors import (
     PublishError,
     TargetLimitError,
     TargetUnavailableError,
+    VideoChangedError,
 )
-from airflow_provider_apimart.publishing.exchange import Sender, VideoBytes
+from airflow_provider_apimart.publishing.exchange import Sender
 from airflow_provider_apimart.publishing.post import Post, PostIdentity, marker_of
 from airflow_provider_apimart.publishing.record import MAX_NOTE_LENGTH, PostRecord, PostState, PostStore
 from airflow_provider_apimart.publishing.sealing import Seal
@@ -48,7 +49,7 @@ from airflow_provider_apimart.publishing.target import (
     SessionGone,
     Stored,
 )
-from airflow_provider_apimart.storage.checksum import Sha256
+from airflow_provider_apimart.publishing.upload import Upload
 
 log = logging.getLogger(__name__)
 
@@ -280,33 +281,18 @@ class Publication:
         url = self.seal.open(record.sealed)
         if url is None:
             return SessionGone()
-        size, tail_bytes = self.post.video.bytes, self.target.traits.tail_bytes
-        tail_from = (size - 1) // tail_bytes * tail_bytes if tail_bytes else size
-        if tail_bytes and offset % tail_bytes:
-            # Pieces before the last one have to be whole multiples. From here on, only a last piece fits.
-            tail_from = min(offset, tail_from)
-        with Sha256() as digest:
-            for chunk in self.source.stream(0, min(offset, tail_from)):
-                digest.update(chunk)
-            if offset < tail_from:
-                told = self._send(url, VideoBytes(offset, tail_from - offset, digest.update))
-                if not tail_bytes:
-                    self.source.check_sum(digest.hexdigest())
-                if told != Stored(tail_from):
-                    return told
-                offset = tail_from
-            for chunk in self.source.stream(tail_from, size - tail_from):
-                digest.update(chunk)
-            self.source.check_sum(digest.hexdigest())
+        upload = Upload(self.target, self.sender, self.source, url, offset)
+        try:
+            told = upload.send_all_but_the_tail()
+        except VideoChangedError:
+            # The session may hold bytes of the changed file. Nothing may follow them, even if the file is put back.
+            self._save_unless_changed(record.but(state=PostState.INTENT, sealed=None))
+            raise
+        if told is not None:
+            return told
         if not self._save_unless_changed(record.but(state=PostState.ARMED, armed_at=self.now())):
             return None
-        return self._send(url, VideoBytes(offset, size - offset))
-
-    def _send(self, url: str, body: VideoBytes) -> Evidence:
-        told = self.sender.run(self.target.upload(url, body, self.post.video.bytes))
-        if isinstance(told, Stored) and told.offset <= body.offset:
-            raise TargetUnavailableError(f"{self.target.name} has stored nothing of the {body.length} bytes sent")
-        return told
+        return upload.send_the_tail()
 
     def _drafted(self, record: PostRecord, draft: Drafted) -> Evidence | None:
         message = {"sealed": self.seal.close(draft.message) if draft.message is not None else None}
