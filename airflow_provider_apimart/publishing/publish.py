@@ -56,6 +56,8 @@ log = logging.getLogger(__name__)
 #: Temporary failures that one run of :meth:`Publication.advance` sits out, and how long it sits still at most for each.
 MAX_FAILURES = 6
 MAX_BACKOFF_SECONDS = 60.0
+#: The longest pause that a target can ask for. After that it is asked again.
+MAX_PAUSE_SECONDS = 24 * 3600.0
 #: Of these, how many are sat out to learn the page of what is public already.
 MAX_PAGE_FAILURES = 2
 FIRST_BACKOFF_SECONDS = 1.0
@@ -168,6 +170,7 @@ class Publication:
             except TargetUnavailableError as error:
                 failures += 1
                 pause = error.retry_after_seconds or FIRST_BACKOFF_SECONDS * 2 ** (failures - 1)
+                pause = min(pause, MAX_PAUSE_SECONDS)
                 enough = failures > MAX_PAGE_FAILURES or pause > MAX_BACKOFF_SECONDS
                 known = self._stored
                 if known is not None and known.state is PostState.PUBLIC and (known.url or enough):
