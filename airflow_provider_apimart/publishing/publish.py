@@ -311,6 +311,8 @@ class Publication:
     def _commit(self, record: PostRecord) -> Evidence | None:
         """Make the draft public. The record says so before and after."""
         fresh = record.state is PostState.DRAFTED
+        if record.content_digest != self.post.content_digest:
+            self._check()
         committing = record.but(
             state=PostState.COMMITTING,
             committing_at=self.now(),
