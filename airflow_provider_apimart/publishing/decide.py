@@ -136,7 +136,10 @@ def decide(
     if record is None:
         return _unrecorded(wanted, traits, evidence, epoch)
     if wanted.on_clear == "repost" and record.clear_epoch < epoch:
-        return Decision(Action.START, 'the task was cleared with on_clear="repost"', epoch)
+        # With a post key another run may have used this number already.
+        return Decision(Action.START, 'the task was cleared with on_clear="repost"', max(epoch, record.epoch + 1))
+    # What an earlier epoch's marker names may be public.
+    epoch = max(epoch, record.epoch)
     if record.account != wanted.account:
         why = f"the connection leads to the account {wanted.account} now, but this was begun on {record.account}"
         return _refuse(record, why) if record.state in MAY_EXIST else Decision(Action.START, why, epoch)

@@ -1,7 +1,7 @@
 """A post: one intended publication of one video on one account of one target; its identity and its marker.
 
 Invariant 11: the next try computes the same marker. So it is made of what a try cannot change: the target, the account,
-the user's own key or else the video's checksum and the place in Airflow, and the clear epoch. It never depends on a try
+the video's checksum, the user's own key or else the place in Airflow, and the clear epoch. It never depends on a try
 number, a clock or a random number.
 """
 
@@ -39,7 +39,7 @@ class PostIdentity:
     """What stands for one intended publication.
 
     :param clear_epoch: stands for how often the task was cleared (:class:`.generation.purchase.identity.Identity`).
-    :param post_key: the user's own name for the post: it takes the place of the DAG run and of the video.
+    :param post_key: the user's own name for the post: it takes the place of the DAG run.
     """
 
     dag_id: str
@@ -87,7 +87,8 @@ def marker_of(identity: PostIdentity, post: Post, account: str, epoch: int) -> s
     :param epoch: the clear epoch that posts it (see :func:`.decide.decide`).
     """
     if identity.post_key:
-        who: list[Any] = [identity.post_key]
+        # With the video: else an upload of another one, begun under the same key, could be taken for this one.
+        who: list[Any] = [identity.post_key, post.video.sha256]
     else:
         who = [identity.dag_id, identity.run_id, identity.task_id, identity.map_index, post.video.sha256]
     return f"apm-{digest([post.target, account, who, epoch])[:16]}"

@@ -24,6 +24,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from airflow_provider_apimart.client.errors import ApimartError, InvalidParameterError
 from airflow_provider_apimart.publishing.decide import Action, Decision, OnClear, Wanted, decide
@@ -32,8 +33,9 @@ from airflow_provider_apimart.publishing.errors import (
     PublishError,
     TargetLimitError,
     TargetUnavailableError,
+    VideoChangedError,
 )
-from airflow_provider_apimart.publishing.exchange import Sender, VideoBytes
+from airflow_provider_apimart.publishing.exchange import Sender
 from airflow_provider_apimart.publishing.post import Post, PostIdentity, marker_of
 from airflow_provider_apimart.publishing.record import MAX_NOTE_LENGTH, PostRecord, PostState, PostStore
 from airflow_provider_apimart.publishing.sealing import Seal
@@ -47,13 +49,15 @@ from airflow_provider_apimart.publishing.target import (
     SessionGone,
     Stored,
 )
-from airflow_provider_apimart.storage.checksum import Sha256
+from airflow_provider_apimart.publishing.upload import Upload
 
 log = logging.getLogger(__name__)
 
 #: Temporary failures that one run of :meth:`Publication.advance` sits out, and how long it sits still at most for each.
 MAX_FAILURES = 6
 MAX_BACKOFF_SECONDS = 60.0
+#: The longest pause that a target can ask for. After that it is asked again.
+MAX_PAUSE_SECONDS = 24 * 3600.0
 #: Of these, how many are sat out to learn the page of what is public already.
 MAX_PAGE_FAILURES = 2
 FIRST_BACKOFF_SECONDS = 1.0
@@ -166,6 +170,7 @@ class Publication:
             except TargetUnavailableError as error:
                 failures += 1
                 pause = error.retry_after_seconds or FIRST_BACKOFF_SECONDS * 2 ** (failures - 1)
+                pause = min(pause, MAX_PAUSE_SECONDS)
                 enough = failures > MAX_PAGE_FAILURES or pause > MAX_BACKOFF_SECONDS
                 known = self._stored
                 if known is not None and known.state is PostState.PUBLIC and (known.url or enough):
@@ -234,13 +239,17 @@ class Publication:
     # --- before the commit: nothing of it is visible -----------------------------------------------------------------
 
     def _new_record(self, old: PostRecord | None, epoch: int) -> PostRecord:
+        clears = self.identity.clear_epoch
+        if old is not None and old.asked_by == self.identity.place:
+            # A try that an earlier clear has left behind does not take back what a later one has answered.
+            clears = max(clears, old.clear_epoch)
         return PostRecord(
             state=PostState.INTENT,
             target=self.target.name,
             account=self.account,
             marker=marker_of(self.identity, self.post, self.account, epoch),
             epoch=epoch,
-            clear_epoch=self.identity.clear_epoch,
+            clear_epoch=clears,
             video_uri=self.post.video.uri,
             video_sha256=self.post.video.sha256,
             video_bytes=self.post.video.bytes,
@@ -275,33 +284,18 @@ class Publication:
         url = self.seal.open(record.sealed)
         if url is None:
             return SessionGone()
-        size, tail_bytes = self.post.video.bytes, self.target.traits.tail_bytes
-        tail_from = (size - 1) // tail_bytes * tail_bytes if tail_bytes else size
-        if tail_bytes and offset % tail_bytes:
-            # Pieces before the last one have to be whole multiples. From here on, only a last piece fits.
-            tail_from = min(offset, tail_from)
-        with Sha256() as digest:
-            for chunk in self.source.stream(0, min(offset, tail_from)):
-                digest.update(chunk)
-            if offset < tail_from:
-                told = self._send(url, VideoBytes(offset, tail_from - offset, digest.update))
-                if not tail_bytes:
-                    self.source.check_sum(digest.hexdigest())
-                if told != Stored(tail_from):
-                    return told
-                offset = tail_from
-            for chunk in self.source.stream(tail_from, size - tail_from):
-                digest.update(chunk)
-            self.source.check_sum(digest.hexdigest())
+        upload = Upload(self.target, self.sender, self.source, url, offset)
+        try:
+            told = upload.send_all_but_the_tail()
+        except VideoChangedError:
+            # The session may hold bytes of the changed file. Nothing may follow them, even if the file is put back.
+            self._save_unless_changed(record.but(state=PostState.INTENT, sealed=None))
+            raise
+        if told is not None:
+            return told
         if not self._save_unless_changed(record.but(state=PostState.ARMED, armed_at=self.now())):
             return None
-        return self._send(url, VideoBytes(offset, size - offset))
-
-    def _send(self, url: str, body: VideoBytes) -> Evidence:
-        told = self.sender.run(self.target.upload(url, body, self.post.video.bytes))
-        if isinstance(told, Stored) and told.offset <= body.offset:
-            raise TargetUnavailableError(f"{self.target.name} has stored nothing of the {body.length} bytes sent")
-        return told
+        return upload.send_the_tail()
 
     def _drafted(self, record: PostRecord, draft: Drafted) -> Evidence | None:
         message = {"sealed": self.seal.close(draft.message) if draft.message is not None else None}
@@ -317,6 +311,8 @@ class Publication:
     def _commit(self, record: PostRecord) -> Evidence | None:
         """Make the draft public. The record says so before and after."""
         fresh = record.state is PostState.DRAFTED
+        if record.content_digest != self.post.content_digest:
+            self._check()
         committing = record.but(
             state=PostState.COMMITTING,
             committing_at=self.now(),
@@ -333,7 +329,7 @@ class Publication:
                 # The target has said no to the only call that was made. So nothing is public.
                 self._save_unless_changed(record.but(note=str(error)[:MAX_NOTE_LENGTH]))
             raise
-        self._save(
+        self._save_public(
             committing.but(
                 state=PostState.PUBLIC,
                 post_id=published.post_id,
@@ -346,7 +342,7 @@ class Publication:
 
     def _found_public(self, record: PostRecord, seen: Draft) -> Evidence | None:
         """Record a post that turned out to be public."""
-        self._save(
+        self._save_public(
             record.but(
                 state=PostState.PUBLIC,
                 post_id=seen.post_id or record.post_id or record.draft_id,
@@ -363,13 +359,11 @@ class Publication:
     ) -> Standing:
         if record.clear_epoch < self.identity.clear_epoch and record.asked_by == self.identity.place:
             # A later change to "repost" must not count a clear that this try has already answered.
-            record = record.but(clear_epoch=self.identity.clear_epoch)
-            self._save(record)
+            record = self._add(record, clear_epoch=self.identity.clear_epoch)
         if decision.action is Action.KEEP:
             if seen is not None and seen.url and record.url is None:
                 # Some targets tell the page only after the post's id.
-                record = record.but(url=seen.url)
-                self._save(record)
+                record = self._add(record, url=seen.url)
             record, more = self._extras(record)
             warnings = (*warnings, *more)
             if record.content_digest != self.post.content_digest:
@@ -388,8 +382,7 @@ class Publication:
                 log.warning("%s: the %s was not set: %s", self.target.name, name, error)
                 warnings.append(f"{name}: {error}")
                 continue
-            record = record.but(done=(*record.done, name))
-            self._save(record)
+            record = self._add(record, done=(*record.done, name))
         return record, tuple(warnings)
 
     def _later(self, error: PublishError, until: datetime, seen: Draft | None) -> Standing:
@@ -401,7 +394,7 @@ class Publication:
     def _failed(self, decision: Decision) -> None:
         record = self._stored
         if decision.action is Action.FAIL and record is not None and record.state is PostState.DRAFTED:
-            self._save(record.but(state=PostState.FAILED, note=str(decision.error)[:MAX_NOTE_LENGTH]))
+            self._add(record, state=PostState.FAILED, note=str(decision.error)[:MAX_NOTE_LENGTH])
 
     # --- the record --------------------------------------------------------------------------------------------------
 
@@ -414,6 +407,20 @@ class Publication:
             return False
         self._save(record)
         return True
+
+    def _save_public(self, record: PostRecord) -> None:
+        """Save that something is public, and keep what another try has written meanwhile."""
+        current = self.store.load()
+        if current is not None and current != self._stored:
+            record = record.beside(current)
+        self._save(record)
+
+    def _add(self, record: PostRecord, **changes: Any) -> PostRecord:
+        """Save ``record`` with ``changes``, unless another try has got further or has begun another post meanwhile."""
+        changed = record.but(**changes)
+        if self.store.load() in (record, None):
+            self._save(changed)
+        return changed
 
     def _save(self, record: PostRecord) -> None:
         self.store.save(record)

@@ -120,6 +120,29 @@ class PostRecord(BaseModel):
         )
         return (*self.previous, last)[-MAX_PREVIOUS:]
 
+    def beside(self, other: PostRecord) -> PostRecord:
+        """Return the record to keep when this post turns out to be public, and another try has saved ``other``.
+
+        A post under a later epoch was asked for by a clear, and goes on. Else what is public wins, so that nothing
+        more is published; the other try's draft is remembered as left over.
+        """
+        if other.epoch > self.epoch:
+            return other.but(previous=_joined(other.previous, self.as_previous()))
+        same = other.draft_id == self.draft_id
+        left = other.previous if same else other.as_previous()
+        return self.but(
+            url=self.url or (other.url if same else None),
+            done=other.done if same else self.done,
+            clear_epoch=max(self.clear_epoch, other.clear_epoch),
+            previous=_joined(self.previous, left),
+        )
+
+
+def _joined(first: tuple[PreviousPost, ...], second: tuple[PreviousPost, ...]) -> tuple[PreviousPost, ...]:
+    """Return both without repetition; of one draft, what is known last."""
+    found = {(each.marker, each.draft_id): each for each in (*first, *second)}
+    return tuple(found.values())[-MAX_PREVIOUS:]
+
 
 class PostStore(Protocol):
     """Keeps one record.
