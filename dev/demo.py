@@ -151,9 +151,8 @@ def published(state: Mapping[str, Any], page: str) -> None:
         when = f"public at {status['publishAt']}" if status.get("publishAt") else status["privacyStatus"]
         label = ", labelled as made by AI" if status.get("containsSyntheticMedia") else ""
         print(f"  {video['snippet']['title']}: {when}{label}")
-    print(
-        f"  {len(state['youtube'])} scheduled, {len(state['posts']) - len(state['webhook'])} public; the channel's page: {place.as_uri()}"
-    )
+    seen = len(state["posts"]) - len(state["webhook"])
+    print(f"  {len(state['youtube'])} on it, {seen} public so far; its page: {place.as_uri()}")
     print("\nTold to the CMS, in signed messages")
     for message in state["webhook"]:
         print(f"  {_one_line(message['content'])}")

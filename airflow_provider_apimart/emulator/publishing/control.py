@@ -14,10 +14,14 @@ from airflow_provider_apimart.emulator.publishing.faults import read_fault
 from airflow_provider_apimart.emulator.publishing.world import World
 
 _STYLE = """
-:root { color-scheme: light dark; font: 15px/1.5 system-ui, sans-serif } body { max-width: 60rem; margin: 2rem auto;
-padding: 0 1rem } table { border-collapse: collapse; width: 100% } th, td { text-align: left; padding: .35rem .6rem;
-border-bottom: 1px solid #8884; vertical-align: top } .public { color: light-dark(#137333, #81c995) }
-.private, .unlisted { color: light-dark(#5f6368, #bdc1c6) } .scheduled { color: light-dark(#b06000, #fdd663) } caption { text-align: left; font-weight: 600; padding: 1rem 0 .3rem }
+:root { color-scheme: light dark; font: 15px/1.5 system-ui, sans-serif }
+body { max-width: 60rem; margin: 2rem auto; padding: 0 1rem }
+table { border-collapse: collapse; width: 100% }
+caption { text-align: left; font-weight: 600; padding: 1rem 0 .3rem }
+th, td { text-align: left; padding: .35rem .6rem; border-bottom: 1px solid #8884; vertical-align: top }
+.public { color: light-dark(#137333, #81c995) }
+.private, .unlisted { color: light-dark(#5f6368, #bdc1c6) }
+.scheduled { color: light-dark(#b06000, #fdd663) }
 """
 
 
