@@ -4,6 +4,7 @@
 record       and                                                 then
 ===========  ==================================================  ======================================================
 none         it may have been lost; the target can look it up    look up: found → adopt, else start
+none         it was lost; not found, settling / settled          wait / start
 none         it was lost; committing twice is not harmless       refuse, or start if cleared with ``"repost"``
 none         else                                                start
 any          cleared, and ``on_clear="repost"``                  start under the next epoch's marker
@@ -113,6 +114,7 @@ class Wanted:
         first try.
     :param lost: whether an earlier part of the task has had a record, or one could not be kept, so that it may have
         been published.
+    :param since: when this try began: what an earlier one has published is older. ``None`` if nothing is waited for.
     """
 
     account: str
@@ -122,6 +124,7 @@ class Wanted:
     on_clear: OnClear = "reuse"
     trusted: bool = True
     lost: bool = False
+    since: datetime | None = None
 
 
 def decide(
@@ -134,7 +137,7 @@ def decide(
     """
     epoch = wanted.clear_epoch if wanted.on_clear == "repost" else 0
     if record is None:
-        return _unrecorded(wanted, traits, evidence, epoch)
+        return _unrecorded(wanted, traits, evidence, epoch, now)
     if wanted.on_clear == "repost" and record.clear_epoch < epoch:
         # With a post key another run may have used this number already.
         return Decision(Action.START, 'the task was cleared with on_clear="repost"', max(epoch, record.epoch + 1))
@@ -161,9 +164,14 @@ def decide(
             return Decision(Action.REFUSE, "the target refused this video", error=_failed(record, record.note))
 
 
-def _unrecorded(wanted: Wanted, traits: Traits, evidence: Evidence | None, epoch: int) -> Decision:
+def _unrecorded(wanted: Wanted, traits: Traits, evidence: Evidence | None, epoch: int, now: datetime) -> Decision:
     if isinstance(evidence, Drafted):
         return Decision(Action.ADOPT, "the target has a video with this post's marker", epoch)
+    if wanted.lost and wanted.since and isinstance(evidence, NotFound):
+        settled = wanted.since + traits.settle
+        if now < settled:
+            why = "an earlier try may have published it, its record is lost, and the target may not list it yet"
+            return Decision(Action.WAIT, why, until=settled)
     if wanted.lost and traits.can_ask and not traits.can_look_up and not epoch:
         return _lost(wanted)
     if wanted.trusted or not traits.can_look_up or isinstance(evidence, NotFound):
