@@ -14,7 +14,7 @@ public       another video                                       refuse: the old
 public       other texts                                         keep, and say so
 committing   another video or message; target cannot be asked    refuse: it may be public
 committing   another video or message; target can be asked       ask: public → refuse; surely not → start anew;
-                                                                 else refuse
+                                                                 may be under way → wait; else refuse
 other        another video, or texts that the draft holds        start anew; the old draft is remembered
 intent                                                           start: an unused session or draft is nothing
 session      session: holds k bytes / is a draft / is gone       upload from k / adopt / start anew: no video exists
@@ -66,6 +66,9 @@ OnClear = Literal["reuse", "repost"]
 #: Drafts of one post that may be void in a row, and the unit of the growing intervals between them.
 MAX_VOID_DRAFTS = 5
 VOID_PAUSE = timedelta(minutes=1)
+
+#: How long the publishing call of another try may be under way: a request is given up after that.
+UNDER_WAY = timedelta(minutes=2)
 
 REPOST_HINT = 'to post it anew, clear the task with on_clear="repost"'
 
@@ -212,7 +215,8 @@ def _other_input(
         return Decision(Action.WAIT, "the last video is being published")
     if evidence.state is not DraftState.READY:
         return _refuse(record, f"the task has {what}, and what became of the last one cannot be known")
-    ready = _ready(record, traits, now)
+    # Repeating the call for the same draft may be harmless. Publishing another one beside it is not.
+    ready = _ready(record, max(traits.commit_settle, UNDER_WAY), now)
     return ready if ready.action is Action.WAIT else start
 
 
@@ -245,7 +249,7 @@ def _drafted(record: PostRecord, traits: Traits, evidence: Evidence | None, now:
     committing = record.state is PostState.COMMITTING
     match evidence.state:
         case DraftState.READY:
-            return _ready(record, traits, now) if committing else Decision(Action.COMMIT, "the draft is ready")
+            return _ready(record, traits.commit_settle, now) if committing else Decision(Action.COMMIT, "the draft is ready")
         case DraftState.PUBLIC:
             return Decision(Action.ADOPT_PUBLIC, "it is public")
         case DraftState.PROCESSING:
@@ -263,9 +267,9 @@ def _drafted(record: PostRecord, traits: Traits, evidence: Evidence | None, now:
             return _refuse(record, "somebody has deleted the draft")
 
 
-def _ready(record: PostRecord, traits: Traits, now: datetime) -> Decision:
+def _ready(record: PostRecord, settle: timedelta, now: datetime) -> Decision:
     """Decide about a draft that is not public as the target says, though it was to be made public before."""
-    settled = (record.committing_at or record.intent_at) + traits.commit_settle
+    settled = (record.committing_at or record.intent_at) + settle
     if now < settled:
         why = "the call that publishes it got no answer, and the target may still be carrying it out"
         return Decision(Action.WAIT, why, until=settled)
