@@ -335,10 +335,14 @@ class Publication:
             if fresh and (nothing_done or (isinstance(error, TargetUnavailableError) and error.nothing_done)):
                 # The target has said no to the only call that was made. So nothing is public.
                 self._save_unless_changed(record.but(note=str(error)[:MAX_NOTE_LENGTH]))
+            elif self.target.traits.commit_settle:
+                # The call may be under way until now, and the target needs its time from here.
+                self._save_unless_changed(committing.but(committing_at=self.now()))
             raise
         self._save_public(
             committing.but(
                 state=PostState.PUBLIC,
+                committing_at=self.now(),
                 post_id=published.post_id,
                 url=published.url,
                 public_since=published.public_at or self.now(),
