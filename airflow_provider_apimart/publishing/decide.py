@@ -4,6 +4,7 @@
 record       and                                                 then
 ===========  ==================================================  ======================================================
 none         it may have been lost; the target can look it up    look up: found → adopt, else start
+none         it was lost; not found, settling / settled          wait / start
 none         it was lost; committing twice is not harmless       refuse, or start if cleared with ``"repost"``
 none         else                                                start
 any          cleared, and ``on_clear="repost"``                  start under the next epoch's marker
@@ -13,7 +14,7 @@ public       another video                                       refuse: the old
 public       other texts                                         keep, and say so
 committing   another video or message; target cannot be asked    refuse: it may be public
 committing   another video or message; target can be asked       ask: public → refuse; surely not → start anew;
-                                                                 else refuse
+                                                                 may be under way → wait; else refuse
 other        another video, or texts that the draft holds        start anew; the old draft is remembered
 intent                                                           start: an unused session or draft is nothing
 session      session: holds k bytes / is a draft / is gone       upload from k / adopt / start anew: no video exists
@@ -66,6 +67,9 @@ OnClear = Literal["reuse", "repost"]
 MAX_VOID_DRAFTS = 5
 VOID_PAUSE = timedelta(minutes=1)
 
+#: How long the publishing call of another try may be under way: a request is given up after that.
+UNDER_WAY = timedelta(minutes=2)
+
 REPOST_HINT = 'to post it anew, clear the task with on_clear="repost"'
 
 
@@ -113,6 +117,7 @@ class Wanted:
         first try.
     :param lost: whether an earlier part of the task has had a record, or one could not be kept, so that it may have
         been published.
+    :param since: when this try began: what an earlier one has published is older. ``None`` if nothing is waited for.
     """
 
     account: str
@@ -122,6 +127,7 @@ class Wanted:
     on_clear: OnClear = "reuse"
     trusted: bool = True
     lost: bool = False
+    since: datetime | None = None
 
 
 def decide(
@@ -134,7 +140,7 @@ def decide(
     """
     epoch = wanted.clear_epoch if wanted.on_clear == "repost" else 0
     if record is None:
-        return _unrecorded(wanted, traits, evidence, epoch)
+        return _unrecorded(wanted, traits, evidence, epoch, now)
     if wanted.on_clear == "repost" and record.clear_epoch < epoch:
         # With a post key another run may have used this number already.
         return Decision(Action.START, 'the task was cleared with on_clear="repost"', max(epoch, record.epoch + 1))
@@ -161,9 +167,14 @@ def decide(
             return Decision(Action.REFUSE, "the target refused this video", error=_failed(record, record.note))
 
 
-def _unrecorded(wanted: Wanted, traits: Traits, evidence: Evidence | None, epoch: int) -> Decision:
+def _unrecorded(wanted: Wanted, traits: Traits, evidence: Evidence | None, epoch: int, now: datetime) -> Decision:
     if isinstance(evidence, Drafted):
         return Decision(Action.ADOPT, "the target has a video with this post's marker", epoch)
+    if wanted.lost and wanted.since and isinstance(evidence, NotFound):
+        settled = wanted.since + traits.settle
+        if now < settled:
+            why = "an earlier try may have published it, its record is lost, and the target may not list it yet"
+            return Decision(Action.WAIT, why, until=settled)
     if wanted.lost and traits.can_ask and not traits.can_look_up and not epoch:
         return _lost(wanted)
     if wanted.trusted or not traits.can_look_up or isinstance(evidence, NotFound):
@@ -204,7 +215,8 @@ def _other_input(
         return Decision(Action.WAIT, "the last video is being published")
     if evidence.state is not DraftState.READY:
         return _refuse(record, f"the task has {what}, and what became of the last one cannot be known")
-    ready = _ready(record, traits, now)
+    # Repeating the call for the same draft may be harmless. Publishing another one beside it is not.
+    ready = _ready(record, max(traits.commit_settle, UNDER_WAY), now)
     return ready if ready.action is Action.WAIT else start
 
 
@@ -237,7 +249,7 @@ def _drafted(record: PostRecord, traits: Traits, evidence: Evidence | None, now:
     committing = record.state is PostState.COMMITTING
     match evidence.state:
         case DraftState.READY:
-            return _ready(record, traits, now) if committing else Decision(Action.COMMIT, "the draft is ready")
+            return _ready(record, traits.commit_settle, now) if committing else Decision(Action.COMMIT, "the draft is ready")
         case DraftState.PUBLIC:
             return Decision(Action.ADOPT_PUBLIC, "it is public")
         case DraftState.PROCESSING:
@@ -255,9 +267,9 @@ def _drafted(record: PostRecord, traits: Traits, evidence: Evidence | None, now:
             return _refuse(record, "somebody has deleted the draft")
 
 
-def _ready(record: PostRecord, traits: Traits, now: datetime) -> Decision:
+def _ready(record: PostRecord, settle: timedelta, now: datetime) -> Decision:
     """Decide about a draft that is not public as the target says, though it was to be made public before."""
-    settled = (record.committing_at or record.intent_at) + traits.commit_settle
+    settled = (record.committing_at or record.intent_at) + settle
     if now < settled:
         why = "the call that publishes it got no answer, and the target may still be carrying it out"
         return Decision(Action.WAIT, why, until=settled)

@@ -53,6 +53,10 @@ class TargetLimitError(PublishError):
         self.until = until
 
 
+class PostUnsettledError(TargetLimitError):
+    """Whether the video was posted cannot be known before a named time. Nothing was done."""
+
+
 class PostParkedError(PublishError):
     """The wait ended without a verdict. The record stays, and the next try goes on from there.
 

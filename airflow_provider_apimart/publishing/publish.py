@@ -30,6 +30,7 @@ from airflow_provider_apimart.client.errors import ApimartError, InvalidParamete
 from airflow_provider_apimart.publishing.decide import Action, Decision, OnClear, Wanted, decide
 from airflow_provider_apimart.publishing.errors import (
     PostParkedError,
+    PostUnsettledError,
     PublishError,
     TargetLimitError,
     TargetUnavailableError,
@@ -88,6 +89,7 @@ class Publication:
 
     :param trusted: whether a missing record proves that nothing was begun (see :class:`.decide.Wanted`).
     :param lost: whether a missing record was lost.
+    :param since: when the task's try began, as far as it is known (see :class:`.decide.Wanted`).
     :param sleep: waits out temporary failures.
     """
 
@@ -104,6 +106,7 @@ class Publication:
         on_clear: OnClear = "reuse",
         trusted: bool = True,
         lost: bool = False,
+        since: datetime | None = None,
         conn_id: str | None = None,
         sleep: Callable[[float], None] = time.sleep,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
@@ -118,6 +121,7 @@ class Publication:
         self.on_clear = on_clear
         self.trusted = trusted
         self.lost = lost
+        self.since = since or now()
         self.conn_id = conn_id
         self.sleep = sleep
         self.now = now
@@ -155,6 +159,8 @@ class Publication:
                 if decision.error is not None:
                     self._failed(decision)
                     raise decision.error
+                if decision.action is Action.WAIT and record is None and decision.until is not None:
+                    raise PostUnsettledError(decision.reason, until=decision.until)
                 if decision.action in (Action.WAIT, Action.KEEP) and record is not None:
                     return self._standing(decision, record, seen)
                 log.debug("%s: %s.", decision.action, decision.reason)
@@ -201,6 +207,7 @@ class Publication:
             on_clear=on_clear,
             trusted=self.trusted,
             lost=self.lost,
+            since=self.since,
         )
 
     def _check(self) -> None:
@@ -328,10 +335,14 @@ class Publication:
             if fresh and (nothing_done or (isinstance(error, TargetUnavailableError) and error.nothing_done)):
                 # The target has said no to the only call that was made. So nothing is public.
                 self._save_unless_changed(record.but(note=str(error)[:MAX_NOTE_LENGTH]))
+            elif self.target.traits.commit_settle:
+                # The call may be under way until now, and the target needs its time from here.
+                self._save_unless_changed(committing.but(committing_at=self.now()))
             raise
         self._save_public(
             committing.but(
                 state=PostState.PUBLIC,
+                committing_at=self.now(),
                 post_id=published.post_id,
                 url=published.url,
                 public_since=published.public_at or self.now(),

@@ -68,6 +68,7 @@ class PostRecord(BaseModel):
     :param content_digest: a hash of what the target is told.
     :param sealed: the upload session's URL, or the message, encrypted.
     :param draft_id: the target's id of what is not public yet.
+    :param committing_at: when the call that publishes was last known to be under way.
     :param post_id: the target's id of what is public.
     :param url: the post's own page.
     :param done: the extras (thumbnail, playlist) that have been applied.

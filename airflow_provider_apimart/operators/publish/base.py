@@ -218,7 +218,7 @@ class PublishOperator(AuthorTemplates, BaseOperator):
                             self._publication = self._publication_of(context, intent, source, publisher, sender)
                         standing = self._publication.advance()
                     except TargetLimitError as error:
-                        # A limit that is met before anything was recorded.
+                        # A limit, or a doubt, that is met before anything was recorded.
                         limit = error
                     if standing is not None and standing.decision.action is not Action.WAIT:
                         return self._finish(standing, intent, source, context)
@@ -260,6 +260,7 @@ class PublishOperator(AuthorTemplates, BaseOperator):
             on_clear=intent.on_clear,
             trusted=trusted,
             lost=lost,
+            since=datetime.fromtimestamp(intent.began, UTC),
             conn_id=intent.conn_id,
             sleep=time.sleep,
         )
