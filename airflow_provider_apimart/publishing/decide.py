@@ -249,7 +249,11 @@ def _drafted(record: PostRecord, traits: Traits, evidence: Evidence | None, now:
     committing = record.state is PostState.COMMITTING
     match evidence.state:
         case DraftState.READY:
-            return _ready(record, traits.commit_settle, now) if committing else Decision(Action.COMMIT, "the draft is ready")
+            return (
+                _ready(record, traits.commit_settle, now)
+                if committing
+                else Decision(Action.COMMIT, "the draft is ready")
+            )
         case DraftState.PUBLIC:
             return Decision(Action.ADOPT_PUBLIC, "it is public")
         case DraftState.PROCESSING:
