@@ -16,6 +16,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 # The peers' providers bring a lot along; none of it belongs beside what the tests run with.
 BENCH := .bench/venv
+# The reference is made from the docstrings, and to import them Airflow needs a home.
+sphinx = AIRFLOW_HOME=$(CURDIR)/.docs/airflow AIRFLOW__LOGGING__LOGGING_LEVEL=ERROR $(BIN)/python -m sphinx --quiet
 # Compiled here on all cores: else the demo's first start would do it, one module after the other.
 ifneq ($(UV),)
 install = $(UV) pip install --quiet --python $(1)/bin/python --constraint constraints.txt --compile-bytecode
@@ -25,7 +27,8 @@ install = $(1)/bin/python -m pip install --quiet --disable-pip-version-check --c
 make_venv = $(PYTHON) -m venv $(1)
 endif
 
-.PHONY: help demo up test crash bench lint style types arrows house format constraints clean
+.PHONY: help demo up test crash bench media-pictures docs docs-links lint style types arrows workflows house format \
+	release-check api-snapshot constraints clean
 
 help:  ## Show this help
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -41,12 +44,23 @@ test: $(VENV)/.test  ## Run all tests, the system tests with a real Airflow incl
 
 crash: $(VENV)/.test  ## Kill -9 everything at random moments over CRASH_RUNS=30 runs, then count the money: about half an hour
 	@$(BIN)/python -m dev.crash
-	@CRASH_MATRIX=full $(BIN)/python -m pytest --numprocesses 2 --dist loadgroup tests/crash/test_publish_kill.py
+	@CRASH_MATRIX=full $(BIN)/python -m pytest --numprocesses 2 --dist loadgroup tests/crash/test_matrix.py tests/crash/test_publish_kill.py \
+		tests/publishing/test_publish.py tests/publishing/test_two_tries.py
+
+media-pictures: $(VENV)/.test  ## Draw the pictures of docs/media.md; the scripts in them need the fonts of Noto
+	@$(BIN)/python -m dev.media_pictures
 
 bench: $(BENCH)/.ready  ## Measure beside the peers and write docs/benchmarks.md: 40 minutes, less with BENCH_ARGS (--help)
 	@$(BENCH)/bin/python -m benchmarks $(BENCH_ARGS)
 
-lint: style types arrows  ## ruff, mypy --strict, the import rules and the picture of the house
+docs: $(VENV)/.test  ## Build the site of the docs into .docs/: a broken link or an undocumented public name fails
+	@$(sphinx) --builder html --fail-on-warning --keep-going docs .docs/html
+	@echo "The site is in .docs/html: open index.html"
+
+docs-links: $(VENV)/.test  ## Ask all external addresses that the docs name (needs the network)
+	@$(sphinx) --builder linkcheck docs .docs/links
+
+lint: style types arrows workflows docs  ## ruff, mypy --strict, the import rules, the picture of the house, workflows, and the docs
 
 style: $(VENV)/.test  ## Of lint: ruff, and no tracked litter
 	$(BIN)/ruff check .
@@ -61,6 +75,14 @@ arrows: $(VENV)/.test  ## Of lint: which room imports which, and whether docs/ar
 	$(BIN)/lint-imports
 	$(BIN)/python -m dev.house --check --check-circles
 
+workflows: $(VENV)/.test  ## Of lint: the forms of .github's files, and what is unsafe in workflows; without the network
+	$(BIN)/check-jsonschema --quiet --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	$(BIN)/check-jsonschema --quiet --builtin-schema custom.github-workflows-require-timeout .github/workflows/*.yml
+	$(BIN)/check-jsonschema --quiet --builtin-schema vendor.dependabot .github/dependabot.yml
+	$(BIN)/check-jsonschema --quiet --builtin-schema vendor.github-issue-config .github/ISSUE_TEMPLATE/config.yml
+	$(BIN)/check-jsonschema --quiet --builtin-schema vendor.github-issue-forms .github/ISSUE_TEMPLATE/{bug,feature}.yml
+	$(BIN)/zizmor --quiet --no-progress --offline --persona pedantic .github
+
 house: | $(BIN)/python  ## Draw the rooms from the import graph, into docs/architecture.md
 	$(BIN)/python -m dev.house
 
@@ -68,12 +90,18 @@ format: $(VENV)/.test  ## Mend what ruff can mend
 	$(BIN)/ruff check --fix-only .
 	$(BIN)/ruff format .
 
+release-check: $(VENV)/.release  ## Build, install and check a release, into dist/; with TAG=v1.2.3 one that is about to be published
+	@$(BIN)/python -m dev.release $(if $(TAG),--tag "$(TAG)")
+
+api-snapshot: $(VENV)/.test  ## After a release: write what it promises, for later versions to be compared with
+	@$(BIN)/python -m dev.release --snapshot
+
 constraints:  ## Resolve constraints.txt anew, for all supported Pythons (needs uv)
 	uv pip compile --universal --python-version 3.11 --upgrade --quiet --no-header --no-annotate --no-emit-index-url \
 		--all-extras --output-file constraints.txt pyproject.toml
 
 clean:  ## Remove all that make has made
-	rm -rf $(VENV) .demo .airflow .crash .bench .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis \
+	rm -rf $(VENV) .demo .airflow .crash .bench .docs .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis \
 		dist
 
 $(BIN)/python:
@@ -82,7 +110,7 @@ $(BIN)/python:
 
 $(VENV)/.demo: constraints.txt pyproject.toml | $(BIN)/python
 	@echo "Installing Airflow and this provider into $(VENV) ..."
-	@$(call install,$(VENV)) --editable '.[emulator]' apache-airflow apache-airflow-providers-http \
+	@$(call install,$(VENV)) --editable '.[emulator,media]' apache-airflow apache-airflow-providers-http \
 		apache-airflow-providers-sqlite
 	@touch $@
 
@@ -91,9 +119,14 @@ $(VENV)/.test: constraints.txt pyproject.toml | $(BIN)/python
 	@$(call install,$(VENV)) --editable '.[all,dev]'
 	@touch $@ $(VENV)/.demo
 
+$(VENV)/.release: constraints.txt pyproject.toml | $(BIN)/python
+	@echo "Installing Airflow, this provider and the release tools into $(VENV) ..."
+	@$(call install,$(VENV)) --editable '.[all,dev,release]'
+	@touch $@ $(VENV)/.test $(VENV)/.demo
+
 $(BENCH)/.ready: constraints.txt pyproject.toml benchmarks/peers/requirements.txt
 	@test -n "$(PYTHON)" || { echo "No Python >= 3.11 found; name one: make PYTHON=/path/to/python"; exit 1; }
 	@echo "Installing Airflow, this provider and its peers into $(BENCH) ..."
 	@$(call make_venv,$(BENCH))
-	@$(call install,$(BENCH)) --editable '.[emulator]' --requirement benchmarks/peers/requirements.txt
+	@$(call install,$(BENCH)) --editable '.[emulator,media]' --requirement benchmarks/peers/requirements.txt
 	@touch $@

@@ -12,6 +12,7 @@ __version__ = "0.1.0"
 
 def get_provider_info() -> dict[str, Any]:
     """Return the provider's metadata, as Airflow expects it."""
+    from airflow_provider_apimart.configuration import CONFIG
     from airflow_provider_apimart.connection_form import FORMS
 
     name = "APIMart Veo"
@@ -29,11 +30,13 @@ def get_provider_info() -> dict[str, Any]:
                 "python-modules": [
                     "airflow_provider_apimart.hooks.apimart",
                     "airflow_provider_apimart.hooks.webhook",
+                    "airflow_provider_apimart.hooks.c2pa",
                     "airflow_provider_apimart.hooks.instagram",
                     "airflow_provider_apimart.hooks.youtube",
                     "airflow_provider_apimart.hooks.tables",
                     "airflow_provider_apimart.hooks.manifest",
                     "airflow_provider_apimart.hooks.posts",
+                    "airflow_provider_apimart.hooks.decisions",
                 ],
             }
         ],
@@ -43,11 +46,19 @@ def get_provider_info() -> dict[str, Any]:
                 "python-modules": [
                     "airflow_provider_apimart.operators.veo",
                     "airflow_provider_apimart.operators.batch",
+                    "airflow_provider_apimart.operators.media",
+                    "airflow_provider_apimart.operators.remix",
                     "airflow_provider_apimart.operators.publish",
+                    "airflow_provider_apimart.operators.approval",
                 ],
             }
         ],
-        "sensors": [{"integration-name": name, "python-modules": ["airflow_provider_apimart.sensors.apimart"]}],
+        "sensors": [
+            {
+                "integration-name": name,
+                "python-modules": ["airflow_provider_apimart.sensors.apimart", "airflow_provider_apimart.sensors.veo"],
+            }
+        ],
         "triggers": [
             {
                 "integration-name": name,
@@ -76,4 +87,5 @@ def get_provider_info() -> dict[str, Any]:
             }
             for kind, form in FORMS.items()
         ],
+        "config": CONFIG,
     }

@@ -5,6 +5,8 @@ from __future__ import annotations
 from airflow.providers.common.compat.sdk import (
     AirflowException,
     AirflowFailException,
+    AirflowOptionalProviderFeatureException,
+    AirflowSkipException,
     BaseHook,
     BaseOperator,
     BaseOperatorLink,
@@ -22,6 +24,8 @@ except ImportError:  # before 3.2
 __all__ = [
     "AirflowException",
     "AirflowFailException",
+    "AirflowOptionalProviderFeatureException",
+    "AirflowSkipException",
     "BaseHook",
     "BaseOperator",
     "BaseOperatorLink",

@@ -18,7 +18,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
 from typing import TYPE_CHECKING, TextIO
 
-from airflow_provider_apimart import __version__, connect, reconcile_posts
+from airflow_provider_apimart import __version__, audit, connect, reconcile_posts, reindex
+from airflow_provider_apimart.records import error_text, kept_records
 
 if TYPE_CHECKING:
     from airflow_provider_apimart.client.client import ApimartClient
@@ -58,15 +59,22 @@ def parser() -> argparse.ArgumentParser:
         help="tell no more of this generation (its id, or the idempotency key of a submission)")  # fmt: skip
     add("--all", action="store_true", help="also tell what was told for the last time before")
     add("--json", action="store_true", help="one JSON object a line")
+    audit.add_to(commands)
     connect.add_to(commands)
+    reindex.add_to(commands)
     return parse
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command, and return its exit status: see :data:`EXIT_CODES`."""
     options = parser().parse_args(argv)
+    if options.command == "audit":
+        audit.check(options, parser().error)
+        return _in_airflow(lambda out: audit.run(options, out))
     if options.command == "connect":
         return _in_airflow(lambda out: connect.run(options, out))
+    if options.command == "index":
+        return _in_airflow(lambda out: reindex.run(options, out))
     if options.output and not options.output.endswith("/"):
         parser().error(f"--output {options.output!r} must be a folder and end in /")
     if options.no_database and not options.folder:
@@ -138,7 +146,7 @@ class _Reconcile:
         try:
             outcome = self._outcome(finding, client)
         except Exception as error:
-            outcome = f"could not be landed: {_text(error)}"
+            outcome = f"could not be landed: {error_text(error)}"
         if outcome.startswith("landed"):
             self.landed += 1
             left = False
@@ -176,7 +184,7 @@ class _Reconcile:
     def _land(self, finding: Finding, client: ApimartClient) -> str:
         from airflow_provider_apimart.client.errors import VideoExpiredError
         from airflow_provider_apimart.generation.landing import reconcile
-        from airflow_provider_apimart.hooks.storage import target_of
+        from airflow_provider_apimart.hooks.storage.paths import target_of
 
         where = self.options.output or (finding.kept.record and finding.kept.record.output_path)
         if not where:
@@ -191,34 +199,18 @@ class _Reconcile:
             reconcile.note_landed(finding, landed)
         except Exception as error:
             # The videos are in storage. The next run finds them there, and downloads nothing.
-            outcome += f" (not written down: {_text(error)})"
+            outcome += f" (not written down: {error_text(error)})"
         return outcome
 
     def _kept(self) -> Iterator[Kept]:
         """Yield the records of all places that can be read."""
-        from airflow_provider_apimart.hooks import record_stores
-        from airflow_provider_apimart.hooks.storage import target_of
+        return kept_records(self.options, self._blind, self._no_store, dag_id=self.options.dag_id)
 
-        if not self.options.no_database:
-            try:
-                yield from record_stores.records_of_airflow(self.options.dag_id)
-            except ImportError:
-                text = "This Airflow has no task state store (3.3 has): only the given folders are looked at."
-                print(text, file=sys.stderr)
-                if not self.options.folder:
-                    self._blind("There is nothing to look at: give the output_path of your tasks as --folder.")
-            except Exception as error:
-                self._blind(f"Airflow's database cannot be looked at: {_text(error)}")
-        for folder in self.options.folder:
-            try:
-                for kept in record_stores.records_in_folder(
-                    target_of(folder if folder.endswith("/") else f"{folder}/")
-                ):
-                    asked_by = kept.record.asked_by if kept.record else {}
-                    if self.options.dag_id in (None, asked_by.get("dag_id")):
-                        yield kept
-            except Exception as error:
-                self._blind(f"--folder {folder} cannot be looked at: {_text(error)}")
+    def _no_store(self) -> None:
+        text = "This Airflow has no task state store (3.3 has): only the given folders are looked at."
+        print(text, file=sys.stderr)
+        if not self.options.folder:
+            self._blind("There is nothing to look at: give the output_path of your tasks as --folder.")
 
     def _blind(self, text: str) -> None:
         self.blind = True
@@ -263,17 +255,8 @@ def _closed(finding: Finding, outcome: str) -> str:
     try:
         close(finding)
     except Exception as error:
-        return f"{outcome} (not written down: {_text(error)})"
+        return f"{outcome} (not written down: {error_text(error)})"
     return f"{outcome}. Nothing more can be done here: it is not told again (--all tells it)"
-
-
-def _text(error: Exception) -> str:
-    from airflow_provider_apimart.client.errors import ApimartError
-
-    lines = str(error).splitlines()
-    return (
-        str(error) if isinstance(error, ApimartError) else f"{type(error).__name__}: {lines[0][:300] if lines else ''}"
-    )
 
 
 def _line(finding: Finding, outcome: str) -> str:

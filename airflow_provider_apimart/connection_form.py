@@ -87,6 +87,33 @@ FORMS: dict[str, Form] = {
             },
         },
     ),
+    "c2pa_signer": Form(
+        f"{_HOOKS}.c2pa.C2paSignerHook",
+        "C2PA signer",
+        {
+            "hidden-fields": ["host", "login", "port", "schema", "extra"],
+            "relabeling": {"password": "Private key"},
+            "placeholders": {"password": "-----BEGIN PRIVATE KEY----- ... (PEM; line breaks may be lost)"},
+        },
+        {
+            "certificate_chain": {
+                "label": "Certificate chain",
+                "description": "PEM: the signer's own certificate first, then those that issued it.",
+                "schema": {"type": ["string", "null"], "format": "multiline"},
+            },
+            "private_key_passphrase": {
+                "label": "Passphrase of the private key",
+                "description": "If the key is encrypted.",
+                "schema": {"type": ["string", "null"], "format": "password"},
+            },
+            "timestamp_url": {
+                "label": "Timestamp authority (URL)",
+                "description": "RFC 3161. It proves when a file was signed, also after the certificate has expired. "
+                "Empty: none is asked.",
+                "schema": {"type": ["string", "null"]},
+            },
+        },
+    ),
     "instagram": Form(
         f"{_HOOKS}.instagram.InstagramHook",
         "Instagram",

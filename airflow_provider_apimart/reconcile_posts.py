@@ -11,8 +11,10 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, TextIO
 
+from airflow_provider_apimart.records import first_line, folder_of
+
 if TYPE_CHECKING:
-    from airflow_provider_apimart.hooks.post_listing import KeptPost
+    from airflow_provider_apimart.hooks.stores.post_listing import KeptPost
 
 
 def tell(options: argparse.Namespace, out: TextIO, blind: Callable[[str], None]) -> int:
@@ -38,15 +40,14 @@ def tell(options: argparse.Namespace, out: TextIO, blind: Callable[[str], None])
     return left
 
 
-def _in_folder(place: str) -> Iterator[KeptPost]:
-    from airflow_provider_apimart.hooks import post_listing
-    from airflow_provider_apimart.hooks.storage import target_of
+def _in_folder(folder: str) -> Iterator[KeptPost]:
+    from airflow_provider_apimart.hooks.stores import post_listing
 
-    return post_listing.posts_in_folder(target_of(place))
+    return post_listing.posts_in_folder(folder_of(folder))
 
 
 def _kept(options: argparse.Namespace, blind: Callable[[str], None]) -> Iterator[KeptPost]:
-    from airflow_provider_apimart.hooks import post_listing
+    from airflow_provider_apimart.hooks.stores import post_listing
 
     sources: list[tuple[str, Callable[[], Iterator[KeptPost]]]] = []
     if not options.no_database:
@@ -55,8 +56,7 @@ def _kept(options: argparse.Namespace, blind: Callable[[str], None]) -> Iterator
             ("Airflow's variables", lambda: post_listing.posts_of_variables(options.dag_id)),
         ]
     for folder in options.folder:
-        place = folder if folder.endswith("/") else f"{folder}/"
-        sources.append((f"--folder {folder}", partial(_in_folder, place)))
+        sources.append((f"--folder {folder}", partial(_in_folder, folder)))
     for name, source in sources:
         try:
             for kept in source():
@@ -67,5 +67,4 @@ def _kept(options: argparse.Namespace, blind: Callable[[str], None]) -> Iterator
             # Before Airflow 3.3 there is no task state store. The command has said so.
             continue
         except Exception as error:
-            lines = str(error).splitlines()
-            blind(f"{name} cannot be looked at for posts: {type(error).__name__}: {lines[0][:300] if lines else ''}")
+            blind(f"{name} cannot be looked at for posts: {first_line(error)}")

@@ -1,4 +1,4 @@
-"""All measurements, or some: ``python -m benchmarks [pacing] [imports] [landing] [scale] [turns] [delay] [limit]``.
+"""All measurements, or some: ``python -m benchmarks [pacing] [imports] [landing] [joining] [renditions] [scale] …``.
 
 ``make bench`` installs the peers and runs all measurements, which takes about 40 minutes; ``triggerer`` only runs when
 it is named. Each part writes its figures into the results folder as JSON. The page and the pictures are made from that
@@ -21,14 +21,17 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.full_airflow import triggerer
-from benchmarks.measurements import delay, imports, landings, pacing, scale, turns
+from benchmarks.measurements import delay, imports, joining, landings, mapped, pacing, renditions, scale, turns
 from benchmarks.peers.contestants import CONTESTANTS
 from benchmarks.reports import report
 
 PARTS = {
     "pacing": pacing.run,
     "imports": imports.run,
+    "mapped": mapped.run,
     "landing": landings.run,
+    "joining": joining.run,
+    "renditions": renditions.run,
     "scale": scale.run,
     "turns": turns.run,
     "delay": delay.run_pace,
@@ -44,7 +47,10 @@ JOBS = ("answer_seconds", "job_seconds", "sigma", "ramp")
 SETTINGS = {
     "pacing": ("answer_seconds", "intervals", "simulated_jobs", "sigma"),
     "imports": ("operators", "import_rounds", "parse_rounds"),
+    "mapped": ("mapped_rows", "mapped_rounds"),
     "landing": ("megabytes", "rates", "rounds"),
+    "joining": ("clip_megabytes", "rounds"),
+    "renditions": ("rendition_rounds",),
     "scale": ("sizes", "seconds", *LOOPS),
     "turns": ("turns", "turn_seconds"),
     "delay": ("jobs", "intervals", *JOBS),
@@ -85,11 +91,17 @@ def parser() -> argparse.ArgumentParser:
     parse.add_argument("--steady-seconds", type=float, default=60.0, help="triggerer: the steady window")
     parse.add_argument("--megabytes", nargs="+", type=int, default=[10, 500], help="landing")
     parse.add_argument("--rates", nargs="+", type=float, default=[0, 125.0], help="landing: MB/s of the server; 0: all")
-    parse.add_argument("--rounds", type=int, default=7, help="landing; half of it for large files")
-    parse.add_argument("--scratch", type=Path, default=None, help="landing: a folder on the disk to be measured")
+    parse.add_argument("--rounds", type=int, default=7, help="landing, joining; landing: half of it for large files")
+    parse.add_argument("--clip-megabytes", nargs="+", type=int, default=[2, 10, 25], help="joining: each clip")
+    parse.add_argument("--rendition-rounds", type=int, default=3, help="renditions; they need an ffmpeg on PATH")
+    parse.add_argument(
+        "--scratch", type=Path, default=None, help="landing, joining, renditions: a folder on the disk to be measured"
+    )
     parse.add_argument("--operators", nargs="+", type=int, default=[100, 1000], help="imports: in a DAG file")
     parse.add_argument("--import-rounds", type=int, default=7)
     parse.add_argument("--parse-rounds", type=int, default=3)
+    parse.add_argument("--mapped-rows", type=int, default=5, help="mapped: of each contestant, in each round")
+    parse.add_argument("--mapped-rounds", type=int, default=3)
     return parse
 
 

@@ -19,7 +19,7 @@ import httpx
 
 from airflow_provider_apimart.emulator.control.client import EmulatorControl
 from airflow_provider_apimart.generation.pricing.prices import list_price
-from airflow_provider_apimart.hooks.model_stores import RECORD_FOLDER
+from airflow_provider_apimart.hooks.stores.model_stores import RECORD_FOLDER
 from dev.airflow_api import AirflowApi
 
 XCOM_KEYS = [

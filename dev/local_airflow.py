@@ -259,6 +259,8 @@ class LocalAirflow(AirflowApi):
             "dag_processor.min_file_process_interval": "5",
             "scheduler.catchup_by_default": "False",
             "usage_data_collection.enabled": "False",
+            # Where OpenLineage's provider is installed, its settings are the user's own Airflow's.
+            "openlineage.disabled": "True",
         }
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
-from airflow_provider_apimart.emulator.publishing import webhook, youtube
+from airflow_provider_apimart.emulator.publishing import connections as publishing
 from airflow_provider_apimart.emulator.server import EmulatorProcess
 
 REPO = Path(__file__).resolve().parent.parent
@@ -32,23 +32,7 @@ def connections(emulator: EmulatorProcess, prompts: Path | None = None) -> dict[
     return {
         "apimart_default": {"conn_type": "apimart", "host": emulator.base_url, "password": emulator.api_key},
         "apimart_cms": {"conn_type": "http", "host": emulator.base_url},
-        "youtube_default": {
-            "conn_type": "youtube",
-            "login": youtube.CLIENT_ID,
-            "password": youtube.CLIENT_SECRET,
-            "extra": json.dumps(
-                {
-                    "refresh_token": youtube.REFRESH_TOKEN,
-                    "api_base_url": emulator.base_url,
-                    "token_url": f"{emulator.base_url}/token",
-                }
-            ),
-        },
-        "webhook_default": {
-            "conn_type": "signed_webhook",
-            "host": f"{emulator.base_url}/webhook-receiver/cms",
-            "password": webhook.SECRET,
-        },
+        **publishing.connections(emulator.base_url),
         **database,
     }
 

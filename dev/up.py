@@ -64,9 +64,11 @@ def serve(emulator: EmulatorProcess) -> None:
         airflow.put_pool(POOL, POOL_SLOTS)
         print(
             f"\n  Airflow   {airflow.url}   login {login[0]} / {login[1]}\n"
+            f"  Gallery   {airflow.url}/plugin/apimart-videos   all videos, and the spend by day (Browse > Videos)\n"
             f"  Emulator  {emulator.base_url}/   videos, costs and requests\n"
-            f"  Videos    {HOME / 'videos'}\n\n"
-            f"Trigger a DAG in Airflow's pages. A video takes {JOB_SECONDS:.0f} s. Ctrl-C ends everything.",
+            f"  Files     {HOME / 'videos'}\n\n"
+            f"Trigger a DAG in Airflow's pages. A video takes {JOB_SECONDS:.0f} s.\n"
+            'A task has the tab "Video", a run the tab "Run videos". Ctrl-C ends everything.',
             flush=True,
         )
         while True:

@@ -1,9 +1,10 @@
 """A weekly marketing run: a table of products becomes videos, scheduled on a YouTube channel and told to a CMS.
 
 ``generate`` is mapped over the table: one task instance a product, all of them waiting in the triggerer without a
-worker slot. ``schedule`` uploads what was landed, privately, and sets the date on which YouTube makes it public.
-``announce`` sends a signed message about each video to the CMS. Any of them can be killed, retried or cleared: a video
-is paid for once and posted once.
+worker slot, and checks what has landed. ``renditions`` brings each video into the shape of two channels, with a caption
+and an end card. ``schedule`` uploads the one for YouTube, privately, and sets the date on which YouTube makes it
+public. ``announce`` sends a signed message about each video to the CMS. Any of them can be killed, retried or cleared:
+a video is paid for once and posted once.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import Any
 import pendulum
 from airflow.sdk import DAG, task
 
+from airflow_provider_apimart.operators.media import VideoRenditionOperator
 from airflow_provider_apimart.operators.publish import WebhookPublishOperator, YouTubePublishOperator
 from airflow_provider_apimart.operators.veo import VeoGenerateOperator
 
@@ -23,6 +25,11 @@ OUTPUT_ROOT = os.environ.get("APIMART_OUTPUT_ROOT") or str(Path.home() / "apimar
 TABLE = Path(__file__).parent / "products.csv"
 #: The campaign's own time zone: 18 o'clock stays 18 o'clock when the clocks change.
 CAMPAIGN_TIMEZONE, CAMPAIGN_HOUR = "Europe/Berlin", 18
+#: The clips are 720p, and enlarging them adds nothing. Whatever shape a clip has, it fills the screen of its channel.
+SHAPES = [
+    {"preset": "youtube", "width": 1280, "height": 720, "fit": "blur", "effort": "veryfast"},
+    {"preset": "reels", "width": 720, "height": 1280, "fit": "blur", "effort": "veryfast"},
+]
 RETRIES = {"retries": 3, "retry_delay": pendulum.duration(seconds=30)}
 
 with DAG(
@@ -52,22 +59,36 @@ with DAG(
         ]
 
     @task
-    def videos(table: list[dict[str, str]], results: list[dict[str, Any]], **context: Any) -> list[dict[str, Any]]:
+    def looks(table: list[dict[str, str]], results: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Say what is drawn over each video, and after it."""
+        return [
+            {
+                "video": result,
+                "captions": {"text": row["prompt"].split(",")[0]},
+                "end_card": {"text": f"{row['product']}\nshop.example.com", "seconds": 1.5},
+            }
+            for row, result in zip(table, results, strict=True)
+        ]
+
+    @task
+    def videos(table: list[dict[str, str]], made: list[dict[str, Any]], **context: Any) -> list[dict[str, Any]]:
         """Say what is posted: one video a day, from a week after the run."""
         first = publication(context["dag_run"].run_after)
         return [
             {
-                "video": result,
+                "video": renditions["outputs"]["youtube"],
                 "title": row["product"],
                 "description": row["prompt"],
                 "tags": ["made with ai", row["product"].lower()],
                 "publish_at": first.add(days=number).isoformat(),
             }
-            for number, (row, result) in enumerate(zip(table, results, strict=True))
+            for number, (row, renditions) in enumerate(zip(table, made, strict=True))
         ]
 
     @task
-    def messages(table: list[dict[str, str]], results: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    def messages(
+        table: list[dict[str, str]], results: list[dict[str, Any]], made: list[dict[str, Any]]
+    ) -> list[dict[str, Any]]:
         """Say what the CMS is told. A place such as ``{"$video": "sha256"}`` is filled in by the operator."""
         return [
             {
@@ -77,10 +98,11 @@ with DAG(
                     "title": row["product"],
                     "cost_usd": result["cost_usd"],
                     "post_id": {"$post": "id"},
+                    "renditions": {name: output["path"] for name, output in renditions["outputs"].items()},
                     **{name: {"$video": name} for name in ("generation_id", "path", "sha256", "duration_seconds")},
                 },
             }
-            for row, result in zip(table, results, strict=True)
+            for row, result, renditions in zip(table, results, made, strict=True)
         ]
 
     def publication(run_after: pendulum.DateTime) -> pendulum.DateTime:
@@ -92,19 +114,28 @@ with DAG(
     generate = VeoGenerateOperator.partial(
         task_id="generate",
         model="veo3.1-fast-official",
+        # A video that is black, frozen or not what was asked for goes no further. It is paid for, and kept.
+        check="default",
         output_path=f"{OUTPUT_ROOT}/marketing/{{{{ run_id }}}}/",
         map_index_template="{{ task.prompt.split(':')[0] }}",
         **RETRIES,
     ).expand_kwargs(requests(table))
+
+    renditions = VideoRenditionOperator.partial(
+        task_id="renditions",
+        shapes=SHAPES,
+        loudness=-14,
+        **RETRIES,
+    ).expand_kwargs(looks(table, generate.output))
 
     YouTubePublishOperator.partial(
         task_id="schedule",
         privacy_status="public",
         map_index_template="{{ task.title }}",
         **RETRIES,
-    ).expand_kwargs(videos(table, generate.output))
+    ).expand_kwargs(videos(table, renditions.output))
 
     # The videos lie on a local disk here, which signs no links; in S3, GCS or Azure, leave include_url out.
     WebhookPublishOperator.partial(task_id="announce", include_url=False, **RETRIES).expand_kwargs(
-        messages(table, generate.output)
+        messages(table, generate.output, renditions.output)
     )

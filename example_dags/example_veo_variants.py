@@ -1,4 +1,8 @@
-"""The same scene with sound, in portrait, and waited for in the worker instead of the triggerer."""
+"""The same scene with sound, in portrait, and waited for in the worker instead of the triggerer.
+
+The first of them is checked: all its pictures are decoded, and compared with what was asked for. Of a video that passes
+a poster and an animated preview are made. Neither pays for anything, whatever it finds. Both need the extra ``media``.
+"""
 
 from __future__ import annotations
 
@@ -7,13 +11,14 @@ from pathlib import Path
 
 from airflow.sdk import DAG
 
+from airflow_provider_apimart.operators.media import VideoCheckOperator, VideoPosterOperator
 from airflow_provider_apimart.operators.veo import VeoGenerateOperator
 
 OUTPUT_ROOT = os.environ.get("APIMART_OUTPUT_ROOT") or str(Path.home() / "apimart-videos")
 SCENE = "a busy coffee shop with people chatting and a barista making latte art"
 
 with DAG("example_veo_variants", schedule=None, catchup=False, tags=["apimart", "example"]):
-    VeoGenerateOperator(
+    with_audio = VeoGenerateOperator(
         task_id="with_audio",
         prompt=SCENE,
         duration=4,
@@ -41,3 +46,7 @@ with DAG("example_veo_variants", schedule=None, catchup=False, tags=["apimart", 
         output_path=f"{OUTPUT_ROOT}/variants/",
         retries=2,
     )
+
+    # A broken rule fails this task, and the poster's is not reached; "warn" only tells.
+    check = VideoCheckOperator(task_id="check", video=with_audio.output, rules={"loudness": "warn"})
+    VideoPosterOperator(task_id="poster", video=check.output, poster_format="webp", preview=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import hashlib
 import os
 import shutil
 import tempfile
@@ -18,11 +19,22 @@ _HOME = tempfile.mkdtemp(prefix="apimart-tests-airflow-")
 atexit.register(shutil.rmtree, _HOME, ignore_errors=True)
 os.environ["AIRFLOW_HOME"] = _HOME
 os.environ["AIRFLOW__CORE__LOAD_EXAMPLES"] = "False"
+# Nothing is sent to the user's own lineage server. What tests OpenLineage enables it.
+os.environ["AIRFLOW__OPENLINEAGE__DISABLED"] = "True"
 # Unit tests have no database; what they import must not make one in the home of the user.
 os.environ["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"] = f"sqlite:///{_HOME}/airflow.db"
 
 #: Tests that share something large stay in one process; the longest begin first, so that none is left for the end.
 _GROUPS = ("system", "crash")
+LONGEST_ID = 120
+
+
+def pytest_make_parametrize_id(val: object) -> str | None:
+    """Cut what is long out of a test's name: a prompt of megabytes would be printed for each run of it."""
+    if isinstance(val, str | bytes) and len(val) > LONGEST_ID:
+        digest = hashlib.sha256(val if isinstance(val, bytes) else val.encode("utf-8", "surrogatepass")).hexdigest()
+        return f"{val[:20]!r}-{len(val)}-{digest[:8]}"
+    return None
 
 
 # xdist reads the groups in this same hook.
@@ -33,6 +45,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     rank = {}
     for item in items:
         part = item.path.relative_to(home).parts[0] if home in item.path.parents else ""
+        if item.path.is_relative_to(home / "ui" / "browser"):
+            # They use the Airflow of the system tests.
+            part = "system"
         if item.path.name == "test_crash.py":
             # It has an Airflow of its own.
             part = "crash"
@@ -42,4 +57,4 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=rank.__getitem__)
 
 
-pytest_plugins = ["airflow_provider_apimart.emulator.fixtures"]
+pytest_plugins = ["airflow_provider_apimart.emulator.fixtures", "tests.running_airflow"]

@@ -35,6 +35,12 @@ def test_operator_loads_fewer_modules_than_the_http_provider(name: str) -> None:
     assert len(ours) < len(http)
     heavy = {name.partition(".")[0] for name in ours} & {
         "av",
+        "boto3",
+        "c2pa",
+        "jsonschema",
+        "pandas",
+        "PIL",
+        "pyarrow",
         "fastapi",
         "uvicorn",
         "aiohttp",
@@ -45,7 +51,31 @@ def test_operator_loads_fewer_modules_than_the_http_provider(name: str) -> None:
     assert heavy == set()
 
 
+def test_reading_a_dag_file_loads_nothing_that_pays_waits_lands_or_posts() -> None:
+    """Every worker process reads it, and so does the DAG processor, again and again."""
+    rooms = (
+        "generation.landing",
+        "generation.waiting.poller",
+        "generation.purchase.purchase",
+        "publishing",
+        "triggers",
+    )
+    steps = tuple(f"airflow_provider_apimart.{name}" for name in rooms)
+    assert [name for name in loaded_by("airflow_provider_apimart.operators.veo") if name.startswith(steps)] == []
+
+
 def test_discovery_loads_nothing_of_airflow() -> None:
     code = "import sys, airflow_provider_apimart as p; p.get_provider_info(); print('airflow' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=os.environ, check=True)
     assert done.stdout.strip() == "False"
+
+
+def test_plugin_loads_next_to_nothing() -> None:
+    """Every worker process loads it."""
+    ours = loaded_by("airflow_provider_apimart.ui.plugin")
+    plugins = loaded_by("airflow.plugins_manager")
+    assert set(ours) - set(plugins) == {
+        "airflow_provider_apimart.ui",
+        "airflow_provider_apimart.ui.plugin",
+    }
+    assert not {name.partition(".")[0] for name in ours} & {"fastapi", "starlette", "sqlite3", "httpx", "fsspec"}

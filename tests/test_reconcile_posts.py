@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from airflow_provider_apimart import cli
-from airflow_provider_apimart.hooks import post_listing
-from airflow_provider_apimart.hooks.post_listing import KeptPost
+from airflow_provider_apimart.hooks.stores import post_listing
+from airflow_provider_apimart.hooks.stores.post_listing import KeptPost
 from airflow_provider_apimart.publishing.leftovers import Leftover, leftovers
 from airflow_provider_apimart.publishing.record import PostRecord, PostState, PreviousPost
 

@@ -3,17 +3,18 @@
 They keep three promises for every call. The key goes to the API's host and nowhere else: no redirects are followed,
 public endpoints get no key, and it is removed from every error. An answer is read up to a limit in size and time. A
 call is repeated only as ``retry.py`` allows. What an error says about the money is true of the whole call, not only of
-its last attempt. The two clients differ only in the lines that wait.
+its last attempt. The two clients differ only in the lines that wait, and in one transport: the asynchronous one, which
+asks thousands of times a minute in a triggerer, sends its GETs over a leaner one (``quick_get.py``).
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 from urllib.parse import urlsplit
 
 import httpx
@@ -21,23 +22,33 @@ from tenacity import AsyncRetrying, Retrying
 
 import airflow_provider_apimart
 from airflow_provider_apimart.client import errors, protocol
+from airflow_provider_apimart.client.body import Body
 from airflow_provider_apimart.client.deadline import BoundedTransport, whole_call
+from airflow_provider_apimart.client.doubt import Doubt
 from airflow_provider_apimart.client.environment import check_proxies, load_tls, open_proxy, proxy_for
 from airflow_provider_apimart.client.models import Balance, Generation, Model, Price, Submission, Upload
 from airflow_provider_apimart.client.protocol import Call, Reply
 from airflow_provider_apimart.client.retry import RetryPolicy, tenacity_arguments
 from airflow_provider_apimart.client.settings import Settings
 
+if TYPE_CHECKING:
+    from airflow_provider_apimart.client.quick_get import QuickGet
+
 T = TypeVar("T")
 
-#: Per client. Polls of one generation are seconds apart, so an idle connection is kept longer than httpx would, but not
-#: longer than servers and proxies usually do.
-MAX_CONNECTIONS, KEEPALIVE_SECONDS = 20, 30.0
+#: Per client, and for GETs over aiohttp as many again: a little more than the poller sends at once. Polls of one
+#: generation are seconds apart, so an idle connection is kept longer than httpx would, but not longer than servers and
+#: proxies usually do.
+MAX_CONNECTIONS, KEEPALIVE_SECONDS, CONNECT_SECONDS = 60, 30.0, 10.0
+COMMON_HEADERS = {
+    "Accept": "application/json",
+    "User-Agent": f"airflow-provider-apimart/{airflow_provider_apimart.__version__}",
+}
 PUBLIC_API_HOST = "api.apimart.ai"
 PUBLIC_PRICES_URL = "https://apimart.ai"
-#: Encodings whose expansion per chunk is bounded (about a thousandfold of 64 KiB). Others are not requested, and
-#: refused if they come: a compression bomb must not fill the memory before the size is checked.
-ENCODINGS = ("", "identity", "gzip", "deflate")
+#: The connection was closed before the answer was there, as servers do with one that was kept. A GET is then sent once
+#: more at once.
+BROKEN_OFF = (httpx.ReadError, httpx.WriteError, httpx.RemoteProtocolError)
 
 
 class _Base:
@@ -50,11 +61,7 @@ class _Base:
     def _options(self) -> dict[str, Any]:
         return {
             "base_url": self.settings.base_url,
-            "headers": {
-                "Accept": "application/json",
-                "Accept-Encoding": "gzip, deflate",
-                "User-Agent": f"airflow-provider-apimart/{airflow_provider_apimart.__version__}",
-            },
+            "headers": {**COMMON_HEADERS, "Accept-Encoding": "gzip, deflate"},
             "follow_redirects": False,
             # environment.py reads the environment: httpx rejects settings that curl and requests accept.
             "trust_env": False,
@@ -86,11 +93,9 @@ class _Base:
         return {server: open_proxy(proxy) for server, proxy in proxies.items() if proxy}
 
     def _request_options(self, call: Call[Any]) -> dict[str, Any]:
-        headers = dict(call.headers)
-        if call.authenticated:
-            headers["Authorization"] = f"Bearer {self.settings.api_key}"
         seconds = self._seconds(call)
-        options: dict[str, Any] = {"headers": headers, "timeout": httpx.Timeout(seconds, connect=10.0, pool=seconds)}
+        timeout = httpx.Timeout(seconds, connect=CONNECT_SECONDS, pool=seconds)
+        options: dict[str, Any] = {"headers": self._headers(call), "timeout": timeout}
         if call.content is not None:
             options["content"] = call.content
         if call.params:
@@ -98,6 +103,12 @@ class _Base:
         if call.file is not None:
             options["files"] = {"file": call.file}
         return options
+
+    def _headers(self, call: Call[Any]) -> dict[str, str]:
+        headers = dict(call.headers)
+        if call.authenticated:
+            headers["Authorization"] = f"Bearer {self.settings.api_key}"
+        return headers
 
     def _seconds(self, call: Call[Any]) -> float:
         """Return how long ``call`` may take as a whole, as the vendor's own client has it (15, 45 or 120 s)."""
@@ -125,76 +136,30 @@ class _Base:
     def _clean(self, text: str) -> str:
         return text.replace(self.settings.api_key, "***")
 
-    def _body_guard(self, call: Call[Any], monotonic: Callable[[], float] = time.monotonic) -> Callable[[int], None]:
-        """Return a check of size and time, to be called with the number of bytes after each chunk."""
-        end = monotonic() + self._seconds(call)
+    def _body(self, call: Call[Any], response: httpx.Response) -> Body:
+        # What the transport of a test has read already, httpx has inflated.
+        encoding = "" if response.is_stream_consumed else response.headers.get("content-encoding", "")
+        return Body(encoding, response.status_code, call.what, self._seconds(call))
 
-        def check(size: int) -> None:
-            if size > protocol.MAX_RESPONSE_BYTES:
-                raise errors.ResponseError(f"APIMart's answer is larger than {protocol.MAX_RESPONSE_BYTES} bytes")
-            if monotonic() > end:
-                raise errors.ApimartTimeoutError(f"APIMart's answer to the {call.what} trickled in and was given up")
-
-        return check
-
-    @staticmethod
-    def _refuse_encoding(response: httpx.Response) -> None:
-        encoding = response.headers.get("content-encoding", "").strip().lower()
-        if encoding not in ENCODINGS:
-            text = "APIMart's answer is compressed with an encoding that was not requested"
-            raise errors.ResponseError(text, status=response.status_code)
-
-    def _reply(self, response: httpx.Response, content: bytes) -> Reply:
+    def _reply(self, response: httpx.Response, body: Body) -> Reply:
         headers = {name.lower(): value for name, value in response.headers.items()}
-        return Reply(response.status_code, headers, content, self.settings.api_key)
+        return Reply(response.status_code, headers, body.whole(), self.settings.api_key)
 
     @property
     def prices_base_url(self) -> str:
         """The base URL of the public price list: apimart.ai for the public API, otherwise the API itself."""
         return PUBLIC_PRICES_URL if urlsplit(self.settings.base_url).hostname == PUBLIC_API_HOST else ""
 
-    def _submission(self, body: Mapping[str, Any], idempotency_key: str, resend_unknown: bool) -> Call[Submission]:
+    def _submission(
+        self, body: Mapping[str, Any], idempotency_key: str, resend_unknown: bool, remix_of: str | None
+    ) -> Call[Submission]:
         return protocol.submit(
             body,
             idempotency_key,
             resend_unknown=resend_unknown,
             response_version=self.settings.response_version,
+            remix_of=remix_of,
         )
-
-
-class _Doubt:
-    """Remembers across the attempts of one call that one of them may have been carried out.
-
-    A later answer such as a 402 says nothing about an earlier attempt, so the whole call's error must not say "not
-    charged". The error of each attempt stays as it is, because it decides what may be repeated.
-    """
-
-    def __init__(self, call: Call[Any]) -> None:
-        self.may_cost = call.may_cost
-        self.seen = False
-
-    @contextmanager
-    def watch(self) -> Iterator[None]:
-        """Watch one attempt."""
-        try:
-            yield
-        except errors.ApimartError as error:
-            # "In progress" refuses this attempt only: another request under the same key is being carried out.
-            doubtful = error.charge is errors.Charge.UNKNOWN or isinstance(error, errors.IdempotencyInProgressError)
-            self.seen = self.seen or doubtful
-            raise
-
-    @contextmanager
-    def settle(self) -> Iterator[None]:
-        """Make the error of the whole call say what is known about the money."""
-        try:
-            yield
-        except errors.ApimartError as error:
-            if not self.may_cost:
-                error.charge = errors.Charge.NO
-            elif self.seen and error.charge is errors.Charge.NO:
-                error.charge = errors.Charge.UNKNOWN
-            raise
 
 
 class ApimartClient(_Base):
@@ -216,9 +181,16 @@ class ApimartClient(_Base):
         mounts = {to: BoundedTransport(proxy=proxy, **options) for to, proxy in proxies.items()}
         self._http = httpx.Client(transport=transport or BoundedTransport(**options), mounts=mounts, **self._options())
 
-    def submit(self, body: Mapping[str, Any], idempotency_key: str, *, resend_unknown: bool = True) -> Submission:
+    def submit(
+        self,
+        body: Mapping[str, Any],
+        idempotency_key: str,
+        *,
+        resend_unknown: bool = True,
+        remix_of: str | None = None,
+    ) -> Submission:
         """Submit a generation: the paid call. See :func:`.protocol.submit`."""
-        return self.send(self._submission(body, idempotency_key, resend_unknown))
+        return self.send(self._submission(body, idempotency_key, resend_unknown, remix_of))
 
     def generation(self, generation_id: str) -> Generation:
         """Return the current state of a generation."""
@@ -249,27 +221,35 @@ class ApimartClient(_Base):
 
         :param repeat: ``False`` sends it once, for callers that have their own retry loop.
         """
-        doubt = _Doubt(call)
+        doubt = Doubt(call)
 
         def attempt() -> T:
             with doubt.watch(), self._named_failures(call):
                 return self._send_once(call)
 
-        policy = self.retry if repeat else self.retry.once()
         with doubt.settle():
-            return Retrying(**tenacity_arguments(call, policy, time.sleep))(attempt)
+            return Retrying(**tenacity_arguments(call, self.retry, time.sleep))(attempt) if repeat else attempt()
 
     def _send_once(self, call: Call[T]) -> T:
-        check, content = self._body_guard(call), bytearray()
-        with (
-            whole_call(self._seconds(call)),
-            self._http.stream(call.method, call.path, **self._request_options(call)) as response,
-        ):
-            self._refuse_encoding(response)
-            for chunk in response.iter_bytes():
-                content += chunk
-                check(len(content))
-        return call.read(self._reply(response, bytes(content)))
+        with whole_call(self._seconds(call)):
+            if call.method != "GET":
+                return call.read(self._exchange(call))
+            steps: list[str] = []
+            try:
+                reply = self._exchange(call, extensions={"trace": lambda step, _: steps.append(step)})
+            except BROKEN_OFF:
+                if not steps or "connection.connect_tcp.started" in steps:
+                    raise
+                reply = self._exchange(call)
+        return call.read(reply)
+
+    def _exchange(self, call: Call[Any], **more: Any) -> Reply:
+        with self._http.stream(call.method, call.path, **self._request_options(call), **more) as response:
+            body = self._body(call, response)
+            for chunk in response.iter_bytes() if response.is_stream_consumed else response.iter_raw():
+                for _ in body.pieces(chunk):
+                    pass
+            return self._reply(response, body)
 
     def close(self) -> None:
         """Close the connections."""
@@ -298,10 +278,20 @@ class AsyncApimartClient(_Base):
         options = self._transport_options()
         mounts = {to: httpx.AsyncHTTPTransport(proxy=proxy, **options) for to, proxy in proxies.items()}
         self._http = httpx.AsyncClient(transport=transport, mounts=mounts, **self._options())
+        # Proxies, with their passwords and protocols, are left to one library.
+        self._may_be_quick = transport is None and not proxies
+        self._quick: QuickGet | None = None
 
-    async def submit(self, body: Mapping[str, Any], idempotency_key: str, *, resend_unknown: bool = True) -> Submission:
+    async def submit(
+        self,
+        body: Mapping[str, Any],
+        idempotency_key: str,
+        *,
+        resend_unknown: bool = True,
+        remix_of: str | None = None,
+    ) -> Submission:
         """Submit a generation: the paid call. See :func:`.protocol.submit`."""
-        return await self.send(self._submission(body, idempotency_key, resend_unknown))
+        return await self.send(self._submission(body, idempotency_key, resend_unknown, remix_of))
 
     async def generation(self, generation_id: str) -> Generation:
         """Return the current state of a generation."""
@@ -332,32 +322,61 @@ class AsyncApimartClient(_Base):
 
         :param repeat: ``False`` sends it once, for callers that have their own retry loop.
         """
-        doubt = _Doubt(call)
+        doubt = Doubt(call)
 
         async def attempt() -> T:
             with doubt.watch(), self._named_failures(call):
                 return await self._send_once(call)
 
-        policy = self.retry if repeat else self.retry.once()
         with doubt.settle():
-            return await AsyncRetrying(**tenacity_arguments(call, policy, asyncio.sleep))(attempt)
+            if not repeat:
+                return await attempt()
+            return await AsyncRetrying(**tenacity_arguments(call, self.retry, asyncio.sleep))(attempt)
 
     async def _send_once(self, call: Call[T]) -> T:
-        check, content = self._body_guard(call), bytearray()
-        async with (
-            # Headers can trickle in, too. Only this timeout covers the whole call.
-            asyncio.timeout(self._seconds(call)),
-            self._http.stream(call.method, call.path, **self._request_options(call)) as response,
-        ):
-            self._refuse_encoding(response)
-            async for chunk in response.aiter_bytes():
-                content += chunk
-                check(len(content))
-        return call.read(self._reply(response, bytes(content)))
+        # Headers can trickle in, too. Only this timeout covers the whole call.
+        async with asyncio.timeout(self._seconds(call)):
+            if (quick := self._quick_for(call)) is not None:
+                reply = await quick.get(call, self._headers(call), self._seconds(call), self.settings.api_key)
+            else:
+                reply = await self._exchange(call)
+        return call.read(reply)
+
+    def _quick_for(self, call: Call[Any]) -> QuickGet | None:
+        """Return the leaner transport if it may send ``call``: a GET to the API itself."""
+        if call.method != "GET" or not self._may_be_quick or not call.path.startswith("/") or self._http.is_closed:
+            return None
+        if self._quick is None:
+            # Loaded here, because only triggers ask so often; the hook has it loaded in a thread before.
+            from airflow_provider_apimart.client.quick_get import QuickGet
+
+            self._quick = QuickGet(
+                self.settings.base_url,
+                COMMON_HEADERS,
+                load_tls(),
+                connections=MAX_CONNECTIONS,
+                keepalive_seconds=KEEPALIVE_SECONDS,
+                connect_seconds=CONNECT_SECONDS,
+            )
+        return self._quick
+
+    async def _exchange(self, call: Call[Any]) -> Reply:
+        async with self._http.stream(call.method, call.path, **self._request_options(call)) as response:
+            body = self._body(call, response)
+            async for chunk in response.aiter_bytes() if response.is_stream_consumed else response.aiter_raw():
+                for _ in body.pieces(chunk):
+                    # The loop's other work goes on between two pieces of what inflates to much.
+                    await asyncio.sleep(0)
+            return self._reply(response, body)
 
     async def aclose(self) -> None:
         """Close the connections."""
-        await self._http.aclose()
+        try:
+            await self._http.aclose()
+        finally:
+            quick, self._quick = self._quick, None
+            if quick is not None:
+                await quick.aclose()
 
     async def __aenter__(self) -> Self:
         return self

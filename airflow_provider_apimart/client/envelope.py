@@ -96,17 +96,21 @@ def _about_the_model(error: errors.ApiStatusError, reply: Reply) -> errors.ApiSt
     )
 
 
-def _parse(content: bytes) -> Any:
-    try:
-        # NaN and Infinity are not JSON, but Python servers write them. A paid video must not be lost because of one.
-        return json.loads(content, parse_constant=lambda name: None, parse_int=_read_int)
-    except (ValueError, RecursionError):
-        return None
-
-
 def _read_int(digits: str) -> int | float:
     # Python refuses to parse longer numbers, and would reject the whole answer.
     return int(digits) if len(digits) < 400 else math.inf
+
+
+#: NaN and Infinity are not JSON, but Python servers write them. A paid video must not be lost because of one.
+_DECODER = json.JSONDecoder(parse_constant=lambda name: None, parse_int=_read_int)
+
+
+def _parse(content: bytes) -> Any:
+    try:
+        # (As ``json.loads`` does it, which makes a decoder for each answer.)
+        return _DECODER.decode(content.decode(json.detect_encoding(content), "surrogatepass"))
+    except (ValueError, RecursionError):
+        return None
 
 
 def _redirect(reply: Reply) -> errors.RedirectError:

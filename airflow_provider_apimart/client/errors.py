@@ -89,7 +89,12 @@ class ApimartError(Exception):
 
 @dataclass(frozen=True)
 class FieldProblem:
-    """One wrong value: the field's name, the value as given, and what is allowed."""
+    """One wrong value.
+
+    :param field: its name.
+    :param value: as it was given.
+    :param allowed: what would be right.
+    """
 
     field: str
     value: Any
@@ -105,7 +110,10 @@ class FieldProblem:
 
 
 class InvalidParameterError(ApimartError, ValueError):
-    """A request that APIMart would refuse, refused here before anything is sent. It holds *all* problems."""
+    """A request that APIMart would refuse, refused here before anything is sent.
+
+    :param problems: all of them, not only the first.
+    """
 
     terminal = True
     charge = Charge.NO
@@ -304,7 +312,10 @@ class IdempotencyIndeterminateError(ApiStatusError):
 
 
 class GenerationError(ApimartError):
-    """A generation that was submitted did not become a video."""
+    """A generation that was submitted did not become a video.
+
+    :param generation_id: APIMart's id of it, or ``unknown``.
+    """
 
     def __init__(self, message: str, *, generation_id: str, **kwargs: Any) -> None:
         super().__init__(message, **kwargs)
@@ -392,7 +403,10 @@ class ForbiddenAddressError(LandingError):
 
 
 def details(error: ApimartError) -> Mapping[str, str]:
-    """Return an error's fields other than its message, for structured logs, without secrets."""
+    """Return an error's fields other than its message, for structured logs, without secrets.
+
+    :param error: any of the tree.
+    """
     known = {
         "type": type(error).__name__,
         "status": error.status,

@@ -1,6 +1,6 @@
 """Veo's models as data: what each family accepts, its other names, and which models are retired.
 
-To add a family, add a line to :data:`FAMILIES` (and its prices to ``generation/pricing/prices.py``, under the same
+To add a family, add a line to :data:`FAMILIES` (and its prices to ``generation/pricing/price_table.py``, under the same
 name). To rename a model, add its new name to :data:`ALIASES`. To retire one, add it to :data:`RETIRED`. Nothing else
 knows a model's name, except the default.
 
@@ -33,6 +33,8 @@ class ModelRules:
     frames: str
     image_bytes_max: int = 20 * MIB
     image_types: tuple[str, ...] = ("image/jpeg", "image/png", "image/webp", "image/gif")
+    #: Whether APIMart extends the model's videos (contract 4).
+    remix: bool = False
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,7 @@ _EXT_UNSUPPORTED = frozenset(
     "negative_prompt seed sample_count generate_audio person_generation resize_mode enhance_prompt".split()
 )
 _EXT_IMAGES = ("image/jpeg", "image/png", "image/webp")
-_EXT = ModelRules((8,), ("720p", "1080p", "4k"), _EXT_UNSUPPORTED, "image_urls", 10 * MIB, _EXT_IMAGES)
+_EXT = ModelRules((8,), ("720p", "1080p", "4k"), _EXT_UNSUPPORTED, "image_urls", 10 * MIB, _EXT_IMAGES, remix=True)
 _LITE = ModelRules((8,), ("720p", "1080p", "4k"), _EXT_UNSUPPORTED | set(FRAME_FIELDS), "none")
 
 #: The rules of each family, by the family's name: the id under which APIMart's own page lists it.

@@ -157,8 +157,10 @@ class Generation(Frozen):
         """Read a task object (``data`` of the envelope, or the bare object of a webhook)."""
         status = GenerationStatus.read(data.get("status"))
         completed_at = read_time(data.get("completed"))
-        offered = tuple(_videos(data.get("result"), completed_at))
-        if offered and _word(data.get("status")) in _COMPLETED_WITH_VIDEO:
+        offered = tuple(_videos(result, completed_at)) if (result := data.get("result")) else ()
+        # A synchronous answer is called "generation.result"; nobody has recorded whether it has a status.
+        at_once = data.get("object") == "generation.result" and not _word(data.get("status"))
+        if offered and (at_once or _word(data.get("status")) in _COMPLETED_WITH_VIDEO):
             status = GenerationStatus.COMPLETED
         completed = status is GenerationStatus.COMPLETED
         videos = offered if completed else ()
@@ -197,7 +199,7 @@ class Generation(Frozen):
         changes: dict[str, Any] = {name: value.replace(secret, "***") for name, value in dirty.items()}
         if secret and any(secret in text for item in self.extra.items() for text in item):
             changes["extra"] = {}
-        return self.model_copy(update=changes)
+        return self.model_copy(update=changes) if changes else self
 
 
 Submission.model_rebuild()
@@ -275,6 +277,14 @@ def read_number(value: Any) -> float | None:
     return number if math.isfinite(number) else None
 
 
+def read_money(value: Any) -> Decimal | None:
+    """Return an amount, to its last digit, from a JSON number or its text, otherwise ``None``."""
+    try:
+        return None if read_number(value) is None else Decimal(str(value).strip())
+    except InvalidOperation:
+        return None
+
+
 def read_time(value: Any) -> datetime | None:
     """Return a UTC time from unix seconds (or milliseconds, recognized by their size), otherwise ``None``."""
     number = read_number(value)
@@ -333,7 +343,7 @@ def _unpacked(value: Any) -> Any:
 def _places(result: Any) -> Iterator[list[tuple[Mapping[str, Any], Any]]]:
     """Yield the places in which videos have been seen, the documented one first, as pairs of holder and URLs."""
     if isinstance(result, Mapping):
-        videos = result.get("videos")
+        videos = _unpacked(result.get("videos"))
         yield [_place(video, result) for video in (videos if isinstance(videos, list) else [videos])]
         # Documented and recorded names first; the rest is what other clients of Veo 3.1 look for (11).
         for name in ("url", "video_url", "video", "output", "urls", "file_url", "download_url"):

@@ -127,9 +127,17 @@ def _refused(name: str, value: Any, allowed: str) -> errors.InvalidParameterErro
 
 
 def submit(
-    body: Mapping[str, Any], idempotency_key: str, *, resend_unknown: bool = True, response_version: str | None = None
+    body: Mapping[str, Any],
+    idempotency_key: str,
+    *,
+    resend_unknown: bool = True,
+    response_version: str | None = None,
+    remix_of: str | None = None,
 ) -> Call[Submission]:
-    """``POST /v1/videos/generations``: the paid call (2)."""
+    """``POST /v1/videos/generations``: the paid call (2).
+
+    :param remix_of: extend the video of this generation instead: ``POST /v1/videos/{task_id}/remix`` (4).
+    """
     if not isinstance(idempotency_key, str) or not IDEMPOTENCY_KEY.fullmatch(idempotency_key):
         raise _refused("idempotency_key", idempotency_key, "1 to 191 visible ASCII characters")
     headers = {"Idempotency-Key": idempotency_key, "Content-Type": "application/json"}
@@ -137,7 +145,7 @@ def submit(
         headers["X-APIMart-Response-Version"] = response_version
     return Call(
         "POST",
-        "/v1/videos/generations",
+        "/v1/videos/generations" if remix_of is None else f"/v1/videos/{_id_part(remix_of)}/remix",
         lambda reply: _read_submission(reply, idempotency_key),
         repeat=Repeat.WITH_SAME_KEY if resend_unknown else Repeat.IF_NOT_DONE,
         headers=headers,
@@ -149,19 +157,23 @@ def submit(
 
 def generation(generation_id: str) -> Call[Generation]:
     """``GET /v1/tasks/{task_id}`` (3)."""
-    wanted = read_text(generation_id)
-    if not isinstance(generation_id, str) or wanted != generation_id or not 0 < len(wanted) <= ID_MAX:
-        raise _refused("generation_id", generation_id, f"the id of a generation, 1 to {ID_MAX} characters")
-    # "." and ".." would change the path.
-    part = quote(wanted, safe="") if wanted.strip(".") else wanted.replace(".", "%2E")
     return Call(
         "GET",
-        f"/v1/tasks/{part}",
-        lambda reply: Generation.read(_read_task(reply), wanted).scrubbed(reply.secret),
+        f"/v1/tasks/{_id_part(generation_id)}",
+        lambda reply: Generation.read(_read_task(reply), generation_id).scrubbed(reply.secret),
         # Messages in English, so that the same failure reads the same in every log.
         params={"language": "en"},
         what="status request",
     )
+
+
+def _id_part(generation_id: str) -> str:
+    """Return a generation's id as a part of a path."""
+    wanted = read_text(generation_id)
+    if not isinstance(generation_id, str) or wanted != generation_id or not 0 < len(wanted) <= ID_MAX:
+        raise _refused("generation_id", generation_id, f"the id of a generation, 1 to {ID_MAX} characters")
+    # "." and ".." would change the path.
+    return quote(wanted, safe="") if wanted.strip(".") else wanted.replace(".", "%2E")
 
 
 def upload(filename: str, content: bytes, content_type: str) -> Call[Upload]:

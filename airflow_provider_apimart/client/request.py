@@ -10,10 +10,11 @@ Source: APIMart's page "VEO3 official generation", and section 2 of the contract
 from __future__ import annotations
 
 import difflib
+import functools
 import json
 import os
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
@@ -21,6 +22,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, fie
 from pydantic_core import PydanticCustomError
 
 from airflow_provider_apimart.client.errors import FieldProblem, InvalidParameterError
+from airflow_provider_apimart.client.json_text import has_text_keys, json_text, not_allowed, valid_text
 from airflow_provider_apimart.client.model_rules import DEFAULT_MODEL, FRAME_FIELDS, MODELS, RETIRED, ModelRules
 from airflow_provider_apimart.client.null_words import is_null_word
 
@@ -122,14 +124,24 @@ class VeoRequest(BaseModel):
         try:
             cls.model_validate(known, context=context)
         except ValidationError as error:
-            found += [_as_problem(detail) for detail in error.errors(include_url=False)]
+            found += [_as_problem(detail, cls.FIELDS) for detail in error.errors(include_url=False)]
         bad = {problem.field for problem in found} | set(unknown)
-        return found + _cross_field_problems(_set_values(known), bad)
+        return found + _cross_field_problems(cls._set_values(known), bad)
 
     @model_validator(mode="before")
     @classmethod
     def _blank_is_not_set(cls, values: Any) -> Any:
-        return _set_values(values) if isinstance(values, Mapping) else values
+        return cls._set_values(values) if isinstance(values, Mapping) else values
+
+    @classmethod
+    def _set_values(cls, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Leave out the optional fields that are blank text, which is how a template says "not set"."""
+        optional = _optional(cls)
+        return {
+            name: value
+            for name, value in values.items()
+            if name not in optional or not isinstance(value, str) or value.strip()
+        }
 
     @field_validator("prompt", "model", "negative_prompt", mode="before")
     @classmethod
@@ -137,17 +149,17 @@ class VeoRequest(BaseModel):
         if value is None and info.field_name == "negative_prompt":
             return None
         if info.field_name == "prompt" and isinstance(value, (Mapping, list)):
-            return _json_text(value)
+            return json_text(value)
         if not isinstance(value, str):
-            raise _not_allowed("text is needed")
+            raise not_allowed("text is needed")
         if not value.strip():
-            raise _not_allowed("must not be empty")
+            raise not_allowed("must not be empty")
         if info.field_name == "model" and not (value.isprintable() and " " not in value):
-            raise _not_allowed("a model's name has no spaces or line ends in or around it")
+            raise not_allowed("a model's name has no spaces or line ends in or around it")
         if is_null_word(value):
             what = "model" if info.field_name == "model" else "text for a video"
-            raise _not_allowed(f"this is how a template or a table says that it found nothing, and no {what}")
-        return _unicode(value)
+            raise not_allowed(f"this is how a template or a table says that it found nothing, and no {what}")
+        return valid_text(value)
 
     @field_validator("duration", "seed", "sample_count", mode="before")
     @classmethod
@@ -169,7 +181,7 @@ class VeoRequest(BaseModel):
             value = int(value)
         # int(): Python searches a range item by item for a subclass of int.
         if isinstance(value, bool) or not isinstance(value, int) or int(value) not in numbers:
-            raise _not_allowed(f"allowed: {allowed}")
+            raise not_allowed(f"allowed: {allowed}")
         return int(value)
 
     @field_validator("generate_audio", "enhance_prompt", mode="before")
@@ -180,9 +192,9 @@ class VeoRequest(BaseModel):
         if isinstance(value, str) and value.strip().lower() in ("true", "false"):
             value = value.strip().lower() == "true"
         if info.field_name == "enhance_prompt" and value is not True:
-            raise _not_allowed("allowed: True, or leave it out (APIMart refuses false)")
+            raise not_allowed("allowed: True, or leave it out (APIMart refuses false)")
         if not isinstance(value, bool):
-            raise _not_allowed("allowed: True or False")
+            raise not_allowed("allowed: True or False")
         return value
 
     @field_validator("aspect_ratio", "resolution", "person_generation", "resize_mode", mode="before")
@@ -198,16 +210,16 @@ class VeoRequest(BaseModel):
             "resize_mode": ("pad", "crop"),
         }[str(info.field_name)]
         if not isinstance(value, str) or not value.strip():
-            raise _not_allowed(f"allowed: {_one_of(choices)}" if choices else "text is needed")
+            raise not_allowed(f"allowed: {_one_of(choices)}" if choices else "text is needed")
         if rules is None:
             if is_null_word(value):
-                raise _not_allowed("this is how a template or a table says that it found nothing")
-            return _unicode(value)
+                raise not_allowed("this is how a template or a table says that it found nothing")
+            return valid_text(value)
         if info.field_name == "resolution":
             # APIMart spells it 4K for one family and 4k for the other. Users need not know which.
             value = {choice.lower(): choice for choice in choices}.get(value.lower(), value)
         if value not in choices:
-            raise _not_allowed(f"allowed: {_one_of(choices)}")
+            raise not_allowed(f"allowed: {_one_of(choices)}")
         return value
 
     @field_validator("first_frame_image", "last_frame_image", mode="before")
@@ -218,12 +230,12 @@ class VeoRequest(BaseModel):
         value = path_text(value)
         allowed = "allowed: an http(s) URL, asset://…, or the path of an image (local or object storage)"
         if not isinstance(value, str) or not value.strip() or any(ord(c) < 32 for c in value):
-            raise _not_allowed(allowed)
+            raise not_allowed(allowed)
         if value.strip().lower().startswith("data:"):
-            raise _not_allowed(f"{allowed}; APIMart no longer takes data: URIs")
+            raise not_allowed(f"{allowed}; APIMart no longer takes data: URIs")
         if is_remote_image(value) and (" " in value or not _host(value)):
-            raise _not_allowed(f"{allowed}; this URL has no host or has a space in it")
-        return _unicode(value)
+            raise not_allowed(f"{allowed}; this URL has no host or has a space in it")
+        return valid_text(value)
 
     @field_validator("extra_body", mode="before")
     @classmethod
@@ -235,16 +247,16 @@ class VeoRequest(BaseModel):
             if isinstance(value, str):
                 # A template renders to text: "{{ params.extra | tojson }}".
                 value = json.loads(value)
-            if not isinstance(value, Mapping) or not _has_text_keys(value) or {"model", "prompt"} & set(value):
-                raise _not_allowed(allowed)
+            if not isinstance(value, Mapping) or not has_text_keys(value) or {"model", "prompt"} & set(value):
+                raise not_allowed(allowed)
             # Encoded as the client encodes it and decoded again: a copy that nobody else can change.
             extra = json.loads(json.dumps(value, allow_nan=False, ensure_ascii=False).encode())
         except (TypeError, ValueError, RecursionError) as error:
             if isinstance(error, PydanticCustomError):
                 raise
-            raise _not_allowed(f"{allowed} ({error})") from None
+            raise not_allowed(f"{allowed} ({error})") from None
         if "duration" in extra and type(extra["duration"]) is not int:
-            raise _not_allowed(f"{allowed}; APIMart takes duration as a number without quotes only")
+            raise not_allowed(f"{allowed}; APIMart takes duration as a number without quotes only")
         return extra
 
     @model_validator(mode="after")
@@ -252,7 +264,7 @@ class VeoRequest(BaseModel):
         if not (info.context or {}).get("fields_only"):
             problems = _cross_field_problems(self.model_dump(), ())
             if problems:
-                raise _not_allowed("; ".join(str(problem) for problem in problems))
+                raise not_allowed("; ".join(str(problem) for problem in problems))
         return self
 
     # --- reading it ----------------------------------------------------------------------------------------------
@@ -285,6 +297,18 @@ class VeoRequest(BaseModel):
             if frames:
                 given.update(generation_type="frame", image_urls=frames)
         return {**given, **(self.extra_body or {})}
+
+    @property
+    def remix_of(self) -> str | None:
+        """The generation whose video this request extends; ``None`` for a request for a new video."""
+        return None
+
+    def identity(self, images: Mapping[str, str] | None = None) -> dict[str, Any]:
+        """Return what tells this request from any other, as JSON.
+
+        :param images: as for :meth:`body`.
+        """
+        return self.body(images)
 
     def notes(self) -> list[str]:
         """Return what the user should know before paying, although it is not an error."""
@@ -337,38 +361,10 @@ def _cross_field_problems(values: Mapping[str, Any], skip: Collection[str]) -> l
     return problems
 
 
-def _set_values(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Leave out the optional fields that are blank text, which is how a template says "not set"."""
-    needed = ("prompt", "model")
-    return {
-        name: value
-        for name, value in values.items()
-        if name in needed or name not in VeoRequest.FIELDS or not isinstance(value, str) or value.strip()
-    }
-
-
-def _json_text(value: Any) -> str:
-    """Return a structured prompt as JSON text, byte-identical whatever order a store returns its keys in."""
-    allowed = "allowed: text, or a dict or list of JSON values"
-    if all(leaf is None or (isinstance(leaf, str) and is_null_word(leaf)) for leaf in _leaves(value)):
-        raise _not_allowed("must not be empty")
-    if not _has_text_keys(value):
-        raise _not_allowed(f"{allowed} with text keys")
-    try:
-        return _unicode(json.dumps(value, ensure_ascii=False, allow_nan=False, sort_keys=True))
-    except (TypeError, ValueError, RecursionError) as error:
-        if isinstance(error, PydanticCustomError):
-            raise
-        raise _not_allowed(f"{allowed} ({error})") from None
-
-
-def _leaves(value: Any) -> Iterator[Any]:
-    items = value.values() if isinstance(value, Mapping) else value
-    for item in items:
-        if isinstance(item, (Mapping, list, tuple)):
-            yield from _leaves(item)
-        else:
-            yield item
+@functools.cache
+def _optional(cls: type[VeoRequest]) -> frozenset[str]:
+    """Return the names of the fields that may be left out, and whose blank text means that they are."""
+    return frozenset(name for name in cls.FIELDS if name != "model" and not cls.model_fields[name].is_required())
 
 
 def _host(url: str) -> str:
@@ -378,38 +374,18 @@ def _host(url: str) -> str:
         return ""
 
 
-def _has_text_keys(value: Any) -> bool:
-    """Return whether all dicts in ``value`` have only text keys; JSON has no others."""
-    if isinstance(value, Mapping):
-        return all(isinstance(key, str) and _has_text_keys(item) for key, item in value.items())
-    return not isinstance(value, (list, tuple)) or all(_has_text_keys(item) for item in value)
-
-
 def _rules(info: ValidationInfo) -> ModelRules | None:
     context = info.context or {}
     model = context["model"] if "model" in context else info.data.get("model")
     return MODELS.get(model) if isinstance(model, str) else None
 
 
-def _unicode(value: str) -> str:
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        raise _not_allowed("must be valid Unicode (it has a lone surrogate)") from None
-    return value
-
-
-def _not_allowed(allowed: str) -> PydanticCustomError:
-    # The braces of a message template must not come from a value.
-    return PydanticCustomError("not_allowed", "{allowed}", {"allowed": allowed})
-
-
-def _as_problem(detail: Any) -> FieldProblem:
+def _as_problem(detail: Any, fields: Collection[str]) -> FieldProblem:
     name = str(detail["loc"][0]) if detail["loc"] else "request"
     if detail["type"] == "missing":
         return FieldProblem(name, None, "is needed")
     if detail["type"] == "extra_forbidden":
-        return FieldProblem(name, detail["input"], f"no such parameter; allowed: {', '.join(VeoRequest.FIELDS)}")
+        return FieldProblem(name, detail["input"], f"no such parameter; allowed: {', '.join(fields)}")
     return FieldProblem(name, detail["input"], detail["msg"])
 
 

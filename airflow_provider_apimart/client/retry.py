@@ -8,17 +8,19 @@ that were refused together do not return together.
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from tenacity import RetryCallState
 from tenacity.retry import retry_if_exception
-from tenacity.stop import stop_base
-from tenacity.wait import wait_base
 
 from airflow_provider_apimart.client.errors import ApimartError, Charge
 from airflow_provider_apimart.client.protocol import Call, Repeat
+
+#: How late a repeat may be, on a machine or an event loop that is busy.
+OVERSLEPT_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
@@ -37,10 +39,6 @@ class RetryPolicy:
     base_seconds: float = 0.5
     cap_seconds: float = 30.0
 
-    def once(self) -> RetryPolicy:
-        """Return the same policy without repeats, for callers that have their own retry loop."""
-        return RetryPolicy(1, self.budget_seconds, self.base_seconds, self.cap_seconds)
-
 
 def may_repeat(call: Call[Any], error: BaseException) -> bool:
     """Return whether ``call`` may be repeated, unchanged, after ``error``."""
@@ -55,7 +53,8 @@ def backoff_seconds(attempt: int, error: BaseException | None, policy: RetryPoli
     :param rand: a number from 0 to 1.
     """
     asked = error.retry_after_seconds if isinstance(error, ApimartError) else None
-    if asked is not None:
+    # (0, or a date from a clock behind ours, does not say how long to wait.)
+    if asked:
         # A little later than requested, never sooner, and not all at the same moment: the longer the wait, the wider
         # the spread.
         return asked + max(policy.base_seconds, asked / 10) * rand()
@@ -63,29 +62,50 @@ def backoff_seconds(attempt: int, error: BaseException | None, policy: RetryPoli
 
 
 def tenacity_arguments(call: Call[Any], policy: RetryPolicy, sleep: Callable[[float], Any]) -> dict[str, Any]:
-    """Return the arguments that make tenacity's ``Retrying`` or ``AsyncRetrying`` follow ``policy`` for ``call``."""
+    """Return the arguments that make tenacity's ``Retrying`` or ``AsyncRetrying`` follow ``policy`` for a call."""
+    attempts = _Attempts(policy)
     return {
         "retry": retry_if_exception(lambda error: may_repeat(call, error)),
-        "wait": _Wait(policy),
-        "stop": _Stop(policy),
+        "wait": attempts.wait,
+        "stop": attempts.stop,
+        "before": attempts.before,
         "sleep": sleep,
         "reraise": True,
     }
 
 
-class _Wait(wait_base):
+def _wall() -> float:
+    return time.time()
+
+
+class _Attempts:
+    """The attempts of one call: how long to wait between them, and when there are no more.
+
+    The wall clock counts, too: a monotonic one stands still while the machine is suspended. APIMart forgets a key after
+    a day, so a paid call that is repeated after such a sleep could pay twice.
+    """
+
     def __init__(self, policy: RetryPolicy) -> None:
-        self.policy = policy
+        self._policy = policy
+        self._began = _wall()
+        self._error: BaseException | None = None
 
-    def __call__(self, retry_state: RetryCallState) -> float:
-        error = retry_state.outcome.exception() if retry_state.outcome else None
-        return backoff_seconds(retry_state.attempt_number, error, self.policy, random.random)
+    def wait(self, state: RetryCallState) -> float:
+        """Return how long to wait after an attempt that failed."""
+        self._error = state.outcome.exception() if state.outcome else None
+        return backoff_seconds(state.attempt_number, self._error, self._policy, random.random)
 
+    def stop(self, state: RetryCallState) -> bool:
+        """Return whether the attempt that failed was the last."""
+        if state.attempt_number >= self._policy.attempts:
+            return True
+        return self._passed(state) + state.upcoming_sleep > self._policy.budget_seconds
 
-class _Stop(stop_base):
-    def __init__(self, policy: RetryPolicy) -> None:
-        self.policy = policy
+    def before(self, state: RetryCallState) -> None:
+        """Raise the last attempt's error if the sleep since then took longer than it should have."""
+        # (A sleep is always a little longer.)
+        if self._error is not None and self._passed(state) > self._policy.budget_seconds + OVERSLEPT_SECONDS:
+            raise self._error
 
-    def __call__(self, retry_state: RetryCallState) -> bool:
-        elapsed = (retry_state.seconds_since_start or 0.0) + retry_state.upcoming_sleep
-        return retry_state.attempt_number >= self.policy.attempts or elapsed > self.policy.budget_seconds
+    def _passed(self, state: RetryCallState) -> float:
+        return max(state.seconds_since_start or 0.0, _wall() - self._began)

@@ -18,9 +18,16 @@ the messages in ``tests/client/failure_messages.py``.
 # ruff: noqa: RUF001 - the table holds Chinese punctuation on purpose.
 from __future__ import annotations
 
+import functools
 import json
 import re
+from collections.abc import Callable
 from enum import StrEnum
+
+
+def _late(pattern: str, flags: int = 0) -> Callable[[], re.Pattern[str]]:
+    """Return a function that compiles a pattern on its first call: most processes never read a failure."""
+    return functools.cache(lambda: re.compile(pattern, flags))
 
 
 class Verdict(StrEnum):
@@ -64,7 +71,7 @@ SUPPORT_CODES = {code: category for category, codes in _CATEGORIES.items() for c
 
 # About the output: a noun for it, and soon after that what was done to it.
 _DONE = r"(?:filtered|blocked|removed|flagged|rejected|withheld|violat\w*|unsafe|restricted|moderat\w*)"
-_PASSING = re.compile(
+_PASSING = _late(
     rf"""
     \b(?:issue|problem|error)s?\ with\ (?:the\ )?audio | \b(?:output|generated)\ audio\b
     | (?<![a-z])audio[ _](?:generation[ _])?(?:was[ _])?(?:fail|filter|block) | \bother\ processing\ issues
@@ -96,7 +103,7 @@ _CANNOT = (
     r"(?:can't|cannot|can\ not|couldn't|could\ not|won't|(?:unable|not\ able|not\ allowed)\ to"
     r"|(?:do|does|is|are)(?:n't|\ not)\ (?:allow|permit)\w*)"
 )
-_REFUSED = re.compile(
+_REFUSED = _late(
     rf"""
     \bpublic_error_(?:unsafe|sexual|violence|danger|nsfw|minor_upload|prominent_people|content_policy|ip_input)
     | \bcontent[ _](?:policy[ _]violation|violation|rejected|refused|blocked)\b
@@ -140,19 +147,19 @@ _REFUSED = re.compile(
 _TRADITIONAL = str.maketrans("違規審過詞內圖請後", "违规审过词内图请后")
 _QUOTES = str.maketrans("’‘", "''")
 #: The messages in JSON text, or in a dict printed by Python.
-_TOLD = re.compile(
+_TOLD = _late(
     r"""(?P<mark>["']?)\b
     (?:message|msg|errors?|reasons?|details?|error_message|fail_reason|raiMediaFilteredReasons|status|code|type)
     (?P=mark)\s*:\s*\[?\s*(?:"(?P<double>(?:[^"\\]|\\.)*)"|'(?P<single>(?:[^'\\]|\\.)*)')""",
     re.VERBOSE | re.DOTALL | re.IGNORECASE,
 )
-_WHOLE = re.compile(r"""\s*(?:"[^"]*"|'[^']*')\s*""")
+_WHOLE = _late(r"""\s*(?:"[^"]*"|'[^']*')\s*""")
 #: A prompt echoed without quotation marks. It extends to the end of the text, because nothing marks its own end.
-_ECHOED = re.compile(r"\b(?:for|of|with) (?:the |your |this )?prompt *[:=].*|\bprompt *=.*", re.DOTALL | re.IGNORECASE)
+_ECHOED = _late(r"\b(?:for|of|with) (?:the |your |this )?prompt *[:=].*|\bprompt *=.*", re.DOTALL | re.IGNORECASE)
 _QUOTED = (
-    re.compile(r'".*"|".*\Z', re.DOTALL),
-    re.compile(r"(?<!\w)'.*'(?!\w)", re.DOTALL),
-    re.compile(r"“.*”|「.*」|『.*』|«.*»|`.*`", re.DOTALL),
+    _late(r'".*"|".*\Z', re.DOTALL),
+    _late(r"(?<!\w)'.*'(?!\w)", re.DOTALL),
+    _late(r"“.*”|「.*」|『.*』|«.*»|`.*`", re.DOTALL),
 )
 
 
@@ -170,10 +177,10 @@ def verdict(code: str | None, kind: str | None, message: str | None) -> Verdict:
         return Verdict.PASSING
     if names & _REFUSED_CODES:
         return Verdict.REFUSED
-    if _PASSING.search(text):
+    if _PASSING().search(text):
         return Verdict.PASSING
     # Google's identifiers come as the code in some errors, and inside the message in others.
-    refused = any(_REFUSED.search(each) for each in (text, *names))
+    refused = any(_REFUSED().search(each) for each in (text, *names))
     return Verdict.REFUSED if refused else Verdict.UNKNOWN
 
 
@@ -181,11 +188,11 @@ def verdict(code: str | None, kind: str | None, message: str | None) -> Verdict:
 
 #: Codes of new-api and related gateways: a relay that has no (or no longer a) supplier of the model.
 _NO_MODEL_CODES = frozenset({"model_not_found", "model_deprecated", "model_retired", "model_not_available"})
-_NO_CHANNEL = re.compile(r"\bno available channels?\b|无可用渠道|没有可用渠道")
+_NO_CHANNEL = _late(r"\bno available channels?\b|无可用渠道|没有可用渠道")
 # "Temporarily unavailable" is no end.
 _ENDED = r"(?:no\ longer\ (?:available|supported|offered|served)|retired|deprecated|discontinued|shut\ down|sunset)"
 _IS = r"(?:is|are|was|were|has\ been|have\ been)"
-_GONE = re.compile(
+_GONE = _late(
     rf"""
     \bmodels?\b(?:[^.;]|\.(?=\w)){{0,160}}?\b(?:{_IS}\ (?:now\ )?{_ENDED}|does\ not\ exist|has\ ended)\b
     | \bmodels?[/:\ ]{{0,2}}(?:[\w./:-]*\ )?(?:(?:is|was)\ )?not\ found\b
@@ -194,16 +201,21 @@ _GONE = re.compile(
     re.VERBOSE,
 )
 #: The same as the whole message's beginning. A 400 can quote the prompt, in which a model may have retired.
-_GONE_AT_ONCE = re.compile(
+_GONE_AT_ONCE = _late(
     rf"(?:the\ |this\ |requested\ )*models?[:/]?\ ?(?:[\w/.:-]*\d[\w/.:-]*\ )?{_IS}\ (?:now\ )?{_ENDED}\b", re.VERBOSE
 )
-_ENDED_AT_ALL = re.compile(r"\bis no longer available\b")
-_SOMETHING_ELSE = re.compile(r"\b(?:endpoint|route|path|url|api|page|site|host|version)\b")
+_ENDED_AT_ALL = _late(r"\bis no longer available\b")
+_SOMETHING_ELSE = _late(r"\b(?:endpoint|route|path|url|api|page|site|host|version)\b")
+#: A frame that is gone is the row's own trouble. (A name such as "image-to-video", and "image model", are a model's.)
+_AN_INPUT = _late(
+    r"(?<![\w/.-])(?:\w+_)?(?:images?|frames?|assets?|files?|uploads?|videos?|tasks?)(?:_\w+)?"
+    r"(?![\w/-]|\.\w|\ models?\b)"
+)
 #: The code of a failed task whose result the relay could not fetch. It alone says nothing about the model.
 _FETCH_FAILED = "fail_to_fetch_task"
-_INNER_404 = re.compile(r"\b404\b|\bnot_found\b")
+_INNER_404 = _late(r"\b404\b|\bnot_found\b")
 #: The inner answer as a text in quotation marks, which otherwise do not count. It has to begin with the model.
-_QUOTED_INNER = re.compile(
+_QUOTED_INNER = _late(
     r"""(?:\b404\b|\bnot_found\b)[^"']{0,40}["']
     (?:this\ |the\ |publisher\ )*models?\b[^"']{0,160}\bis\ no\ longer\ available""",
     re.VERBOSE,
@@ -226,13 +238,15 @@ def model_verdict(status: int, code: str | None, kind: str | None, message: str 
         its suppliers are down, too.
     """
     names, text = _names(code, kind), _plain(message or "").strip()
-    if status == 503 and (_NO_CHANNEL.search(text) or names & _NO_MODEL_CODES):
+    if status == 503 and (_NO_CHANNEL().search(text) or names & _NO_MODEL_CODES):
         return Availability.NO_CHANNEL
-    if status in (400, 403, 404, 410) and (names & _NO_MODEL_CODES or _GONE_AT_ONCE.match(text)):
+    if status in (400, 403, 404, 410) and (names & _NO_MODEL_CODES or _GONE_AT_ONCE().match(text)):
         return Availability.GONE
     if status not in (404, 410):
         return None
-    ended = _GONE.search(text) or (_ENDED_AT_ALL.search(text) and not _SOMETHING_ELSE.search(text))
+    if _AN_INPUT().search(text):
+        return None
+    ended = _GONE().search(text) or (_ENDED_AT_ALL().search(text) and not _SOMETHING_ELSE().search(text))
     return Availability.GONE if ended else None
 
 
@@ -247,9 +261,9 @@ def task_lost_its_model(code: str | None, kind: str | None, message: str | None)
         return True
     if _FETCH_FAILED not in names and not text.startswith(_FETCH_FAILED):
         return False
-    if _INNER_404.search(text) and (_ENDED_AT_ALL.search(text) or _GONE.search(text)):
+    if _INNER_404().search(text) and (_ENDED_AT_ALL().search(text) or _GONE().search(text)):
         return True
-    return _QUOTED_INNER.search(re.sub(r"\s+", " ", (message or "").translate(_QUOTES)).lower()) is not None
+    return _QUOTED_INNER().search(re.sub(r"\s+", " ", (message or "").translate(_QUOTES)).lower()) is not None
 
 
 def _names(*given: str | None) -> set[str]:
@@ -280,14 +294,14 @@ def own_words(text: str, depth: int = 3) -> str:
         told.append(own_words(_unescaped(value), depth - 1))
         return " "
 
-    if _WHOLE.fullmatch(text):
+    if _WHOLE().fullmatch(text):
         # Quotation marks around the whole text quote nothing.
         return text.strip()[1:-1]
     if depth > 0:
-        text = _TOLD.sub(take, text)
+        text = _TOLD().sub(take, text)
     for quoted in _QUOTED:
-        text = quoted.sub(" ", text)
-    text = _ECHOED.sub(" ", text)
+        text = quoted().sub(" ", text)
+    text = _ECHOED().sub(" ", text)
     return ". ".join((text, *told))
 
 

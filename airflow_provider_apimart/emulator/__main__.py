@@ -48,6 +48,7 @@ def parser() -> argparse.ArgumentParser:
     )
     add("--processing-seconds", type=float, default=5.0, help="YouTube's and Instagram's work (default: %(default)s)")
     add("--listing-seconds", type=float, default=0.0, help="until YouTube lists an upload (default: %(default)s)")
+    add("--youtube-token-seconds", type=float, default=3600.0, help="life of an access token (default: %(default)s)")
     add("--latency-ms", type=float, default=0.0, help="wait before every answer (default: %(default)s)")
     add("--public-url", help="base of the URLs that are handed out (default: the request's host)")
     add("--end-with-stdin", action="store_true", help="stop when standard input closes, as when the parent has died")

@@ -33,8 +33,12 @@ def make_server(settings: EmulatorSettings, host: str, port: int) -> uvicorn.Ser
     :raises RuntimeError: if the ``emulator`` extra is not installed.
     """
     try:
-        import av  # noqa: F401 - looked for here so that its absence is said plainly
+        # Looked for here so that the absence of one is said plainly.
+        import av  # noqa: F401
+        import fontTools  # noqa: F401
+        import PIL  # noqa: F401
         import python_multipart  # noqa: F401
+        import regex  # noqa: F401
         import uvicorn
 
         from airflow_provider_apimart.emulator.serving.app import create_app
@@ -158,6 +162,7 @@ def arguments(settings: EmulatorSettings) -> list[str]:
         ("--latency-ms", settings.latency_ms),
         ("--processing-seconds", settings.processing_seconds),
         ("--listing-seconds", settings.listing_seconds),
+        ("--youtube-token-seconds", settings.youtube_token_seconds),
         ("--key-quota", settings.key_quota_usd),
         ("--state", settings.state),
         ("--public-url", settings.public_url),

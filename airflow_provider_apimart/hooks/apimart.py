@@ -6,6 +6,7 @@ The key is kept only in the connection. It is masked in every log as soon as it 
 from __future__ import annotations
 
 import asyncio
+import importlib
 
 from airflow_provider_apimart.client import errors
 from airflow_provider_apimart.client.client import ApimartClient, AsyncApimartClient
@@ -14,8 +15,8 @@ from airflow_provider_apimart.client.models import Balance
 from airflow_provider_apimart.client.retry import RetryPolicy
 from airflow_provider_apimart.client.settings import Settings
 from airflow_provider_apimart.generation.pricing.balance import left
-from airflow_provider_apimart.hooks.connection import CONN_TYPE, settings_of
-from airflow_provider_apimart.hooks.connection_hook import ConnectionHook, mask
+from airflow_provider_apimart.hooks.connections.connection import CONN_TYPE, settings_of
+from airflow_provider_apimart.hooks.connections.connection_hook import ConnectionHook, mask
 
 __all__ = ["ApimartHook", "settings_of"]
 
@@ -76,8 +77,8 @@ class ApimartHook(ConnectionHook):
     async def aget_conn(self, retry: RetryPolicy | None = None) -> AsyncApimartClient:
         """Return an async client for the running event loop; ``await aclose()`` it, or use it as a context manager."""
         settings = await self.asettings()
-        # The first call in a process reads the system's certificates, which takes tens of milliseconds.
-        await asyncio.to_thread(load_tls)
+        # The first call in a process takes tens of milliseconds.
+        await asyncio.to_thread(_load)
         return AsyncApimartClient(settings, retry)
 
     def test_connection(self) -> tuple[bool, str]:
@@ -103,6 +104,12 @@ class ApimartHook(ConnectionHook):
         return True, (
             f"The key is accepted at {settings.base_url}: {left(account)} left on the account, {left(key)} on the key"
         )
+
+
+def _load() -> None:
+    """Load what blocks: the system's certificates, and the transport that triggers poll with."""
+    load_tls()
+    importlib.import_module("airflow_provider_apimart.client.quick_get")
 
 
 def _is_empty(balance: Balance) -> bool:

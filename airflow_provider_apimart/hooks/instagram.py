@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_apimart.client.errors import ConfigurationError
 from airflow_provider_apimart.client.settings import shown
 from airflow_provider_apimart.connection_form import FORMS
-from airflow_provider_apimart.hooks.connection_hook import mask
-from airflow_provider_apimart.hooks.connection_parts import LONGEST_EXTRA, extra_of, joined_url
+from airflow_provider_apimart.hooks.connections.connection_hook import mask
+from airflow_provider_apimart.hooks.connections.connection_parts import LONGEST_EXTRA, extra_of, joined_url
 from airflow_provider_apimart.hooks.publishers import Publisher, PublisherHook
 from airflow_provider_apimart.publishing.errors import CredentialsError, PublishError
 from airflow_provider_apimart.publishing.exchange import Sender

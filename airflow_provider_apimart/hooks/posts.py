@@ -8,20 +8,22 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from airflow_provider_apimart.client.errors import LandingError
-from airflow_provider_apimart.hooks.storage import file_of
-from airflow_provider_apimart.hooks.verbatim import verbatim
+from airflow_provider_apimart.hooks.rows.verbatim import verbatim
+from airflow_provider_apimart.hooks.storage.paths import file_of
 from airflow_provider_apimart.publishing.record import PostRecord
-from airflow_provider_apimart.storage.files import Target, commit_bytes, exclusive, read_small
+from airflow_provider_apimart.storage.files import Target, read_small
+from airflow_provider_apimart.storage.rewriting import rewrite
+
+__all__ = ["posts_of"]
 
 log = logging.getLogger(__name__)
 
 SCHEMA = 1
 MAX_BYTES = 8 * 1024 * 1024
-#: Two tasks that post the same video can overwrite each other's line in a storage without locks. So each reads again.
-ATTEMPTS = 4
 NAMES = (
     "target",
     "account",
@@ -63,19 +65,20 @@ def remember(video: Target, result: Mapping[str, Any], record: PostRecord) -> No
 
 
 def _keep(sidecar: Target, line: Mapping[str, Any]) -> None:
-    with exclusive(sidecar):
-        for _ in range(ATTEMPTS):
-            found = _read(sidecar)
-            if line in found["posts"]:
-                return
-            others = [post for post in found["posts"] if post.get("post") != line["post"]]
-            data = json.dumps({**found, "posts": [*others, line]}, indent=2, ensure_ascii=False).encode() + b"\n"
-            commit_bytes(sidecar, data)
-    log.warning("%s: other tasks write it at the same time, so a post may be missing there.", sidecar.uri)
+    def with_line(found: dict[str, Any]) -> dict[str, Any] | None:
+        if line in found["posts"]:
+            return None
+        others = [post for post in found["posts"] if post.get("post") != line["post"]]
+        return {**found, "posts": [*others, line]}
+
+    rewrite(sidecar, MAX_BYTES, partial(_parsed, sidecar), with_line)
 
 
 def _read(sidecar: Target) -> dict[str, Any]:
-    data = read_small(sidecar, MAX_BYTES)
+    return _parsed(sidecar, read_small(sidecar, MAX_BYTES))
+
+
+def _parsed(sidecar: Target, data: bytes | None) -> dict[str, Any]:
     if data is None:
         return {"schema": SCHEMA, "posts": []}
     try:

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_apimart.client.errors import ConfigurationError
 from airflow_provider_apimart.client.settings import shown
-from airflow_provider_apimart.hooks.connection_hook import ConnectionHook, mask
-from airflow_provider_apimart.hooks.connection_parts import is_type, scrubbed
+from airflow_provider_apimart.hooks.connections.connection_hook import ConnectionHook, mask
+from airflow_provider_apimart.hooks.connections.connection_parts import is_type, scrubbed
 from airflow_provider_apimart.publishing.exchange import Credentials
 from airflow_provider_apimart.publishing.sealing import Seal
 from airflow_provider_apimart.publishing.target import PublishTarget

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_apimart.client.errors import ConfigurationError
 from airflow_provider_apimart.connection_form import FORMS
-from airflow_provider_apimart.hooks.connection_parts import HIDDEN, extra_of, joined_url, truth
+from airflow_provider_apimart.hooks.connections.connection_parts import HIDDEN, extra_of, joined_url, truth
 from airflow_provider_apimart.hooks.publishers import Publisher, PublisherHook
 from airflow_provider_apimart.publishing.errors import PublishError
 from airflow_provider_apimart.publishing.exchange import Sender

@@ -17,10 +17,10 @@ from urllib.parse import urlsplit
 from airflow_provider_apimart.client.errors import ConfigurationError
 from airflow_provider_apimart.client.settings import is_loopback, shown
 from airflow_provider_apimart.connection_form import FORMS
-from airflow_provider_apimart.hooks.connection_hook import mask
-from airflow_provider_apimart.hooks.connection_parts import HIDDEN, extra_of, is_type, truth
+from airflow_provider_apimart.hooks.connections.connection_hook import mask
+from airflow_provider_apimart.hooks.connections.connection_parts import HIDDEN, extra_of, is_type, truth
 from airflow_provider_apimart.hooks.publishers import Publisher, PublisherHook
-from airflow_provider_apimart.hooks.storage import file_of
+from airflow_provider_apimart.hooks.storage.paths import file_of
 from airflow_provider_apimart.publishing.errors import PublishError, TargetLimitError, TargetUnavailableError
 from airflow_provider_apimart.publishing.exchange import Sender
 from airflow_provider_apimart.publishing.sealing import Seal
@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from airflow.providers.common.compat.sdk import Connection
+
+__all__ = ["YouTubeHook"]
 
 CONN_TYPE = "youtube"
 GOOGLE_TYPE = "google_cloud_platform"

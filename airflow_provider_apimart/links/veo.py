@@ -6,9 +6,13 @@ operator carries what it knows as attributes, and nothing is looked up.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from airflow_provider_apimart._compat import BaseOperator, BaseOperatorLink
+
+__all__ = ["ApimartHelpLink", "VeoVideoLink"]
 
 
 class VeoVideoLink(BaseOperatorLink):
@@ -29,3 +33,19 @@ class ApimartHelpLink(BaseOperatorLink):
     def get_link(self, operator: BaseOperator, *, ti_key: Any) -> str:
         """Return the page for the error that ended this try, or nothing."""
         return getattr(operator, "help_url", None) or ""
+
+
+@contextmanager
+def only_useful(task: Any) -> Iterator[None]:
+    """Leave a task, at the end of its part, with those links that lead somewhere.
+
+    Airflow stores each link of a task at the end of each part: a request to the API server and a row in the database.
+    A link that is not stored is a button that leads nowhere, as one that is stored empty.
+    """
+    try:
+        yield
+    finally:
+        ours = (VeoVideoLink, ApimartHelpLink)
+        task.operator_extra_links = tuple(
+            link for link in task.operator_extra_links if not isinstance(link, ours) or link.get_link(task, ti_key=None)
+        )

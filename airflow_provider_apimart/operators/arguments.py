@@ -31,7 +31,11 @@ MARKS = {"variable_start_string": "{{", "block_start_string": "{%", "comment_sta
 
 def marks_of(task: Any) -> tuple[str, ...]:
     """Return the strings that start Jinja markup in a task's DAG."""
-    dag = task.get_dag()
+    return marks_in(task.get_dag())
+
+
+def marks_in(dag: Any) -> tuple[str, ...]:
+    """Return the strings that start Jinja markup in a DAG."""
     own = (dag and dag.jinja_environment_kwargs) or {}
     return tuple(own.get(name, mark) for name, mark in MARKS.items())
 
@@ -79,10 +83,10 @@ def refuse_for_now(owner: str, problems: list[FieldProblem]) -> None:
         )
 
 
-def request_problems(task: Any, values: Mapping[str, Any]) -> list[FieldProblem]:
+def request_problems(task: Any, request: type[VeoRequest], values: Mapping[str, Any]) -> list[FieldProblem]:
     """Return what is wrong with those of the request's arguments that are literals."""
     marks = marks_of(task)
-    return VeoRequest.problems(values, unknown={name for name, value in values.items() if is_template(value, marks)})
+    return request.problems(values, unknown={name for name, value in values.items() if is_template(value, marks)})
 
 
 # --- when to check ---------------------------------------------------------------------------------------------------
@@ -193,6 +197,17 @@ def object_of(value: Any) -> Any:
     if is_unset(value):
         return None
     return json.loads(value) if isinstance(value, str) else value
+
+
+def from_json_text(value: Any) -> Any:
+    """Return the object or list that a template rendered to (``{{ … | tojson }}``); anything else unchanged.
+
+    :raises ValueError: for text that begins like one and is not JSON.
+    :raises RecursionError: for one that is too deep.
+    """
+    if isinstance(value, str) and value.lstrip().startswith(("{", "[")):
+        return json.loads(value)
+    return value
 
 
 def mapping_problems(name: str, value: Any) -> list[FieldProblem]:

@@ -6,41 +6,41 @@ triggerer or in the worker. A journal beside the output keeps each row's outcome
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import timedelta
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from airflow_provider_apimart._compat import (
+    AirflowException,
     AirflowFailException,
     BaseOperator,
     ObjectStoragePath,
     TaskDeferralError,
     TaskDeferralTimeout,
 )
-from airflow_provider_apimart.client.client import ApimartClient, AsyncApimartClient
-from airflow_provider_apimart.generation.batch import manifest, reuse
+from airflow_provider_apimart.client.client import ApimartClient
+from airflow_provider_apimart.generation.batch import manifest
 from airflow_provider_apimart.generation.batch.bill import Bill
 from airflow_provider_apimart.generation.batch.draft import PlanDraft
 from airflow_provider_apimart.generation.batch.engine import closing
 from airflow_provider_apimart.generation.batch.engine.error_verdicts import Stop, StopKind
 from airflow_provider_apimart.generation.batch.engine.resume import read_ledger
-from airflow_provider_apimart.generation.batch.engine.run import work_off
-from airflow_provider_apimart.generation.batch.journal import JournalWriter
-from airflow_provider_apimart.generation.batch.plan import STATE_FOLDER, Plan, Rules, read_plan, state_folder
+from airflow_provider_apimart.generation.batch.plan import STATE_FOLDER, Plan, read_plan, state_folder
 from airflow_provider_apimart.generation.batch.states import Ledger
 from airflow_provider_apimart.generation.pricing.balance import price_list
 from airflow_provider_apimart.generation.purchase.decide import OnClear, OnUnknownSubmit
 from airflow_provider_apimart.generation.purchase.mismatch import OnMismatch
 from airflow_provider_apimart.generation.tables.rows import TableError
 from airflow_provider_apimart.hooks.apimart import ApimartHook
-from airflow_provider_apimart.hooks.storage import target_of
-from airflow_provider_apimart.operators import arguments, batch_arguments, batch_end, batch_start, models
+from airflow_provider_apimart.hooks.reports import lineage, notes
+from airflow_provider_apimart.hooks.storage.paths import target_of
+from airflow_provider_apimart.operators import arguments, batch_arguments, batch_end, batch_start, batch_work, models
 from airflow_provider_apimart.operators.labels import check_name
+from airflow_provider_apimart.operators.lineage import TellsLineage
 from airflow_provider_apimart.operators.recall import AS_IT_WAS
 from airflow_provider_apimart.operators.task import DEFAULT_TIMEOUT, TRIGGERER_GRACE, failures, identity_of
 from airflow_provider_apimart.operators.templates import AuthorTemplates
@@ -51,11 +51,8 @@ from airflow_provider_apimart.triggers.batch import VeoBatchTrigger
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
-#: How many generations of one row may fail at APIMart per try before the row is given up.
-GENERATIONS_PER_TRY = 3
 
-
-class VeoGenerateBatchOperator(AuthorTemplates, BaseOperator):
+class VeoGenerateBatchOperator(TellsLineage, AuthorTemplates, BaseOperator):
     """Generate a video for each row of a table, in one task, and land them all.
 
     Each row is paid for once, whatever crashes: a retry, or a clear, continues with the rows that are missing. All
@@ -111,6 +108,11 @@ class VeoGenerateBatchOperator(AuthorTemplates, BaseOperator):
         ratio, sound, number of videos). ``"warn"``: note it in the manifest and the log. ``"fail"``: count the row as
         failed, for ``max_failed_share`` and ``on_row_failure``. Its video stays landed and listed, and is not paid for
         again.
+    :param check: check the videos of each landed row once all rows have ended (needs the extra ``media``):
+        ``"default"``, or a dict of rules and verdicts such as ``{"black": "fail", "loudness": "off"}``; see
+        docs/media.md. A row that fails has the outcome ``check_failed`` (``check_skipped`` for the verdict ``skip``),
+        is left out by what reads the manifest next, counts for ``max_failed_share``, and is not paid for again by any
+        try. Not templated.
     :param timeout: how long one generation may take from its submission: ``timedelta`` or seconds. After that the row
         is parked, and the next try re-attaches to it.
     :param poll_interval: seconds between two polls of one generation. ``None`` adapts to how long generations take.
@@ -164,6 +166,7 @@ class VeoGenerateBatchOperator(AuthorTemplates, BaseOperator):
         on_clear: OnClear = "reuse",
         on_unknown_submit: OnUnknownSubmit | None = None,
         on_mismatch: OnMismatch = "warn",
+        check: Mapping[str, str] | Literal["default"] | None = None,
         timeout: timedelta | float | str = DEFAULT_TIMEOUT,
         poll_interval: timedelta | float | str | None = None,
         deferrable: bool = True,
@@ -199,6 +202,7 @@ class VeoGenerateBatchOperator(AuthorTemplates, BaseOperator):
         self.on_clear = on_clear
         self.on_unknown_submit = on_unknown_submit
         self.on_mismatch = on_mismatch
+        self.check = check
         self.timeout = timeout
         self.poll_interval = poll_interval
         self.deferrable = deferrable
@@ -234,27 +238,29 @@ class VeoGenerateBatchOperator(AuthorTemplates, BaseOperator):
                     raise AirflowFailException(str(error)) from error
                 bill = planned.bill
                 if arguments.truth_of(self.dry_run_only):
-                    return self._bill_only(bill, planned.count)
+                    return self._bill_only(context, bill, planned.count)
                 plan = draft.write(
                     state_folder(root, identity_of(context)),
                     identity=identity_of(context),
-                    rules=self._rules(context),
+                    rules=batch_work.rules_of(self, context),
                     output_uri=output.uri,
                     apimart_conn_id=self.apimart_conn_id,
                     median_seconds=planned.median_seconds,
                 )
-            ledger = self._look(plan, root)
+            ledger = batch_work.known(self, plan, root)
             limit = arguments.money_of(self.max_cost_usd)
-            missing = batch_start.approve(self._owner, plan, ledger, bill, limit, planned.fallback_bill)
+            missing = batch_start.approve(self._owner, plan, ledger, bill, limit, planned.fallback_bill, self.check)
         with batch_end.keeping_what_is_paid():
             if missing:
                 del ledger
+                summary = {"rows": len(plan.index.slots), "left": missing}
+                notes.leave(context, lambda: notes.of_batch(self, outcome="running", manifest=None, summary=summary))
                 stop = self._work(plan, output, began, missing)
                 ledger = read_ledger(plan)
             else:
                 self.log.info("Nothing to do: every row has its outcome.")
                 stop = None
-            return self._finish(plan, ledger, output, stop, began)
+            return self._finish(context, plan, ledger, output, stop, began)
 
     def execute_complete(
         self,
@@ -282,7 +288,7 @@ class VeoGenerateBatchOperator(AuthorTemplates, BaseOperator):
                 if str(now).rstrip("/") != kept.rstrip("/"):
                     self.log.warning(AS_IT_WAS, name, kept, now)
                     setattr(self, name, kept)
-            return self._finish(plan, read_ledger(plan), target_of(plan.index.output_uri), stop, began)
+            return self._finish(context, plan, read_ledger(plan), target_of(plan.index.output_uri), stop, began)
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """Resume. If Airflow itself ended the deferral, log what happens to the paid generations."""
@@ -308,49 +314,17 @@ class VeoGenerateBatchOperator(AuthorTemplates, BaseOperator):
 
     # --- steps ---------------------------------------------------------------------------------------------------
 
+    def _sources(self) -> Iterable[Any]:
+        return (self.table,)
+
+    def _query(self) -> tuple[str, str] | None:
+        return None if arguments.is_unset(self.sql) else (str(self.sql), str(self.sql_conn_id))
+
     def _output(self) -> Target:
         return _folder(self.output_path)
 
     def _root(self) -> Target:
         return _folder(self.output_path if arguments.is_unset(self.state_path) else self.state_path)
-
-    def _rules(self, context: Context) -> Rules:
-        limit = arguments.money_of(self.max_cost_usd)
-        return Rules(
-            max_in_flight=int(arguments.number_of(self.max_in_flight) or 1),
-            requests_per_minute=arguments.number_of(self.requests_per_minute),
-            stop_on_failure=self.on_row_failure == "stop",
-            max_failed_share=arguments.number_of(self.max_failed_share) or 0.0,
-            timeout_seconds=arguments.seconds_of(self.timeout) or DEFAULT_TIMEOUT.total_seconds(),
-            poll_interval=arguments.seconds_of(self.poll_interval),
-            on_clear=self.on_clear,
-            on_unknown_submit=self.on_unknown_submit or ApimartHook(self.apimart_conn_id).settings().on_unknown_submit,
-            on_mismatch=self.on_mismatch,
-            max_generations=GENERATIONS_PER_TRY * max(1, int(getattr(context["ti"], "try_number", 1) or 1)),
-            max_cost_usd=None if limit is None else float(limit),
-            fallback_model=None if arguments.is_unset(self.fallback_model) else self.fallback_model,
-            fallback_at_last=not arguments.is_unset(self.fallback_model) and models.is_last_try(context),
-        )
-
-    def _look(self, plan: Plan, root: Target) -> Ledger:
-        """Return what is known about the rows, after checking their files again and adding what others have landed."""
-        ledger = read_ledger(plan)
-        writer = JournalWriter(plan.journal, "worker")
-        try:
-            lost = reuse.note_lost(plan, ledger, writer, target_of, time.time())
-            if lost:
-                self.log.warning(
-                    "%d landed videos are not where they were; they are fetched again if they can be.", lost
-                )
-            identity = plan.index.identity
-            anew = self.on_clear == "regenerate" and identity.clear_epoch > 0
-            if self.reuse == "always" and not anew:
-                home = root.child(STATE_FOLDER)
-                found = reuse.note_reused(plan, ledger, home, writer, target_of, time.time())
-                self.log.info("%d rows were landed under %s before and are not paid for again.", found, root.uri)
-        finally:
-            writer.close()
-        return ledger
 
     def _work(self, plan: Plan, output: Target, began: float, missing: int) -> Stop | None:
         # Airflow does not enforce execution_timeout while a task is deferred. In a worker it interrupts the process,
@@ -375,38 +349,28 @@ class VeoGenerateBatchOperator(AuthorTemplates, BaseOperator):
                 timeout=longest,
             )
 
-        async def open_target(uri: str) -> Target:
-            return target_of(uri)
+        return batch_work.here(plan, output, self.apimart_conn_id, self.log, deadline)
 
-        async def open_client() -> AsyncApimartClient:
-            return AsyncApimartClient(ApimartHook(self.apimart_conn_id).settings())
-
-        # This event loop serves only the batch, so a lookup may block it.
-        work = work_off(
-            plan,
-            writer="worker",
-            output=output,
-            open_target=open_target,
-            through=open_client,
-            log=self.log,
-            deadline=deadline,
-        )
-        return asyncio.run(work).stop
-
-    def _bill_only(self, bill: Bill, rows: int) -> dict[str, Any]:
+    def _bill_only(self, context: Context, bill: Bill, rows: int) -> dict[str, Any]:
         for line in bill.lines():
             self.log.info("%s", line)
         self.log.info("dry_run: nothing was submitted and nothing paid.")
-        return {
+        found = {
             **{"manifest": None, "rows": rows, "landed": 0, "reused": 0, "failed": 0, "left": rows},
             **{"mismatched": 0, "outcomes": {}, "cost_usd": 0.0, "estimated_cost_usd": float(bill.usd), "fallbacks": 0},
         }
+        self._tell(context, partial(lineage.of_batch, found, lineage.Tally()))
+        return found
 
-    def _finish(self, plan: Plan, ledger: Ledger, output: Target, stop: Stop | None, began: float) -> dict[str, Any]:
-        """Write the manifest, send the metrics, and succeed or fail by the user's policy."""
-        totals = manifest.Totals()
+    def _finish(
+        self, context: Context, plan: Plan, ledger: Ledger, output: Target, stop: Stop | None, began: float
+    ) -> dict[str, Any]:
+        """Check what has landed, write the manifest, send the metrics, and succeed or fail by the user's policy."""
+        totals, tally = manifest.Totals(), lineage.Tally()
         target = manifest.manifest_target(output, plan, self.manifest_format)
-        manifest.write_manifest(target, manifest.manifest_lines(plan, ledger, totals), self.manifest_format)
+        checks = self._checks(plan, ledger)
+        lines = tally.over(manifest.manifest_lines(plan, ledger, totals, checks))
+        manifest.write_manifest(target, lines, self.manifest_format)
         batch_end.count(plan, ledger, since=began)
         level = logging.WARNING if totals.failed or totals.left or totals.mismatched else logging.INFO
         self.log.log(level, "%s. The manifest: %s", batch_end.told(totals), target.uri)
@@ -416,8 +380,23 @@ class VeoGenerateBatchOperator(AuthorTemplates, BaseOperator):
         if totals.gone:
             gone = self._ask(partial(batch_end.what_models_there_are, totals.gone))
         rules = plan.index.rules
-        batch_end.refuse(totals, stop, target.uri, rules.max_failed_share, short, rules.on_mismatch, gone)
-        return batch_end.result(totals, target.uri)
+        found = batch_end.result(totals, target.uri)
+        self._tell(context, partial(lineage.of_batch, found, tally))
+        try:
+            batch_end.refuse(totals, stop, target.uri, rules.max_failed_share, short, rules.on_mismatch, gone)
+        except AirflowException as error:
+            told = partial(notes.of_batch, self, outcome="failed", manifest=target.uri, summary=found, error=str(error))
+            notes.leave(context, told)
+            raise
+        notes.leave(context, lambda: notes.of_batch(self, outcome="completed", manifest=target.uri, summary=found))
+        return found
+
+    def _checks(self, plan: Plan, ledger: Ledger) -> dict[int, manifest.RowCheck] | None:
+        if self.check is None:
+            return None
+        from airflow_provider_apimart.operators.batch_check import check_rows
+
+        return check_rows(self.check, plan, ledger)
 
     def _ask(self, question: Callable[[ApimartClient], str]) -> str:
         with ApimartHook(self.apimart_conn_id).get_conn() as client:

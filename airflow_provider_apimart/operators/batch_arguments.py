@@ -8,7 +8,7 @@ from typing import Any, Protocol, get_args
 from airflow_provider_apimart.client.errors import FieldProblem
 from airflow_provider_apimart.client.request import VeoRequest
 from airflow_provider_apimart.generation.tables.text_files import is_delimiter
-from airflow_provider_apimart.hooks.tables import TableFormat
+from airflow_provider_apimart.hooks.rows.table_files import TableFormat
 from airflow_provider_apimart.operators import arguments
 
 
@@ -17,6 +17,7 @@ class BatchArguments(Protocol):
 
     allow_empty: Any
     apimart_conn_id: Any
+    check: Any
     columns: Any
     defaults: Any
     deferrable: Any
@@ -51,6 +52,10 @@ class BatchArguments(Protocol):
 def literal_problems(task: BatchArguments) -> list[FieldProblem]:
     """Return what is wrong with those arguments that are known while the DAG is parsed."""
     problems = arguments.fixed_problems("deferrable", task.deferrable, (True, False))
+    if task.check is not None:
+        from airflow_provider_apimart.operators.checks import landing_problems
+
+        problems += landing_problems(task)
     return problems + _source_problems(task, parsing=True) + _argument_problems(task, arguments.unless_late(task))
 
 

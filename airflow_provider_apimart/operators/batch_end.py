@@ -16,7 +16,7 @@ from airflow_provider_apimart.generation.batch.states import Ledger, Outcome, re
 from airflow_provider_apimart.generation.catalogue.gone import account_models, advice
 from airflow_provider_apimart.generation.pricing.balance import held_by, left
 from airflow_provider_apimart.generation.purchase.mismatch import OnMismatch
-from airflow_provider_apimart.hooks import metrics
+from airflow_provider_apimart.hooks.reports import metrics
 
 _METRICS: dict[Outcome, Literal["completed", "failed", "rejected", "empty", "parked"]] = {
     Outcome.LANDED: "completed",
@@ -154,8 +154,8 @@ def refuse(
     unlike = totals.mismatched if on_mismatch == "fail" else 0
     missing = totals.failed + totals.left + unlike
     # max_failed_share allows for failed rows, but not for a paid video that still has to be landed.
-    allowed = stop is None and totals.left == 0 and totals.owed == 0
-    if missing == 0 or (allowed and missing <= max_failed_share * totals.rows + 1e-6):
+    allowed = stop is None and totals.left == 0 and totals.owed == 0 and totals.unchecked == 0
+    if (missing == 0 and totals.unchecked == 0) or (allowed and missing <= max_failed_share * totals.rows + 1e-6):
         return
     parts = [told(totals)]
     if stop is not None:
@@ -176,15 +176,23 @@ def refuse(
             'are, and are not paid for again by any try: take them with on_mismatch="warn", or put their rows into a '
             "table of another task to pay for others"
         )
+    if bad := totals.outcomes[Outcome.CHECK_FAILED]:
+        parts.append(
+            f"{bad:,} rows fail their check. Their videos are paid for, stay where they are, and are not paid for "
+            'again by any try: take them by setting the rule to "warn" or "off" in check=, or put their rows into a '
+            "table of another task to pay for others"
+        )
+    if totals.unchecked:
+        parts.append(f"{totals.unchecked:,} landed rows could not be checked this time: {totals.unchecked_note}")
     parts.append(f"All of it is in {manifest_uri}")
     hopeless = totals.left == 0 and totals.hopeless == totals.failed
-    final = hopeless or (stop is not None and stop.final)
+    final = (hopeless and not totals.unchecked) or (stop is not None and stop.final)
     if totals.owed and not (stop is not None and stop.kind in _UNREACHABLE):
         final = False
         parts.append(f"{totals.owed:,} generations are, or may be, paid for and not landed; the next try lands them")
     if stop is not None and stop.kind in _ADVICE:
         parts.append(_ADVICE[stop.kind])
-    elif hopeless:
+    elif hopeless and not totals.unchecked:
         parts.append("A retry cannot mend these rows: correct the table, or allow for them with max_failed_share")
     else:
         parts.append("The next try, or a clear, goes on with the rows that are missing and pays for no other again")

@@ -32,7 +32,7 @@ from airflow_provider_apimart.generation.tables.rows import (
     table_error,
 )
 from airflow_provider_apimart.generation.waiting.schedule import expected_seconds
-from airflow_provider_apimart.hooks.storage import read_image
+from airflow_provider_apimart.hooks.storage.paths import read_image
 from airflow_provider_apimart.hooks.tables import stream_table
 from airflow_provider_apimart.operators import arguments
 from airflow_provider_apimart.operators.batch_arguments import BatchArguments
@@ -104,6 +104,7 @@ def _read(task: BatchArguments, planned: Planned) -> None:
             skip_if=skip_if,
             share_identical=planned.share_identical,
             prefix="table_",
+            tells_lineage=True,
         )
 
 
@@ -219,14 +220,22 @@ class Planned:
 
 
 def approve(
-    owner: str, plan: Plan, ledger: Ledger, bill: Bill, limit: Decimal | None, fallback_bill: Bill | None = None
+    owner: str,
+    plan: Plan,
+    ledger: Ledger,
+    bill: Bill,
+    limit: Decimal | None,
+    fallback_bill: Bill | None = None,
+    check: Any = None,
 ) -> int:
     """Log what is still to be paid for, and refuse it if the batch would cost more than the user allows.
 
     :param fallback_bill: what the fallback model would cost. The batch is refused if its limit does not cover that
         either: the fallback could then not be used.
+    :param check: the operator's argument; what it needs has to be there before a row is paid for.
     :return: how many rows have not ended yet.
     :raises InvalidVeoArgument: with the estimate in its text; nothing was submitted.
+    :raises ConfigurationError: if the extra for ``check`` is missing.
     """
     spent, coming, fallback_coming = Decimal(0), Decimal(0), Decimal(0)
     new, under_way = 0, 0
@@ -273,4 +282,8 @@ def approve(
                 f"{spent + fallback_coming:,.2f} USD, so the fallback could not be used to the end"
             )
             arguments.refuse(owner, [FieldProblem("max_cost_usd", float(limit), allowed)])
+    if new and check is not None:
+        from airflow_provider_apimart.operators.checks import before_paying
+
+        before_paying(check)
     return new + under_way

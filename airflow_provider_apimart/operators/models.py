@@ -13,7 +13,7 @@ from airflow_provider_apimart.client.request import VeoRequest
 from airflow_provider_apimart.generation.catalogue.gone import account_models, advice
 from airflow_provider_apimart.generation.catalogue.schemas import schema_problems
 from airflow_provider_apimart.generation.purchase.fallback import Fallback, Wanted
-from airflow_provider_apimart.hooks.storage import read_images
+from airflow_provider_apimart.hooks.storage.paths import read_images
 from airflow_provider_apimart.operators import arguments, budget
 
 log = logging.getLogger(__name__)

@@ -6,7 +6,7 @@ import logging
 from typing import Any, Protocol
 
 from airflow_provider_apimart.generation.purchase.record import MAX_PATH_LENGTH, Record, RecordStore, clipped
-from airflow_provider_apimart.hooks.storage import target_of
+from airflow_provider_apimart.hooks.storage.paths import target_of
 from airflow_provider_apimart.operators import arguments
 from airflow_provider_apimart.operators.veo_arguments import VeoArguments, argument_problems
 from airflow_provider_apimart.storage.files import Target

@@ -12,14 +12,20 @@ from pydantic import ValidationError
 
 from airflow_provider_apimart._compat import AirflowFailException
 from airflow_provider_apimart.client.client import ApimartClient
-from airflow_provider_apimart.client.errors import ApimartError, DeliveredMismatchError, GenerationParkedError
+from airflow_provider_apimart.client.errors import (
+    ApimartError,
+    DeliveredMismatchError,
+    GenerationParkedError,
+    VideoExpiredError,
+)
 from airflow_provider_apimart.client.models import Generation, VeoRequest, Video
-from airflow_provider_apimart.generation.landing import delivery
 from airflow_provider_apimart.generation.purchase import report
 from airflow_provider_apimart.generation.purchase.decide import REGENERATE_HINT
 from airflow_provider_apimart.generation.purchase.identity import Identity
 from airflow_provider_apimart.generation.purchase.mismatch import OnMismatch, mismatches
 from airflow_provider_apimart.generation.purchase.record import LandedVideo, Record, RecordState, RecordStore
+from airflow_provider_apimart.generation.waiting.polling import poll_error_text
+from airflow_provider_apimart.hooks.reports import notes
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -53,7 +59,7 @@ def identity_of(context: Mapping[str, Any] | Context) -> Identity:
     # Airflow sets max_tries when it creates the task instance. A clear sets it to the tries so far + retries. Nothing
     # else changes it, not even an edit of ``retries``. So it tells clears apart.
     epoch = int(getattr(ti, "max_tries", 0) or 0)
-    return Identity(ti.dag_id, ti.run_id, ti.task_id, _map_index(ti), max(0, epoch))
+    return Identity(ti.dag_id, ti.run_id, ti.task_id, map_index_of(context), max(0, epoch))
 
 
 def waited_for_record(kept: Any, current: Record | None, event: Any, request: VeoRequest) -> Record:
@@ -77,16 +83,25 @@ def waited_for_record(kept: Any, current: Record | None, event: Any, request: Ve
         since = Generation.model_validate(event.get("generation")).created_at or datetime.now(UTC)
     except ValidationError:
         since = datetime.now(UTC)
+    return record_without_request(told, request.model, since, submitted_at=since)
+
+
+def record_without_request(generation_id: str, model: str, since: datetime, **known: Any) -> Record:
+    """Return the record of a paid generation of which no record is left, or which another program has submitted.
+
+    :param since: when it was asked for, as far as anybody knows.
+    :param known: further fields of the record.
+    """
     return Record(
         state=RecordState.SUBMITTED,
         fingerprint="",
         idempotency_key="",
         epoch=0,
         number=1,
-        model=request.model,
+        model=model,
         intent_at=since,
-        generation_id=told,
-        submitted_at=since,
+        generation_id=generation_id,
+        **known,
     )
 
 
@@ -97,6 +112,9 @@ def provenance_of(
     labels: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Return how a video was made, for its sidecar. The result holds no secret and no URL of the video."""
+    # Loaded here: a process that lands nothing does without it.
+    from airflow_provider_apimart.generation.landing import delivery
+
     airflow = {**identity_of(context).place, "try_number": getattr(context["ti"], "try_number", None)}
     return delivery.provenance_of(record, request, airflow, labels)
 
@@ -129,18 +147,36 @@ def result_of(
     return report.result(record, videos, landed, found)
 
 
+def check_expiry(record: Record, videos: Sequence[Video]) -> None:
+    """Check that the URLs of videos that are not landed can still be fetched.
+
+    :raises VideoExpiredError: if one cannot.
+    """
+    expired = [video for video in videos if video.expires_at and video.expires_at <= datetime.now(UTC)]
+    if expired:
+        raise VideoExpiredError(
+            f"the URL of generation {record.generation_id} expired at {report.iso(expired[0].expires_at)}"
+        )
+
+
 @contextmanager
-def failures(task: Any) -> Iterator[Known]:
+def failures(task: Any, context: Mapping[str, Any] | Context | None = None) -> Iterator[Known]:
     """Fail the task for good on errors that a retry cannot fix, and add to every error what has been paid for.
 
     :param task: gets the URL of the help page as ``help_url``.
+    :param context: of a generation's task, which leaves a note of its failure for the pages.
     """
     known = Known()
     try:
         yield known
     except ApimartError as error:
         task.help_url = report.help_page(error)
-        text = report.explain(error, known.record())
+        record = known.record()
+        explanation = report.explained(error, record)
+        text = str(explanation)
+        if context is not None:
+            parked = isinstance(error, GenerationParkedError)
+            notes.leave(context, lambda: notes.of_failure(task, record, explanation, parked=parked))
         if error.terminal:
             raise AirflowFailException(text) from error
         error.explained = text
@@ -168,14 +204,16 @@ def final_word(client: ApimartClient, record: Record, event: Any) -> Generation 
         view = client.generation(record.generation_id or "")
     except ApimartError as error:
         # A failed poll decides nothing, even if it blames the key or the balance: the generation is paid for.
+        why = poll_error_text(error).rstrip(".")
         raise GenerationParkedError(
-            f"APIMart does not say now how generation {record.generation_id} is: {str(error).rstrip('.')}. It is "
+            f"APIMart does not say now how generation {record.generation_id} is: {why}. It is "
             "parked: nothing is paid again, and the next try, or a clear, re-attaches to it",
             generation_id=record.generation_id or "",
         ) from error
     return view if view.is_final else None
 
 
-def _map_index(ti: Any) -> int:
-    index = getattr(ti, "map_index", -1)
+def map_index_of(context: Mapping[str, Any] | Context) -> int:
+    """Return the number of a mapped task; -1 if it is not mapped."""
+    index = getattr(context["ti"], "map_index", -1)
     return -1 if index is None else int(index)

@@ -7,7 +7,7 @@ rendered too. Here all data arrives unchanged:
 
 - what ``expand()`` and ``expand_kwargs()`` take from another task, in the operators and in ``@task.veo``;
 - what another task's output, a mapped task group's argument or a DAG param resolves to (Airflow does this by itself);
-- the rows of a table that was read while the DAG was parsed (:mod:`~airflow_provider_apimart.hooks.verbatim`);
+- the rows of a table that was read while the DAG was parsed (:mod:`~airflow_provider_apimart.hooks.rows.verbatim`);
 - an argument that is a table of its own (``requests=``).
 
 Three more rules hold. In a DAG with ``render_template_as_native_obj`` text stays text: only an argument that takes an
@@ -26,7 +26,7 @@ from jinja2 import Environment
 from jinja2.nativetypes import NativeEnvironment, native_concat
 
 from airflow_provider_apimart._compat import ObjectStoragePath
-from airflow_provider_apimart.hooks.verbatim import Verbatim
+from airflow_provider_apimart.hooks.rows.verbatim import Verbatim
 from airflow_provider_apimart.operators import arguments
 
 

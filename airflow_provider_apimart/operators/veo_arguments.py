@@ -13,6 +13,7 @@ class VeoArguments(Protocol):
     """The operator's arguments besides the request. While the DAG is parsed any of them may be a template."""
 
     apimart_conn_id: Any
+    check: Any
     deferrable: Any
     fallback_model: Any
     labels: Any
@@ -25,6 +26,11 @@ class VeoArguments(Protocol):
     rules: Any
     timeout: Any
 
+    @property
+    def request_type(self) -> type[VeoRequest]:
+        """What is asked for."""
+        ...
+
     def _request_values(self) -> dict[str, Any]:
         """Return the request's parameters, by name."""
         ...
@@ -32,15 +38,19 @@ class VeoArguments(Protocol):
 
 def literal_problems(task: VeoArguments) -> list[FieldProblem]:
     """Return what is wrong with those arguments that are known while the DAG is parsed."""
-    problems = arguments.request_problems(task, task._request_values())
+    problems = arguments.request_problems(task, task.request_type, task._request_values())
     problems += models.literal_problems(task, task._request_values(), arguments.marks_of(task))
     problems += arguments.fixed_problems("deferrable", task.deferrable, (True, False))
+    if task.check is not None:
+        from airflow_provider_apimart.operators.checks import landing_problems
+
+        problems += landing_problems(task)
     return problems + argument_problems(task, arguments.unless_late(task))
 
 
 def late_problems(task: VeoArguments) -> list[FieldProblem]:
     """Return what is wrong with all rendered arguments, before anything is paid for."""
-    problems = VeoRequest.problems(task._request_values()) + models.late_problems(task, task._request_values())
+    problems = task.request_type.problems(task._request_values()) + models.late_problems(task, task._request_values())
     return problems + argument_problems(task, arguments.always)
 
 

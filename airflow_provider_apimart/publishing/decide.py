@@ -8,8 +8,9 @@ none         it was lost; not found, settling / settled          wait / start
 none         it was lost; committing twice is not harmless       refuse, or start if cleared with ``"repost"``
 none         else                                                start
 any          cleared, and ``on_clear="repost"``                  start under the next epoch's marker
-may exist    the connection leads to another account now         refuse
-other        the connection leads to another account now         start anew there
+committing   the connection leads to another account now         refuse, as if it were public
+public       the connection leads to another account now         refuse
+other        the connection leads to another account now         start anew there: what is left here is not public
 public       another video                                       refuse: the old one is public
 public       other texts                                         keep, and say so
 committing   another video or message; target cannot be asked    refuse: it may be public
@@ -49,7 +50,7 @@ from airflow_provider_apimart.publishing.errors import (
     PostRejectedError,
     PublishError,
 )
-from airflow_provider_apimart.publishing.record import MAY_EXIST, PostRecord, PostState
+from airflow_provider_apimart.publishing.record import MAY_BE_PUBLIC, PostRecord, PostState
 from airflow_provider_apimart.publishing.target import (
     Draft,
     Drafted,
@@ -148,7 +149,7 @@ def decide(
     epoch = max(epoch, record.epoch)
     if record.account != wanted.account:
         why = f"the connection leads to the account {wanted.account} now, but this was begun on {record.account}"
-        return _refuse(record, why) if record.state in MAY_EXIST else Decision(Action.START, why, epoch)
+        return _refuse(record, why) if record.state in MAY_BE_PUBLIC else Decision(Action.START, why, epoch)
     if record.video_sha256 != wanted.video_sha256:
         return _other_input(record, traits, evidence, epoch, "another video", now)
     text_counts = record.state is PostState.PUBLIC or not traits.text_at_commit

@@ -172,7 +172,12 @@ class _Base:
 
     @contextmanager
     def _named_failures(self, request: Request) -> Iterator[None]:
-        host = httpx.URL(request.url).host
+        try:
+            host = httpx.URL(request.url).host
+        except httpx.InvalidURL:
+            # Its text holds the URL.
+            text = f"the address for the {request.what} is no URL"
+            raise TargetUnavailableError(text, nothing_done=True) from None
         try:
             yield
         except PublishError:
@@ -183,7 +188,7 @@ class _Base:
         except (httpx.TimeoutException, TimeoutError):
             text = f"the {request.what} at {host} got no answer within {request.timeout_seconds:g} s"
             raise TargetUnavailableError(text) from None
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
+        except httpx.HTTPError as error:
             # The text of some of httpx's errors holds the URL.
             text = f"the {request.what} at {host} broke off ({type(error).__name__})"
             raise TargetUnavailableError(text) from None

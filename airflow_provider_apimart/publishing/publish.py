@@ -10,9 +10,9 @@ Why nothing is public twice:
 4. A try that finds *committing* asks the target, or repeats a call that is harmless to repeat: a PUT on the draft's own
    id, a message under its own id. It never makes another draft public.
 5. The id of what is public is saved right after the commit, before anything else is read.
-6. The draft that is committed is the one in the record. Two simultaneous tries read the record again before they
-   commit, and the later one goes on with what the earlier one has saved, as far as a store without a compare-and-swap
-   allows.
+6. The draft that is committed is the one in the record. Two simultaneous tries read the record again before each step,
+   and the later one goes on with what the earlier one has saved (:mod:`.kept`), as far as a store without a
+   compare-and-swap allows.
 
 The crash matrix in the tests kills a process at each of these lines.
 """
@@ -22,23 +22,28 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
-from airflow_provider_apimart.client.errors import ApimartError, InvalidParameterError
+from airflow_provider_apimart.client.errors import ApimartError
 from airflow_provider_apimart.publishing.decide import Action, Decision, OnClear, Wanted, decide
+from airflow_provider_apimart.publishing.drafting import Drafting
 from airflow_provider_apimart.publishing.errors import (
     PostParkedError,
     PostUnsettledError,
     PublishError,
     TargetLimitError,
     TargetUnavailableError,
-    VideoChangedError,
 )
 from airflow_provider_apimart.publishing.exchange import Sender
+from airflow_provider_apimart.publishing.kept import Kept
 from airflow_provider_apimart.publishing.post import Post, PostIdentity, marker_of
-from airflow_provider_apimart.publishing.record import MAX_NOTE_LENGTH, PostRecord, PostState, PostStore
+from airflow_provider_apimart.publishing.record import (
+    MAX_NOTE_LENGTH,
+    PostRecord,
+    PostState,
+    PostStore,
+)
 from airflow_provider_apimart.publishing.sealing import Seal
 from airflow_provider_apimart.publishing.source import VideoSource
 from airflow_provider_apimart.publishing.target import (
@@ -46,11 +51,8 @@ from airflow_provider_apimart.publishing.target import (
     Drafted,
     Evidence,
     PublishTarget,
-    Session,
     SessionGone,
-    Stored,
 )
-from airflow_provider_apimart.publishing.upload import Upload
 
 log = logging.getLogger(__name__)
 
@@ -90,6 +92,7 @@ class Publication:
     :param trusted: whether a missing record proves that nothing was begun (see :class:`.decide.Wanted`).
     :param lost: whether a missing record was lost.
     :param since: when the task's try began, as far as it is known (see :class:`.decide.Wanted`).
+    :param permit: called before anything is begun, and again before it is made public. It raises to refuse.
     :param sleep: waits out temporary failures.
     """
 
@@ -108,6 +111,7 @@ class Publication:
         lost: bool = False,
         since: datetime | None = None,
         conn_id: str | None = None,
+        permit: Callable[[], None] = lambda: None,
         sleep: Callable[[float], None] = time.sleep,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
@@ -116,23 +120,22 @@ class Publication:
         self.store = store
         self.identity = identity
         self.post = post
-        self.source = source
         self.seal = seal
         self.on_clear = on_clear
         self.trusted = trusted
         self.lost = lost
         self.since = since or now()
-        self.conn_id = conn_id
+        self.permit = permit
         self.sleep = sleep
         self.now = now
         self.account = ""
-        # What the store holds as far as this try knows. Any other content was written by another try.
-        self._stored: PostRecord | None = None
+        self._kept = Kept(store)
+        self.drafting = Drafting(target, sender, self._kept, identity, post, source, seal, conn_id, now)
 
     @property
     def record(self) -> PostRecord | None:
         """The record as far as this try knows it, without asking the store."""
-        return self._stored
+        return self._kept.record
 
     # --- the loop ----------------------------------------------------------------------------------------------------
 
@@ -143,16 +146,17 @@ class Publication:
             record says what is known.
         """
         failures = starts = 0
+        trouble = ""
         evidence: Evidence | None = None
         seen: Draft | None = None
-        self._stored = self.store.load()
-        if self._stored is None:
-            self._check()
+        self._kept.load()
+        if self._kept.record is None:
+            self.drafting.check()
         for _ in range(MAX_STEPS):
             try:
                 if not self.account:
                     self.account = self.sender.run(self.target.account())
-                record = self._stored
+                record = self._kept.record
                 decision = decide(record, self._wanted(record), self.target.traits, evidence, self.now())
                 if isinstance(evidence, Draft):
                     seen = evidence
@@ -167,23 +171,23 @@ class Publication:
                 starts += decision.action is Action.START
                 if starts > MAX_STARTS:
                     raise PostParkedError(
-                        f"{self.target.name} has lost {MAX_STARTS} uploads or drafts in a row ({decision.reason}). "
-                        "Nothing is public; the next try begins anew"
+                        f"{MAX_STARTS} uploads or drafts in a row came to nothing at {self.target.name} "
+                        f"({trouble or decision.reason}). Nothing is public; the next try begins anew"
                     )
                 evidence = self._step(decision, record, evidence)
             except TargetLimitError as error:
-                return self._later(error, error.until, seen)
+                return self._public_anyway(error, seen) or self._later(error, error.until, seen)
             except TargetUnavailableError as error:
                 failures += 1
+                trouble = str(error)
                 pause = error.retry_after_seconds or FIRST_BACKOFF_SECONDS * 2 ** (failures - 1)
                 pause = min(pause, MAX_PAUSE_SECONDS)
                 enough = failures > MAX_PAGE_FAILURES or pause > MAX_BACKOFF_SECONDS
-                known = self._stored
-                if known is not None and known.state is PostState.PUBLIC and (known.url or enough):
-                    # It is public. That the target does not confirm it now takes nothing away.
-                    reason = f"it was published, and {self.target.name} does not answer now"
-                    log.warning("%s (%s).", reason, error)
-                    return self._standing(Decision(Action.KEEP, reason), known, seen, (str(error),))
+                known = self._kept.record
+                if enough or (known is not None and known.url):
+                    standing = self._public_anyway(error, seen)
+                    if standing is not None:
+                        return standing
                 if failures > MAX_FAILURES:
                     raise
                 if pause > MAX_BACKOFF_SECONDS:
@@ -210,20 +214,18 @@ class Publication:
             since=self.since,
         )
 
-    def _check(self) -> None:
-        problems = self.target.problems(self.post)
-        if problems:
-            raise InvalidParameterError(tuple(problems))
-
     def _step(self, decision: Decision, record: PostRecord | None, evidence: Evidence | None) -> Evidence | None:
         """Carry out ``decision``, which was made from ``evidence``; return what the target has told."""
         if decision.action is Action.LOOK_UP:
             marker = record.marker if record else marker_of(self.identity, self.post, self.account, decision.epoch)
             return self.sender.run(self.target.look_up(marker))
+        if decision.action in (Action.START, Action.COMMIT):
+            self.permit()
         if decision.action is Action.START:
-            return self._start(record, decision)
+            return self.drafting.start(record, decision, self.account)
         if decision.action is Action.ADOPT and isinstance(evidence, Drafted):
-            return self._drafted(record or self._new_record(None, decision.epoch), evidence)
+            intended = record or self.drafting.new_record(None, decision.epoch, self.account)
+            return self.drafting.drafted(intended, evidence)
         if record is None:
             raise AssertionError(f"a decision to {decision.action} needs a record")
         match decision.action:
@@ -234,7 +236,7 @@ class Publication:
                     return SessionGone()
                 return self.sender.run(self.target.ask_session(url, self.post.video.bytes))
             case Action.UPLOAD:
-                return self._upload(record, decision.offset)
+                return self.drafting.upload(record, decision.offset)
             case Action.ASK_DRAFT:
                 return self.sender.run(self.target.ask(record.draft_id or "", record.post_id, self.post))
             case Action.COMMIT:
@@ -243,89 +245,25 @@ class Publication:
                 return self._found_public(record, evidence)
         raise AssertionError(f"{decision.action} is no step")
 
-    # --- before the commit: nothing of it is visible -----------------------------------------------------------------
-
-    def _new_record(self, old: PostRecord | None, epoch: int) -> PostRecord:
-        clears = self.identity.clear_epoch
-        if old is not None and old.asked_by == self.identity.place:
-            # A try that an earlier clear has left behind does not take back what a later one has answered.
-            clears = max(clears, old.clear_epoch)
-        return PostRecord(
-            state=PostState.INTENT,
-            target=self.target.name,
-            account=self.account,
-            marker=marker_of(self.identity, self.post, self.account, epoch),
-            epoch=epoch,
-            clear_epoch=clears,
-            video_uri=self.post.video.uri,
-            video_sha256=self.post.video.sha256,
-            video_bytes=self.post.video.bytes,
-            content_digest=self.post.content_digest,
-            conn_id=self.conn_id,
-            intent_at=self.now(),
-            asked_by=self.identity.place,
-            previous=old.as_previous() if old else (),
-        )
-
-    def _start(self, old: PostRecord | None, decision: Decision) -> Evidence | None:
-        if old is None or old.epoch != decision.epoch or old.content_digest != self.post.content_digest:
-            # What was right when the post was begun stays right: a date may pass while the post waits for a quota.
-            self._check()
-        self.source.check_size()
-        if not self.target.traits.tail_bytes:
-            # The target fetches the file itself, so it cannot be checked on the way.
-            self.source.check_whole()
-        record = self._new_record(old, decision.epoch)
-        if old is not None and old.draft_id:
-            log.warning("%s. The draft %s is left as it is, and stays in the record.", decision.reason, old.draft_id)
-        if not self._save_unless_changed(record):
-            return None
-        begun = self.sender.run(self.target.start(self.post, record.marker))
-        if isinstance(begun, Session):
-            opened = record.but(state=PostState.SESSION, sealed=self.seal.close(begun.url))
-            return Stored(0) if self._save_unless_changed(opened) else None
-        return self._drafted(record, begun)
-
-    def _upload(self, record: PostRecord, offset: int) -> Evidence | None:
-        """Send the file from ``offset`` on. The tail goes last, after the record says so and the checksum agrees."""
-        url = self.seal.open(record.sealed)
-        if url is None:
-            return SessionGone()
-        upload = Upload(self.target, self.sender, self.source, url, offset)
-        try:
-            told = upload.send_all_but_the_tail()
-        except VideoChangedError:
-            # The session may hold bytes of the changed file. Nothing may follow them, even if the file is put back.
-            self._save_unless_changed(record.but(state=PostState.INTENT, sealed=None))
-            raise
-        if told is not None:
-            return told
-        if not self._save_unless_changed(record.but(state=PostState.ARMED, armed_at=self.now())):
-            return None
-        return upload.send_the_tail()
-
-    def _drafted(self, record: PostRecord, draft: Drafted) -> Evidence | None:
-        message = {"sealed": self.seal.close(draft.message) if draft.message is not None else None}
-        drafted = record.but(state=PostState.DRAFTED, draft_id=draft.draft_id, drafted_at=self.now(), **message)
-        if self._save_unless_changed(drafted):
-            log.info("%s: the draft %s exists; nobody else can see it.", self.target.name, draft.draft_id)
-        else:
-            log.warning("%s: the draft %s is left over; nobody else can see it.", self.target.name, draft.draft_id)
-        return None
-
     # --- the commit --------------------------------------------------------------------------------------------------
 
     def _commit(self, record: PostRecord) -> Evidence | None:
         """Make the draft public. The record says so before and after."""
         fresh = record.state is PostState.DRAFTED
         if record.content_digest != self.post.content_digest:
-            self._check()
+            self.drafting.check()
+        began = self.now()
         committing = record.but(
             state=PostState.COMMITTING,
-            committing_at=self.now(),
+            committing_at=began,
             content_digest=self.post.content_digest,
         )
-        if not self._save_unless_changed(committing):
+        if not self._kept.save_unless_changed(committing):
+            return None
+        settle = self.target.traits.commit_settle
+        if settle and self.now() - began > settle / 4:
+            # Another try may soon take this one for lost, and publish. So it begins again: it asks, and waits.
+            log.warning("Saving the record took long. What has become of %s is asked again.", record.draft_id)
             return None
         message = self.seal.open(record.sealed)
         try:
@@ -334,12 +272,12 @@ class Publication:
             nothing_done = error.terminal or isinstance(error, TargetLimitError)
             if fresh and (nothing_done or (isinstance(error, TargetUnavailableError) and error.nothing_done)):
                 # The target has said no to the only call that was made. So nothing is public.
-                self._save_unless_changed(record.but(note=str(error)[:MAX_NOTE_LENGTH]))
-            elif self.target.traits.commit_settle:
+                self._kept.save_unless_changed(record.but(note=str(error)[:MAX_NOTE_LENGTH]))
+            elif settle:
                 # The call may be under way until now, and the target needs its time from here.
-                self._save_unless_changed(committing.but(committing_at=self.now()))
+                self._kept.save_unless_changed(committing.but(committing_at=self.now()))
             raise
-        self._save_public(
+        self._kept.save_public(
             committing.but(
                 state=PostState.PUBLIC,
                 committing_at=self.now(),
@@ -353,7 +291,7 @@ class Publication:
 
     def _found_public(self, record: PostRecord, seen: Draft) -> Evidence | None:
         """Record a post that turned out to be public."""
-        self._save_public(
+        self._kept.save_public(
             record.but(
                 state=PostState.PUBLIC,
                 post_id=seen.post_id or record.post_id or record.draft_id,
@@ -370,11 +308,11 @@ class Publication:
     ) -> Standing:
         if record.clear_epoch < self.identity.clear_epoch and record.asked_by == self.identity.place:
             # A later change to "repost" must not count a clear that this try has already answered.
-            record = self._add(record, clear_epoch=self.identity.clear_epoch)
+            record = self._kept.add(record, clear_epoch=self.identity.clear_epoch)
         if decision.action is Action.KEEP:
             if seen is not None and seen.url and record.url is None:
                 # Some targets tell the page only after the post's id.
-                record = self._add(record, url=seen.url)
+                record = self._kept.add(record, url=seen.url)
             record, more = self._extras(record)
             warnings = (*warnings, *more)
             if record.content_digest != self.post.content_digest:
@@ -393,49 +331,37 @@ class Publication:
                 log.warning("%s: the %s was not set: %s", self.target.name, name, error)
                 warnings.append(f"{name}: {error}")
                 continue
-            record = self._add(record, done=(*record.done, name))
+            record = self._kept.add(record, done=(*record.done, name))
         return record, tuple(warnings)
 
+    def _public_anyway(self, error: PublishError, seen: Draft | None) -> Standing | None:
+        """Return the standing of what is public: that the target does not confirm it now takes nothing away.
+
+        ``None`` if nothing is public, or if it is not what this try wants: another video, or a repost.
+        """
+        record = self._kept.record
+        if record is None or record.state is not PostState.PUBLIC:
+            return None
+        wanted = self._wanted(record)
+        if not self.account:
+            # The question that failed may have been the one about the account.
+            wanted = replace(wanted, account=record.account)
+        if decide(record, wanted, self.target.traits, None, self.now()).action not in (Action.ASK_DRAFT, Action.KEEP):
+            return None
+        reason = f"it was published, and {self.target.name} does not answer now"
+        log.warning("%s (%s).", reason, error)
+        return self._standing(Decision(Action.KEEP, reason), record, seen, (str(error),))
+
     def _later(self, error: PublishError, until: datetime, seen: Draft | None) -> Standing:
-        if self._stored is None:
+        if self._kept.record is None:
             raise error
         log.warning("%s", error)
-        return Standing(Decision(Action.WAIT, error.message, until=until), self._stored, seen, until)
+        return Standing(Decision(Action.WAIT, error.message, until=until), self._kept.record, seen, until)
 
     def _failed(self, decision: Decision) -> None:
-        record = self._stored
+        record = self._kept.record
         if decision.action is Action.FAIL and record is not None and record.state is PostState.DRAFTED:
-            self._add(record, state=PostState.FAILED, note=str(decision.error)[:MAX_NOTE_LENGTH])
-
-    # --- the record --------------------------------------------------------------------------------------------------
-
-    def _save_unless_changed(self, record: PostRecord) -> bool:
-        """Save ``record``, unless another try has written meanwhile: then take over what it has written."""
-        current = self.store.load()
-        if current != self._stored and current is not None:
-            log.warning("Another try of this task has written its record meanwhile: deciding anew.")
-            self._stored = current
-            return False
-        self._save(record)
-        return True
-
-    def _save_public(self, record: PostRecord) -> None:
-        """Save that something is public, and keep what another try has written meanwhile."""
-        current = self.store.load()
-        if current is not None and current != self._stored:
-            record = record.beside(current)
-        self._save(record)
-
-    def _add(self, record: PostRecord, **changes: Any) -> PostRecord:
-        """Save ``record`` with ``changes``, unless another try has got further or has begun another post meanwhile."""
-        changed = record.but(**changes)
-        if self.store.load() in (record, None):
-            self._save(changed)
-        return changed
-
-    def _save(self, record: PostRecord) -> None:
-        self.store.save(record)
-        self._stored = record
+            self._kept.add(record, state=PostState.FAILED, note=str(decision.error)[:MAX_NOTE_LENGTH])
 
 
 def deadline_of(record: PostRecord, timeout: timedelta) -> datetime:

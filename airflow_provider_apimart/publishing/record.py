@@ -16,6 +16,8 @@ from airflow_provider_apimart.publishing.errors import PublishError
 #: Superseded posts and drafts that are remembered, so that an orphan can still be found.
 MAX_PREVIOUS = 20
 MAX_NOTE_LENGTH = 1000
+#: The longest session URL that is kept: a record is small, whatever a target answers.
+MAX_SECRET_LENGTH = 8192
 
 
 class PostState(StrEnum):
@@ -39,6 +41,8 @@ class PostState(StrEnum):
 
 #: States in which a draft or a post may lie at the target.
 MAY_EXIST = frozenset({PostState.ARMED, PostState.DRAFTED, PostState.COMMITTING, PostState.PUBLIC})
+#: States in which others may see it.
+MAY_BE_PUBLIC = frozenset({PostState.COMMITTING, PostState.PUBLIC})
 
 
 class PreviousPost(BaseModel):

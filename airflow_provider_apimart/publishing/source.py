@@ -9,6 +9,7 @@ from airflow_provider_apimart.publishing.errors import VideoChangedError
 from airflow_provider_apimart.publishing.post import VideoFile
 from airflow_provider_apimart.storage.files import (
     Target,
+    check_same_machine,
     is_object_store,
     storage_errors,
     stored_sha256,
@@ -37,8 +38,10 @@ class VideoSource:
         """Check that the file exists and has its size.
 
         :raises VideoChangedError: if not.
-        :raises LandingError: if the storage does not answer.
+        :raises LandingError: if the storage does not answer, or if a local file is not on this worker: another one may
+            have it.
         """
+        check_same_machine(self.place, "the video")
         size = stored_size(self.place)
         if size is None:
             raise VideoChangedError(f"{self.place.uri} does not exist. Nothing was posted: land the video again")

@@ -3,26 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from airflow.providers.common.compat.sdk import AirflowSensorTimeout, AirflowSkipException, AirflowTaskTimeout
-
-from airflow_provider_apimart._compat import AirflowException, AirflowFailException, BaseSensorOperator, PokeReturnValue
+from airflow_provider_apimart._compat import AirflowException, AirflowFailException, PokeReturnValue
 from airflow_provider_apimart.client import protocol
 from airflow_provider_apimart.client.errors import ApimartError, FieldProblem, InsufficientBalanceError
 from airflow_provider_apimart.generation.pricing.funds import Funds, funds_refused, hopeless_text, is_hopeless
 from airflow_provider_apimart.hooks.apimart import ApimartHook
 from airflow_provider_apimart.operators import arguments
 from airflow_provider_apimart.operators.templates import AuthorTemplates
+from airflow_provider_apimart.sensors.deferral import DeferrableSensor
 from airflow_provider_apimart.triggers.balance import ApimartBalanceTrigger
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
 
-class ApimartBalanceSensor(AuthorTemplates, BaseSensorOperator):
+class ApimartBalanceSensor(AuthorTemplates, DeferrableSensor):
     """Wait until the account, and the quota of the key, hold an amount. Costs nothing.
 
     Returns (XCom) ``{"account_usd", "key_usd"}``, null where there is no limit. Temporary errors do not end the wait; a
@@ -38,6 +36,7 @@ class ApimartBalanceSensor(AuthorTemplates, BaseSensorOperator):
 
     template_fields: Sequence[str] = ("min_usd", "apimart_conn_id")
     ui_color = "#e8e0ff"
+    awaited = "there was enough"
 
     def __init__(
         self,
@@ -81,28 +80,6 @@ class ApimartBalanceSensor(AuthorTemplates, BaseSensorOperator):
                 timeout=self._longest,
             )
         return told
-
-    def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
-        """Resume; where time has run out, end as the wait in the worker would."""
-        try:
-            return super().resume_execution(next_method, next_kwargs, context)
-        except (AirflowSkipException, AirflowSensorTimeout) as ended:
-            timeout = ended if isinstance(ended, AirflowSensorTimeout) else ended.__cause__
-            if not isinstance(timeout, AirflowSensorTimeout):
-                raise
-            if self._longest < timedelta(seconds=self.timeout):
-                text = f"execution_timeout={self.execution_timeout} has passed before there was enough"
-                raise AirflowTaskTimeout(text) from timeout
-            if self.never_fail:
-                # It is about errors: in the worker it lets a timeout fail, too.
-                raise timeout from None
-            raise
-
-    @property
-    def _longest(self) -> timedelta:
-        # Airflow does not enforce execution_timeout while a task is deferred.
-        longest = timedelta(seconds=self.timeout)
-        return longest if self.execution_timeout is None else min(longest, self.execution_timeout)
 
     def _ask(self) -> PokeReturnValue:
         needed = self._needed()

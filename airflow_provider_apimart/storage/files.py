@@ -173,7 +173,7 @@ def staging(target: Target, *, writer: str = "staged", content_type: str | None 
                 part = stack.enter_context(localfs.part_file(local_path(target)))
             yield _LocalStaged(part)
     else:
-        with tempfile.TemporaryFile(buffering=0) as file:
+        with tempfile.TemporaryFile() as unnamed, localfs.WholeFile(unnamed.fileno(), "r+", closefd=False) as file:
             yield _RemoteStaged(cast(BinaryIO, file), writer, content_type or content_type_of(target.name))
 
 
@@ -303,11 +303,19 @@ def looking(target: Target) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def storage_errors(target: Target, done: str) -> Iterator[None]:
-    """Turn a storage's own exceptions into a :class:`LandingError` that names the place."""
+def storage_errors(
+    target: Target, done: str, *, passing: tuple[type[Exception], ...] | type[Exception] = ()
+) -> Iterator[None]:
+    """Turn a storage's own exceptions into a :class:`LandingError` that names the place.
+
+    :param passing: exceptions that are an answer, not an error.
+    """
     try:
         yield
-    except ApimartError:
+    except passing:
+        raise
+    except (ApimartError, MemoryError):
+        # Neither says anything about the storage.
         raise
     except Exception as error:
         needed = f"; needed there: {permissions.needed(target.fs)}" if permissions.is_denied(error) else ""

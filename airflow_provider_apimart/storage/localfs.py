@@ -38,7 +38,19 @@ _held: set[str] = set()
 _nameable: dict[str, bool] = {}
 
 
-class _SteadyFile(io.FileIO):
+class WholeFile(io.FileIO):
+    """An unbuffered file whose ``write`` writes everything, or raises an error."""
+
+    def write(self, data: Any, /) -> int:
+        """Write all of ``data``. The system writes only a part of it where the room for the rest is missing."""
+        rest = memoryview(data).cast("B")
+        length = len(rest)
+        while rest:
+            rest = rest[super().write(rest) :]
+        return length
+
+
+class _SteadyFile(WholeFile):
     """A file that is sent to the disk while it is written, so that the final flush has little left to wait for."""
 
     _pending = 0

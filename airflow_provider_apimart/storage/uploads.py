@@ -26,6 +26,9 @@ PUT_BYTES = 1024 * 1024 * 1024
 #: The Content-Type with which a storage serves the file. Players and CDNs refuse a video with any other type.
 CONTENT_TYPES = {
     ".mp4": "video/mp4",
+    ".jpg": "image/jpeg",
+    ".png": "image/png",
+    ".webp": "image/webp",
     ".json": "application/json",
     ".jsonl": "application/x-ndjson",
     ".parquet": "application/vnd.apache.parquet",
@@ -82,11 +85,11 @@ async def _put_object(fs: Any, path: str, file: BinaryIO, content_type: str) -> 
     bucket, key, _ = fs.split_path(path)
     await fs.set_session()
     client = await fs.get_s3(bucket)
-    names = _type_argument(fs, content_type)
+    names = type_argument(fs, content_type)
     await client.put_object(**fs._get_s3_method_kwargs(client.put_object, names, Bucket=bucket, Key=key, Body=file))
 
 
-def _type_argument(fs: Any, content_type: str) -> dict[str, Any]:
+def type_argument(fs: Any, content_type: str) -> dict[str, Any]:
     """Return the arguments that give a file system the media type of a file; empty if it accepts none."""
     names = protocols(fs)
     if names & {"s3", "s3a"}:
@@ -101,7 +104,7 @@ def _type_argument(fs: Any, content_type: str) -> dict[str, Any]:
 
 
 def _open(fs: Any, path: str, content_type: str) -> Any:
-    if told := _type_argument(fs, content_type):
+    if told := type_argument(fs, content_type):
         try:
             return fs.open(path, "wb", block_size=BLOCK_BYTES, **told)
         except TypeError as error:

@@ -20,7 +20,7 @@ from airflow_provider_apimart.client.client import AsyncApimartClient
 from airflow_provider_apimart.client.errors import ApimartError
 from airflow_provider_apimart.generation.waiting.polling import FIRST_EVENT_SECONDS
 from airflow_provider_apimart.hooks.apimart import ApimartHook
-from airflow_provider_apimart.hooks.storage import target_of
+from airflow_provider_apimart.hooks.storage.paths import target_of
 from airflow_provider_apimart.storage.files import Target, check_same_machine
 
 if TYPE_CHECKING:

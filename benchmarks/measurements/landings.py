@@ -1,7 +1,8 @@
 """(d) Landing: time and peak memory against curl, on the local disk and on S3 (moto's server).
 
 It runs once at the full speed of loopback, where all work besides the transfer shows, and once at the pace of a 1
-Gbit/s network (the server's ``rate``). Every round does the same transfers one after the other, so that other load on
+Gbit/s network (the server's ``rate``). A store that answers each request only after 30 ms (a small S3 of our own) shows
+what the number of requests costs. Every round does the same transfers one after the other, so that other load on
 the machine affects all of them. The table shows the medians of the rounds and of the ratios within a round.
 """
 
@@ -27,6 +28,7 @@ from benchmarks.measurements.figures import median
 BUCKET = "videos"
 MEGABYTE = 10**6
 TINY = "tiny.mp4"
+LATE_SECONDS = 0.03
 SIGNED = ("--aws-sigv4", "aws:amz:us-east-1:s3", "--user", "test:test")
 
 
@@ -157,33 +159,37 @@ def rounds(count: int, peer: Callable[[], dict[str, float]], mine: Callable[[], 
 
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
-    """Measure all sizes on both storages."""
+    """Measure all sizes on all storages."""
     lines = []
     with tempfile.TemporaryDirectory(prefix="apimart-landing-", dir=options.scratch) as name:
         folder = Path(name)
         media, out = folder / "media", folder / "out"
         media.mkdir()
         out.mkdir()
-        with server("-m", "benchmarks.servers.media", str(media)) as files, server("-c", MOTO) as moto:
-            base, endpoint = said(files), said(moto)
+        late = server("-m", "benchmarks.servers.s3", str(LATE_SECONDS))
+        with server("-m", "benchmarks.servers.media", str(media)) as files, server("-c", MOTO) as moto, late as slow:
+            base, endpoint, slow_endpoint = said(files), said(moto), said(slow)
             tiny_video(media / TINY)
             for size in options.megabytes:
                 padded_video(media / f"{size}.mp4", size * MEGABYTE)
                 for rate in options.rates:
                     url = f"{base}/{size}.mp4" + (f"?rate={rate:g}" if rate else "")
                     fresh_bucket(endpoint)
-                    lines += lines_of(size, rate, url, out, endpoint, options.rounds)
+                    lines += lines_of(size, rate, url, out, endpoint, slow_endpoint, options.rounds)
     return {"lines": lines}
 
 
-def lines_of(size: int, rate: float, url: str, out: Path, endpoint: str, count: int) -> list[dict[str, Any]]:
-    """Measure one file on both storages."""
+def lines_of(size: int, rate: float, url: str, out: Path, endpoint: str, late: str, count: int) -> list[dict[str, Any]]:
+    """Measure one file on each storage."""
     if size > 100:
         count = max(1, count // 2)
     found = {
         "local": rounds(count, partial(curl_local, url, out), partial(ours, url, str(out), None)),
         "S3 (moto)": rounds(
             count, partial(curl_s3, url, out, endpoint), partial(ours, url, f"s3://{BUCKET}", endpoint)
+        ),
+        f"S3, {LATE_SECONDS * 1000:g} ms a request": rounds(
+            count, partial(curl_s3, url, out, late), partial(ours, url, f"s3://{BUCKET}", late)
         ),
     }
     about = {"megabytes": size, "rate": rate, "rounds": count}

@@ -129,11 +129,70 @@ def landing(found: dict[str, Any]) -> str:
             "Ours downloads, hashes, checks the container, flushes the file to disk (`fsync`) or uploads it to "
             "the bucket, and writes the sidecar. `curl` alone only downloads into a file, and its start-up is not "
             "counted. For S3 (moto's server), curl downloads and then uploads in one PUT, with no check. "
+            "The store of 30 ms a request is a small one of our own; the download is not delayed. "
             "*Loopback*: as fast as the server can send, which no real network is. Ratios are medians of the "
             "ratios within a round. Memory is the worst peak of all rounds above the process's initial size. The "
             "last column is the time of a process's very first video, of a few kilobytes: it includes loading the "
             "certificates, which curl does not need on plain HTTP.",
             table(["", "ours", "throughput, ours to the other", "peak memory", "process before", "first video"], rows),
+        ]
+    )
+
+
+def joining(found: dict[str, Any]) -> str:
+    """Return (f)."""
+    rows = [
+        [
+            f"{found['clips']} clips, {line['megabytes']:.0f} MB",
+            milliseconds(line["join_seconds"] * 1000),
+            milliseconds(line["task_seconds"] * 1000),
+            milliseconds(line["copy_seconds"] * 1000),
+            figure(line["ratio"]),
+            figure(line["task_ratio"]),
+        ]
+        for line in found["lines"]
+    ]
+    return "\n\n".join(
+        [
+            "## Joining clips",
+            about(found),
+            "Clips of 8 seconds (1080p, H.264 and AAC) that agree are copied into one video, bit by bit. `cp` copies "
+            "one file of the same size. All are flushed to disk (`fsync`). Ratios are medians of the ratios within a "
+            "round. *In its process* is the same in a child process, as tasks run it: the difference is the start of "
+            "Python. A task also reads each file once for its checksum.",
+            table(["", "join", "in its process", "`cp`", "join to `cp`", "in its process to `cp`"], rows),
+        ]
+    )
+
+
+def renditions(found: dict[str, Any]) -> str:
+    """Return (g)."""
+    parts = ["## Renditions", about(found)]
+    if "skipped" in found:
+        return "\n\n".join([*parts, f"Nothing was measured: {found['skipped']}."])
+    rows = [
+        [
+            line["row"],
+            figure(line["ours_seconds"], " s"),
+            figure(line["ffmpeg_seconds"], " s"),
+            f"{line['speed']:.2f}",
+            f"{line['ours_mb']:,.0f} MB",
+            f"{line['ffmpeg_mb']:,.0f} MB",
+            f"{line['memory']:.2f}",
+        ]
+        for line in found["lines"]
+    ]
+    versions = found["versions"]
+    medians = f"Figures are medians of {found['rounds']} rounds." if found["rounds"] > 1 else "It was done once."
+    return "\n\n".join(
+        [
+            *parts,
+            f"A clip of {found['seconds']} s, 1080p, noisy and moving everywhere, is made into what a channel takes: "
+            "by the child process of `VideoRenditionOperator` and by the `ffmpeg` binary, with the same filters and "
+            "encoder settings, in turn; each from the start of its process to its end. The binary is FFmpeg "
+            f"{versions['ffmpeg']}, ours PyAV {versions['av']} with FFmpeg {versions['av_ffmpeg']}; their x264 "
+            f"differs, too. {medians} Memory is the peak resident size.",
+            table(["", "ours", "ffmpeg", "speed, ours to it", "memory, ours", "ffmpeg", "memory, ours to it"], rows),
         ]
     )
 
@@ -164,6 +223,43 @@ def imports(found: dict[str, Any]) -> str:
     )
 
 
+def quoted(name: str) -> str:
+    """Return a name of the code as Markdown."""
+    return f"`{name}`"
+
+
+def mapped(found: dict[str, Any]) -> str:
+    """Return (h)."""
+    head = ["operator", "CPU a row", "pays or submits", "ends", "its own part", "ours to this"]
+    head += ["requests to Airflow", "its own", "modules loaded"]
+    rows = [
+        [
+            f"{line['row']}: {line['operator'] if line['row'] == 'nothing' else quoted(line['operator'])}",
+            milliseconds(line["cpu_seconds"] * 1000),
+            *[milliseconds(part * 1000) for part in line["parts"]],
+            "-" if line["row"] == "nothing" else milliseconds(line["own_seconds"] * 1000),
+            "-" if line["ours_to_this"] is None else figure(line["ours_to_this"]),
+            *[f"{line[name]}" for name in ("requests", "own_requests", "modules")],
+        ]
+        for line in found["lines"]
+    ]
+    return "\n\n".join(
+        [
+            "## A mapped row in the worker",
+            about(found),
+            f"Each operator is mapped over {found['rows']} rows, in {found['rounds']} rounds, in turn. Airflow's own "
+            "task runner carries out both parts of each task, in a process each that is forked from one that has "
+            "loaded what a LocalExecutor's worker has. CPU is user and system time of both processes. *Its own part* "
+            "is what is left without that of an operator that only defers. Requests are those of the task to its "
+            "supervisor, which makes an HTTP request to the API server of nearly each of them; that work is not in "
+            "these figures. Ours pays for a generation, keeps its record in Airflow's task state store, lands a video "
+            "on the local disk and leaves two notes for the pages. The peer starts a job and reads its state; what it "
+            "has made stays where it is, and nothing is kept for a try that follows a crash.",
+            table(head, rows),
+        ]
+    )
+
+
 SECTIONS: dict[str, Callable[[dict[str, Any]], str]] = {
     "scale": scale,
     "turns": turns,
@@ -172,7 +268,10 @@ SECTIONS: dict[str, Callable[[dict[str, Any]], str]] = {
     "limit": limit,
     "triggerer": triggerer,
     "landing": landing,
+    "joining": joining,
+    "renditions": renditions,
     "imports": imports,
+    "mapped": mapped,
 }
 
 

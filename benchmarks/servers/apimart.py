@@ -37,6 +37,8 @@ class Server:
         self.window: deque[float] = deque()
         self.first: float | None = None
         self.last = 0.0
+        #: When each run of the peer in ``measurements/mapped.py`` ends.
+        self.dbt_runs: list[float] = []
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Answer one request."""
@@ -68,6 +70,8 @@ class Server:
         if path == "/stats":
             return 200, json.dumps(self.stats()).encode(), b"application/json", []
         now = time.time()
+        if path.startswith("/dbt/"):
+            return self.dbt(method, path, now)
         self.first, self.last = self.first or now, now
         if path.startswith("/api/pricing"):
             return self.json(404, {"error": {"message": "no such route"}})
@@ -87,6 +91,16 @@ class Server:
             self.requests["dropped"] += 1
             return 0, b"", b"", []
         return answer
+
+    def dbt(self, method: str, path: str, now: float) -> tuple[int, bytes, bytes, Any]:
+        """Answer as dbt Cloud does: ``POST …/jobs/{id}/run/`` and ``GET …/runs/{id}/``."""
+        if method == "POST":
+            self.dbt_runs.append(now + self.options.job_seconds)
+            data = {"id": len(self.dbt_runs), "href": "http://127.0.0.1/run", "status": 1}
+        else:
+            number = int(path.rstrip("/").rpartition("/")[2])
+            data = {"id": number, "status": 10 if now >= self.dbt_runs[number - 1] else 3}
+        return self.json(200, {"status": {"code": 200}, "data": data})
 
     def drops(self, count: int) -> bool:
         """Say whether this answer is lost: a fixed number per thousand, evenly spread."""

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from itertools import count
 from typing import Any
 
 import httpx
 import pytest
 
-from airflow_provider_apimart.client import errors, protocol
+from airflow_provider_apimart.client import errors, protocol, retry
 from airflow_provider_apimart.client.client import ApimartClient, AsyncApimartClient
 from airflow_provider_apimart.client.errors import ApimartError, Charge
 from airflow_provider_apimart.client.settings import Settings
@@ -135,6 +136,19 @@ def test_no_wait_beyond_the_budget(both: Both) -> None:
     assert caught.value.retry_after_seconds == 3600
 
 
+@pytest.mark.parametrize("failure", [httpx.ReadTimeout("x"), (502, {})], ids=repr)
+def test_a_machine_that_was_suspended_does_not_resend_a_paid_call_under_a_forgotten_key(
+    both: Both, monkeypatch: pytest.MonkeyPatch, failure: Any
+) -> None:
+    days = count()
+    monkeypatch.setattr(retry, "_wall", lambda: 1_790_000_000.0 + 86_400.0 * next(days))
+    script = Script(failure, ACCEPTED)
+    with pytest.raises(ApimartError) as caught:
+        both.run("submit", *CALLS["submit"], handler=script)
+    assert len(script.seen) == 1
+    assert caught.value.charge is Charge.UNKNOWN
+
+
 # --- what an error says about the money ---
 
 
@@ -201,16 +215,9 @@ def test_a_longer_timeout_of_the_connection_counts(both: Both) -> None:
 
 
 @pytest.mark.parametrize(("given", "last"), [(None, 15.0), (300, 300.0), (5, 15.0)])
-def test_the_clock_over_a_body_follows_the_timeout(given: float | None, last: float) -> None:
-    client = ApimartClient(Settings(KEY, read_timeout_seconds=given))
-    now = 0.0
-    check = client._body_guard(protocol.key_balance(), lambda: now)
-    now = last
-    check(1)
-    now = last + 0.1
-    with pytest.raises(errors.ApimartTimeoutError, match="trickled"):
-        check(1)
-    client.close()
+def test_the_time_of_a_whole_call_follows_the_timeout(given: float | None, last: float) -> None:
+    with ApimartClient(Settings(KEY, read_timeout_seconds=given)) as client:
+        assert client._seconds(protocol.key_balance()) == last
 
 
 def test_closed_is_closed() -> None:

@@ -34,6 +34,8 @@ GONE = [
     (404, told("This model models/veo-3.1-generate-preview is no longer available.", code=404, status="NOT_FOUND")),
     (404, told("model not found: veo3.1-fast")),
     (410, told("This model was retired")),
+    (404, told("The video model veo3.1-fast is no longer available")),
+    (404, told("The model veo-3.1-image-to-video is no longer available")),
     (400, told("The model veo3.1-fast has been deprecated", type="invalid_request_error")),
     (400, told("Model 'veo3.1-fast' is no longer available")),
     (404, told("模型 veo3.1-fast 已下线")),
@@ -47,6 +49,9 @@ NO_CHANNEL = [
 NEITHER = [
     (404, "<html><title>404</title>The model veo3.1-fast is no longer available</html>", errors.NotFoundError),
     (404, told("Not found"), errors.NotFoundError),
+    (404, told("first_frame_image is no longer available"), errors.NotFoundError),
+    (404, told("The frame for this model was not found"), errors.NotFoundError),
+    (410, told("The asset is no longer available"), errors.BadRequestError),
     (404, {"message": "no Route matched with those values"}, errors.NotFoundError),
     (404, told("This endpoint is no longer available"), errors.NotFoundError),
     (404, told("Invalid URL (POST /v2/videos/generations)"), errors.NotFoundError),

@@ -144,3 +144,16 @@ def test_results_do_not_change() -> None:
 
 def test_exports() -> None:
     assert all(hasattr(models, name) for name in models.__all__)
+
+
+@pytest.mark.parametrize("status", [None, ""])
+def test_a_synchronous_result_needs_no_status(status: str | None) -> None:
+    task = {"object": "generation.result", "status": status, "result": {"video_url": "https://a.b/c.mp4"}}
+    assert Generation.read(task, "key").status is GenerationStatus.COMPLETED
+    assert Generation.read({**task, "result": {}}, "key").status is GenerationStatus.PROCESSING
+    assert Generation.read({**task, "status": "processing"}, "key").status is GenerationStatus.PROCESSING
+
+
+def test_videos_can_be_json_text() -> None:
+    task = {"status": "completed", "result": {"videos": '[{"url": ["https://a.b/c.mp4"]}]'}}
+    assert [video.url for video in Generation.read(task, "id").videos] == ["https://a.b/c.mp4"]

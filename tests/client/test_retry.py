@@ -10,6 +10,7 @@ import pytest
 from tenacity import Retrying
 
 from airflow_provider_apimart.client import errors
+from airflow_provider_apimart.client import retry as retry_module
 from airflow_provider_apimart.client.errors import ApimartError, Charge
 from airflow_provider_apimart.client.protocol import Call, Repeat, retry_after
 from airflow_provider_apimart.client.retry import RetryPolicy, backoff_seconds, may_repeat, tenacity_arguments
@@ -95,13 +96,21 @@ def test_backoff_grows_within_its_bounds(attempt: int, longest: float) -> None:
     assert backoff_seconds(attempt, None, POLICY, lambda: 0.5) == longest * 0.75
 
 
-@pytest.mark.parametrize("asked", [0.0, 1.0, 3.0, 60.0, 1000.0])
+@pytest.mark.parametrize("asked", [1.0, 3.0, 60.0, 1000.0])
 @pytest.mark.parametrize("attempt", [1, 5])
 def test_what_the_server_asks_comes_first(asked: float, attempt: int) -> None:
     error = errors.RateLimitError("x", retry_after_seconds=asked)
     shortest, longest = (backoff_seconds(attempt, error, POLICY, lambda r=r: r) for r in (0.0, 1.0))
     assert shortest == asked, "never sooner than asked"
     assert asked < longest <= asked + max(0.5, asked / 10), "not all at once, and not much later"
+
+
+def test_a_server_that_asks_for_no_wait_is_not_asked_all_the_time() -> None:
+    # 0, or a date from a clock behind ours, does not say how long to wait.
+    error = errors.ServerError("x", retry_after_seconds=0.0)
+    waits = [backoff_seconds(attempt, error, POLICY, lambda: 0.0) for attempt in range(1, 5)]
+    assert waits == [backoff_seconds(attempt, errors.ServerError("x"), POLICY, lambda: 0.0) for attempt in range(1, 5)]
+    assert waits == sorted(waits) and waits[-1] >= 2.0
 
 
 NOW = datetime(2026, 10, 9, 12, 0, 0, tzinfo=UTC)
@@ -170,10 +179,6 @@ def test_attempts_are_counted() -> None:
     assert [low <= wait <= 2 * low for wait, low in zip(waits, (0.25, 0.5, 1.0), strict=True)] == [True] * 3
 
 
-def test_once_is_once() -> None:
-    assert run(RetryPolicy(attempts=9).once(), lambda n: errors.ServerError("x")) == (1, [])
-
-
 def test_terminal_ends_it() -> None:
     attempts, _ = run(
         RetryPolicy(), lambda n: errors.ServerError("x") if n < 3 else errors.InsufficientBalanceError("x")
@@ -187,6 +192,41 @@ def test_a_wait_beyond_the_budget_is_not_begun() -> None:
     assert run(policy, lambda n: errors.RateLimitError("x", retry_after_seconds=1e300)) == (1, [])
 
 
-def test_the_policy_without_repeats_keeps_the_rest() -> None:
-    policy = RetryPolicy(7, 1.0, 2.0, 3.0)
-    assert policy.once() == RetryPolicy(1, 1.0, 2.0, 3.0)
+class Suspended:
+    """A wall clock that goes on for a day while the machine stands still, which the monotonic clock does not see."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.wall = 1_790_000_000.0
+        monkeypatch.setattr(retry_module, "_wall", lambda: self.wall)
+
+    def sleep(self, seconds: float) -> None:
+        self.wall += 86_400.0
+
+
+@pytest.mark.parametrize("repeat", [Repeat.FREELY, Repeat.WITH_SAME_KEY])
+def test_after_a_day_of_standing_still_nothing_is_repeated(monkeypatch: pytest.MonkeyPatch, repeat: Repeat) -> None:
+    """APIMart forgets a key after a day. The next try decides again, by the time of the intent."""
+    clock, sent = Suspended(monkeypatch), []
+
+    def fail() -> None:
+        sent.append(1)
+        raise errors.OutcomeUnknownError(f"number {len(sent)}")
+
+    with pytest.raises(errors.OutcomeUnknownError, match="number 1") as caught:
+        Retrying(**tenacity_arguments(call(repeat), RetryPolicy(), clock.sleep))(fail)
+    assert len(sent) == 1
+    assert caught.value.charge is Charge.UNKNOWN
+
+
+def test_a_wall_clock_that_is_set_back_does_not_lengthen_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Suspended(monkeypatch)
+    clock.sleep = lambda seconds: setattr(clock, "wall", clock.wall - 86_400.0)  # type: ignore[method-assign]
+    sent = []
+
+    def fail() -> None:
+        sent.append(1)
+        raise errors.ServerError("x")
+
+    with pytest.raises(errors.ServerError):
+        Retrying(**tenacity_arguments(call(Repeat.FREELY), RetryPolicy(attempts=3), clock.sleep))(fail)
+    assert len(sent) == 3

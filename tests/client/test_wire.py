@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from airflow_provider_apimart.client import errors, protocol
-from airflow_provider_apimart.client.client import AsyncApimartClient
+from airflow_provider_apimart.client.body import Body
+from airflow_provider_apimart.client.client import MAX_CONNECTIONS, AsyncApimartClient
 from airflow_provider_apimart.client.errors import ApimartError, Charge
 from airflow_provider_apimart.client.settings import Settings
 from tests.client.harness import KEY, QUICK, Both, Step, WireServer, drop, http, parts, raw, reset, stall, trickle
@@ -30,6 +31,7 @@ def ask(seconds: float = 5.0) -> protocol.Call[Any]:
     return dataclasses.replace(protocol.generation("task_1"), timeout_seconds=seconds)
 
 
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n"
 LOST: dict[str, Step] = {
     "drop after the request": drop,
     "reset after the request": reset,
@@ -72,12 +74,14 @@ def test_a_drop_before_the_request_was_read(both: Both) -> None:
         assert both.run("send", submit(), base_url=server.base_url).generation_id == "task_1"
 
 
-def test_nobody_there(both: Both) -> None:
+@pytest.mark.parametrize("call", [submit(), ask()], ids=["submit", "ask"])
+def test_nobody_there(both: Both, call: Any) -> None:
     with socket.create_server(("127.0.0.1", 0)) as closed:
         base_url = f"http://127.0.0.1:{closed.getsockname()[1]}"
     with pytest.raises(errors.ApimartConnectionError, match=r"127\.0\.0\.1") as caught:
-        both.run("send", submit(), base_url=base_url)
+        both.run("send", call, base_url=base_url)
     assert caught.value.charge is Charge.NO
+    assert "ssl" not in str(caught.value).lower()
 
 
 @pytest.mark.parametrize("call", [submit, ask])
@@ -97,7 +101,30 @@ def test_a_timeout_and_then_a_402_do_not_say_that_nothing_was_charged(both: Both
     assert caught.value.charge is Charge.UNKNOWN
 
 
-HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n"
+@pytest.mark.parametrize("step", LOST)
+def test_a_status_request_whose_answer_is_lost_costs_nothing_and_is_no_verdict(both: Both, step: str) -> None:
+    with WireServer([LOST[step]]) as server, pytest.raises(ApimartError) as caught:
+        both.run("send", ask(), base_url=server.base_url, repeat=False)
+    assert caught.value.charge is Charge.NO
+    assert not caught.value.terminal
+    assert 1 <= len(server.requests) <= 2
+    assert KEY not in f"{caught.value!r} {caught.value}"
+
+
+@pytest.mark.parametrize(
+    "endless", [trickle(HEAD), trickle(b"HTTP/1.1 200 OK\r\nX-Endless: ", b"x")], ids=["body", "headers"]
+)
+def test_a_status_answer_that_trickles_is_given_up(both: Both, endless: Step) -> None:
+    with WireServer([endless]) as server, pytest.raises(errors.ApimartTimeoutError) as caught:
+        both.run("send", ask(0.3), base_url=server.base_url, repeat=False)
+    assert caught.value.charge is Charge.NO
+    assert len(server.requests) == 1
+
+
+def test_a_status_answer_without_end(both: Both) -> None:
+    flood = trickle(b"HTTP/1.1 200 OK\r\n\r\n", b" " * 1_000_000, 0)
+    with WireServer([flood]) as server, pytest.raises(errors.ResponseError, match="larger than"):
+        both.run("send", ask(), base_url=server.base_url, repeat=False)
 
 
 def test_a_body_that_trickles_is_given_up(both: Both) -> None:
@@ -135,11 +162,47 @@ def test_a_body_without_end(both: Both) -> None:
         both.run("send", submit(resend_unknown=False), base_url=server.base_url)
 
 
-def test_a_gzip_bomb(both: Both) -> None:
-    bomb = gzip.compress(bytes(64 * 1024 * 1024), compresslevel=1)
-    with WireServer([raw(http(bomb, "Content-Encoding: gzip"))]) as server:
+BOMB = gzip.compress(bytes(64 * 1024 * 1024), compresslevel=1)
+
+
+@pytest.mark.parametrize("call", [submit(resend_unknown=False), ask()], ids=["submit", "ask"])
+def test_a_gzip_bomb(both: Both, call: Any) -> None:
+    with WireServer([raw(http(BOMB, "Content-Encoding: gzip"))]) as server:
         with pytest.raises(errors.ResponseError, match="larger than"):
-            both.run("send", submit(resend_unknown=False), base_url=server.base_url)
+            both.run("send", call, base_url=server.base_url, repeat=False)
+
+
+@pytest.mark.parametrize("call", [submit(resend_unknown=False), ask()], ids=["submit", "ask"])
+def test_an_event_loop_turns_while_a_bomb_is_inflated(call: Any) -> None:
+    async def work(base_url: str) -> int:
+        turns, ended = 0, asyncio.Event()
+
+        async def turn() -> None:
+            nonlocal turns
+            while not ended.is_set():
+                turns += 1
+                await asyncio.sleep(0)
+
+        async with AsyncApimartClient(Settings(KEY, base_url), QUICK) as client:
+            # Only the turns between the pieces are counted: those of waiting for the answer are not.
+            inflate = Body.pieces
+            ticking: list[asyncio.Task[None]] = []
+
+            def pieces(body: Body, chunk: bytes) -> Any:
+                if not ticking:
+                    ticking.append(asyncio.create_task(turn()))
+                return inflate(body, chunk)
+
+            with pytest.MonkeyPatch.context() as patch, pytest.raises(errors.ResponseError):
+                patch.setattr(Body, "pieces", pieces)
+                await client.send(call, repeat=False)
+            ended.set()
+            await asyncio.gather(*ticking)
+        return turns
+
+    with WireServer([raw(http(BOMB, "Content-Encoding: gzip"))]) as server:
+        # 32 MiB are read before it is given up, in pieces of 64 KiB.
+        assert asyncio.run(work(server.base_url)) > 400
 
 
 @pytest.mark.parametrize("status", ["301 Moved", "302 Found", "303 See Other", "307 Temporary", "308 Permanent"])
@@ -164,9 +227,10 @@ def test_redirects_to_nowhere(both: Both, location: str) -> None:
 
 
 class Together:
-    """Answers nobody before twenty have asked, and notes how many were waiting at once."""
+    """Answers nobody before so many have asked, and notes how many were waiting at once."""
 
-    def __init__(self) -> None:
+    def __init__(self, count: int) -> None:
+        self.count = count
         self.lock, self.full = threading.Lock(), threading.Event()
         self.waiting = self.most = 0
 
@@ -174,7 +238,7 @@ class Together:
         with self.lock:
             self.waiting += 1
             self.most = max(self.most, self.waiting)
-            if self.waiting == 20:
+            if self.waiting == self.count:
                 self.full.set()
         self.full.wait(30)
         with self.lock:
@@ -182,16 +246,16 @@ class Together:
         TASK(connection, stopped)
 
 
-def test_forty_calls_share_twenty_connections() -> None:
+def test_many_calls_share_the_connections() -> None:
     async def work(base_url: str) -> list[Any]:
         async with AsyncApimartClient(Settings(KEY, base_url), QUICK) as client:
-            return await asyncio.gather(*(client.send(ask(30)) for _ in range(40)))
+            return await asyncio.gather(*(client.send(ask(30)) for _ in range(MAX_CONNECTIONS + 20)))
 
-    together = Together()
+    together = Together(MAX_CONNECTIONS)
     with WireServer([together]) as server:
         found = asyncio.run(work(server.base_url))
-    assert len(found) == len(server.requests) == 40
-    assert together.most == 20
+    assert len(found) == len(server.requests) == MAX_CONNECTIONS + 20
+    assert together.most == MAX_CONNECTIONS
 
 
 def test_prices_go_without_the_key(both: Both) -> None:

@@ -7,12 +7,9 @@ Run as ``python -m tests.crash.batch_life FOLDER`` with how many boundaries to s
 from __future__ import annotations
 
 import asyncio
-import gc
 import json
 import os
 import sys
-import threading
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
 from types import SimpleNamespace
@@ -20,7 +17,6 @@ from typing import Any
 
 from airflow.providers.common.compat.sdk import TaskDeferred
 from airflow.sdk import DAG
-from asgiref.sync import SyncToAsync
 
 from airflow_provider_apimart.generation.batch import group_commit
 from airflow_provider_apimart.generation.waiting import schedule
@@ -28,8 +24,8 @@ from airflow_provider_apimart.operators.veo import VeoGenerateBatchOperator
 from airflow_provider_apimart.triggers import batch as trigger_module
 from airflow_provider_apimart.triggers.veo import VeoBatchTrigger
 from tests.crash.boundaries import Boundaries, Point, share_certificates
+from tests.crash.children import forked, prepare_to_fork, shared_out
 from tests.crash.life import PNG
-from tests.crash.matrix import forked
 
 ROWS = 3
 WORKERS = 2
@@ -108,42 +104,18 @@ def main(folder: Path) -> None:
     # What is imported on the way need not be imported in each child.
     (folder / "warm").mkdir()
     one_try(folder / "warm", "warm", 1, deferrable=True)
-    SyncToAsync.single_thread_executor.shutdown()
-    SyncToAsync.single_thread_executor = ThreadPoolExecutor(max_workers=1)
-    if threading.active_count() > 1:
-        raise RuntimeError(f"children cannot be forked beside threads: {threading.enumerate()}")
-    gc.collect()
-    gc.freeze()
+    prepare_to_fork()
     probe = life(folder / "probe", "probe", None, deferrable=True)
     points = [Point(**one) for one in probe["crossed"]]
     # Each boundary's first time, and every so many of all.
     chosen = [point for number, point in enumerate(points) if point.occurrence == 0 or number % step == 0]
 
-    def work(first: int) -> None:
-        with Path(folder, f"results-{first}.jsonl").open("w") as file:
-            for number, point in list(enumerate(chosen))[first::WORKERS]:
-                name = f"kill{number}"
-                print(json.dumps(life(folder / name, name, point, deferrable=number % 2 == 0)), file=file)
+    def live(job: tuple[int, Point]) -> dict[str, Any]:
+        number, point = job
+        name = f"kill{number}"
+        return life(folder / name, name, point, deferrable=number % 2 == 0)
 
-    children = []
-    for first in range(WORKERS):
-        child = os.fork()
-        if not child:
-            code = 1
-            try:
-                work(first)
-                code = 0
-            except BaseException:
-                sys.excepthook(*sys.exc_info())
-            finally:
-                os._exit(code)
-        children.append(child)
-    codes = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
-    if any(codes):
-        raise RuntimeError(f"workers ended with {codes}")
-    results = [probe]
-    for first in range(WORKERS):
-        results += [json.loads(line) for line in Path(folder, f"results-{first}.jsonl").read_text().splitlines()]
+    results = [probe, *shared_out(folder, list(enumerate(chosen)), live, WORKERS)]
     Path(folder, "results.json").write_text(json.dumps(results))
 
 

@@ -18,8 +18,9 @@ from typing import Any
 import httpx
 
 from airflow_provider_apimart.client.client import ApimartClient, AsyncApimartClient
+from airflow_provider_apimart.client.quick_get import QuickGet
 from airflow_provider_apimart.generation.landing.resumable import ResumableFile
-from airflow_provider_apimart.hooks.record_stores import ObjectRecordStore, TaskStateRecordStore
+from airflow_provider_apimart.hooks.stores.record_stores import ObjectRecordStore, TaskStateRecordStore
 
 CHANGES = {"os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.link", "os.symlink", "os.truncate", "shutil.rmtree"}
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT
@@ -71,11 +72,12 @@ class Boundaries:
 
     def _watch_calls(self) -> None:
         """Before a request is sent; when its answer begins; when it is read."""
-        once, async_once, send, async_send = (
+        once, async_once, send, async_send, quick_get = (
             ApimartClient._send_once,
             AsyncApimartClient._send_once,
             httpx.Client.send,
             httpx.AsyncClient.send,
+            QuickGet.get,
         )
 
         def send_once(client: ApimartClient, call: Any) -> Any:
@@ -100,10 +102,16 @@ class Boundaries:
             self.cross(f"answering:{request.method} {_place(request)}")
             return response
 
+        async def async_quick_get(quick: QuickGet, call: Any, *args: Any) -> Any:
+            reply = await quick_get(quick, call, *args)
+            self.cross(f"answering:GET {_place(httpx.Request('GET', f'http://api{call.path}'))}")
+            return reply
+
         ApimartClient._send_once = send_once  # type: ignore[assignment, method-assign]
         AsyncApimartClient._send_once = async_send_once  # type: ignore[assignment, method-assign]
         httpx.Client.send = http_send  # type: ignore[method-assign]
         httpx.AsyncClient.send = async_http_send  # type: ignore[method-assign]
+        QuickGet.get = async_quick_get  # type: ignore[method-assign]
 
     def _watch_folder(self, folder: str) -> None:
         def hook(event: str, args: tuple[Any, ...]) -> None:

@@ -22,6 +22,8 @@ from airflow.sdk.io import attach
 from fsspec.implementations.local import LocalFileSystem
 
 from airflow_provider_apimart.generation.waiting import schedule
+from airflow_provider_apimart.operators.generation import GenerationOperator
+from airflow_provider_apimart.operators.remix import VeoRemixOperator
 from airflow_provider_apimart.operators.veo import VeoGenerateOperator
 from airflow_provider_apimart.triggers import veo as trigger_module
 from airflow_provider_apimart.triggers.veo import VeoGenerationTrigger
@@ -68,6 +70,7 @@ class Plan:
     """What one task is asked to do.
 
     :param store: ``task_state`` (Airflow 3.3) or ``beside`` (an object beside the output).
+    :param remix_of: extend this generation of veo3.1-fast instead of making a new video.
     """
 
     name: str
@@ -78,6 +81,7 @@ class Plan:
     into_folder: bool = False
     samples: int = 1
     on_clear: str = "reuse"
+    remix_of: str = ""
     options: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -141,19 +145,22 @@ def context_of(plan: Plan, try_number: int, cleared_after: int = 0) -> dict[str,
 
     :param cleared_after: how many tries had been made when the task was cleared.
     """
+    operator: GenerationOperator
+    common = {
+        "task_id": "video",
+        "prompt": plan.prompt,
+        "output_path": plan.output_path,
+        "deferrable": plan.deferrable,
+        "on_clear": plan.on_clear,
+        "retries": RETRIES,
+        **plan.options,
+    }
     with DAG(dag_id=f"crash_{plan.name}", schedule=None):
-        operator = VeoGenerateOperator(
-            task_id="video",
-            prompt=plan.prompt,
-            duration=4,
-            first_frame_image=str(Path(plan.folder, "frame.png")),
-            sample_count=plan.samples,
-            output_path=plan.output_path,
-            deferrable=plan.deferrable,
-            on_clear=plan.on_clear,
-            retries=RETRIES,
-            **plan.options,
-        )
+        if plan.remix_of:
+            operator = VeoRemixOperator(source=plan.remix_of, model="veo3.1-fast", **common)
+        else:
+            frame = str(Path(plan.folder, "frame.png"))
+            operator = VeoGenerateOperator(duration=4, first_frame_image=frame, sample_count=plan.samples, **common)
     ti = SimpleNamespace(
         dag_id=f"crash_{plan.name}",
         run_id="manual__2026-01-01T00:00:00+00:00",

@@ -6,22 +6,17 @@ of its own, with Airflow loaded once and no threads, because children are forked
 
 from __future__ import annotations
 
-import gc
 import hashlib
 import json
-import os
 import sys
-import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from asgiref.sync import SyncToAsync
-
 from tests.crash import life
 from tests.crash.boundaries import Boundaries, Point, share_certificates
+from tests.crash.children import forked, prepare_to_fork, shared_out
 
 WORKERS = 3
 #: A killed part is killed once more in the next try where this is true: two crashes in a row at the same place.
@@ -56,21 +51,6 @@ class Children:
             raise RuntimeError(f"the child of part {part} ended with {code}")
         self.crossed += [Point(**one) for one in json.loads(trace.read_text())]
         return True
-
-
-def forked(action: Callable[[], None]) -> int:
-    """Run ``action`` in a child and return how it ended: 0, an exit code, or minus a signal."""
-    child = os.fork()
-    if not child:
-        code = 1
-        try:
-            action()
-            code = 0
-        except BaseException:
-            sys.excepthook(*sys.exc_info())
-        finally:
-            os._exit(code)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
 def found(plan: life.Plan) -> dict[str, Any]:
@@ -112,13 +92,7 @@ def warm_up(folder: Path) -> None:
     plan = life.Plan("warm", str(folder / "warm"), store="beside")
     life.prepare(plan)
     assert life.live(plan, run).success
-    # The thread in which asgiref runs what would block a loop, once for all loops; the children make their own.
-    SyncToAsync.single_thread_executor.shutdown()
-    SyncToAsync.single_thread_executor = ThreadPoolExecutor(max_workers=1)
-    if threading.active_count() > 1:
-        raise RuntimeError(f"children cannot be forked beside threads: {threading.enumerate()}")
-    gc.collect()
-    gc.freeze()
+    prepare_to_fork()
 
 
 def main(folder: Path) -> None:
@@ -138,29 +112,7 @@ def main(folder: Path) -> None:
             start = len(jobs) + 1
             jobs += [(numbered(base, start + n), point, times) for n, point in enumerate(points)]
 
-    def work(first: int) -> None:
-        with Path(folder, f"results-{first}.jsonl").open("w") as file:
-            for plan, kill, times in jobs[first::WORKERS]:
-                print(json.dumps(case(plan, kill, times)), file=file)
-
-    children = []
-    for first in range(WORKERS):
-        child = os.fork()
-        if not child:
-            code = 1
-            try:
-                work(first)
-                code = 0
-            except BaseException:
-                sys.excepthook(*sys.exc_info())
-            finally:
-                os._exit(code)
-        children.append(child)
-    codes = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
-    if any(codes):
-        raise RuntimeError(f"workers ended with {codes}")
-    for first in range(WORKERS):
-        results += [json.loads(line) for line in Path(folder, f"results-{first}.jsonl").read_text().splitlines()]
+    results += shared_out(folder, jobs, lambda job: case(*job), WORKERS)
     Path(folder, "results.json").write_text(json.dumps(results))
 
 

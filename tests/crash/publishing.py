@@ -20,7 +20,7 @@ from airflow_provider_apimart.emulator.publishing import youtube as emulated_you
 from airflow_provider_apimart.emulator.publishing.instagram import TOKENS, USER
 from airflow_provider_apimart.emulator.publishing.webhook import SECRET
 from airflow_provider_apimart.publishing.decide import Action
-from airflow_provider_apimart.publishing.errors import PublishError
+from airflow_provider_apimart.publishing.errors import PublishError, TargetLimitError
 from airflow_provider_apimart.publishing.exchange import Credentials, Reply, Request, Sender
 from airflow_provider_apimart.publishing.post import Post, PostIdentity, VideoFile
 from airflow_provider_apimart.publishing.publish import Publication
@@ -73,6 +73,8 @@ class Post1:
     kill_at: frozenset[int] = frozenset()
     on_death: Callable[[Post1], None] = lambda post: None
     time: datetime = field(default_factory=lambda: datetime.now(UTC))
+    #: When the try that came after a lost record began.
+    lost_at: datetime | None = None
 
     # --- the boundaries ----------------------------------------------------------------------------------------------
 
@@ -163,11 +165,16 @@ class Post1:
                 seal=Seal("a secret of the connection"),
                 on_clear=self.on_clear,
                 trusted=self.durable,
+                lost=self.lost_at is not None,
+                since=self.lost_at,
                 sleep=self.sleep,
                 now=lambda: self.time,
             )
             try:
                 standing = publication.advance()
+            except TargetLimitError as error:
+                self.time = max(self.time, error.until)
+                return False, ""
             except PublishError as error:
                 return False, str(error) if error.terminal else ""
         if standing.decision.action is not Action.KEEP:
@@ -186,7 +193,7 @@ class Post1:
             except Killed:
                 self.on_death(self)
                 if not self.durable:
-                    self.record = ""
+                    self.record, self.lost_at = "", self.time
                 kept, refusal = False, ""
             first = first or list(self.passed)
             if kept or refusal:

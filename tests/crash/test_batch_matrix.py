@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +11,7 @@ import pytest
 
 from airflow_provider_apimart.emulator.server import Emulator
 from tests.crash.batch_life import ROWS
+from tests.crash.running import results_of
 
 pytestmark = pytest.mark.crash
 STEP = 4
@@ -27,21 +25,7 @@ def emulator() -> Iterator[Emulator]:
 
 @pytest.fixture(scope="module")
 def lives(emulator: Emulator, tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
-    import os
-
-    folder = tmp_path_factory.mktemp("batch")
-    connection = {"conn_type": "apimart", "password": emulator.api_key, "host": emulator.base_url}
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.crash.batch_life", str(folder)],
-        input=str(STEP),
-        capture_output=True,
-        text=True,
-        env={**os.environ, "AIRFLOW_CONN_APIMART_DEFAULT": json.dumps(connection)},
-        cwd=Path(__file__).parents[2],
-    )
-    assert done.returncode == 0, done.stderr[-4000:] + done.stdout[-2000:]
-    found: list[dict[str, Any]] = json.loads((folder / "results.json").read_text())
-    return found
+    return results_of("tests.crash.batch_life", STEP, emulator, tmp_path_factory.mktemp("batch"))
 
 
 def test_the_kills_were_kills_and_every_batch_got_through(lives: list[dict[str, Any]]) -> None:

@@ -135,10 +135,11 @@ class Hurried:
 @pytest.fixture
 def hurried(monkeypatch: pytest.MonkeyPatch) -> Hurried:
     """No wait of the product takes time: not the polls', nor those of the retries and of the download."""
-    from airflow_provider_apimart.operators import veo as operator_module
+    from airflow_provider_apimart.generation.waiting import worker
+    from airflow_provider_apimart.operators import generation as operator_module
 
     clock = Hurried()
-    for module in (client_module, operator_module, poller):
+    for module in (client_module, operator_module, worker, poller):
         monkeypatch.setattr(module, "time", clock)
     monkeypatch.setattr(download.Downloader.__init__, "__kwdefaults__", {
         **(download.Downloader.__init__.__kwdefaults__ or {}), "sleep": clock.sleep})  # fmt: skip

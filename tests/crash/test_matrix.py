@@ -5,27 +5,21 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import subprocess
-import sys
-import time
 from collections import Counter
 from collections.abc import Iterator
-from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
+from airflow_provider_apimart.client.model_rules import DEFAULT_MODEL
 from airflow_provider_apimart.client.models import VeoRequest
 from airflow_provider_apimart.emulator import Emulator
-from airflow_provider_apimart.emulator.media import videos as media_module
 from airflow_provider_apimart.generation.pricing.prices import list_price
-from airflow_provider_apimart.operators import veo
 from tests.crash.life import STORES
+from tests.crash.running import lives, quick_emulator
 
 pytestmark = pytest.mark.crash
-ROOT = Path(__file__).parents[2]
 PLANS: dict[str, dict[str, Any]] = {
     "deferrable": {"deferrable": True, "store": "task_state"},
     "deferrable_31": {"deferrable": True, "store": "beside", "into_folder": True},
@@ -34,11 +28,13 @@ PLANS: dict[str, dict[str, Any]] = {
     "remote": {"deferrable": True, "store": "beside", "scheme": "kept"},
 }
 PLANS = {name: plan for name, plan in PLANS.items() if plan["store"] in STORES}
+FULL = os.environ.get("CRASH_MATRIX") == "full"
 #: Killed twice in a row at each boundary, too; with CRASH_MATRIX=full in the environment all of them are.
-TWICE = set(PLANS) if os.environ.get("CRASH_MATRIX") == "full" else {"deferrable", "sync"}
-#: These go through the newer response format (X-APIMart-Response-Version), the others through the default.
+TWICE = set(PLANS) if FULL else {"deferrable", "sync"}
+#: These go through the newer response format (X-APIMart-Response-Version), the others through the default; in full,
+#: all go through both.
 VERSIONED = {"sync", "deferrable_31"}
-PADDING = 256 * 1024
+RUNS = [(name, versioned) for name in PLANS for versioned in (False, True) if FULL or versioned is (name in VERSIONED)]
 #: What the matrix must have seen at the least, or the instruments have come loose.
 EXPECTED = {
     *(f"{when}:record.{what}" for when in ("before", "after") for what in ("load", "save")),
@@ -51,47 +47,18 @@ EXPECTED = {
 
 @pytest.fixture(scope="module")
 def emulator() -> Iterator[Emulator]:
-    """One that makes a video once and gives each generation a copy with bytes of its own, in several chunks."""
-    make, made = media_module.make_video, {}
-
-    def make_quickly(spec: Any, path: Path) -> None:
-        shape = (spec.width, spec.height, spec.seconds, spec.audio)
-        if shape not in made:
-            make(spec, path)
-            made[shape] = path.read_bytes()
-        own = hashlib.shake_128(spec.digest().encode()).digest(PADDING)
-        # A box that players skip.
-        path.write_bytes(made[shape] + (len(own) + 8).to_bytes(4, "big") + b"free" + own)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(media_module, "make_video", make_quickly)
-        with Emulator(job_seconds=0.05, balance_usd=Decimal(100_000)) as emulator:
-            yield emulator
+    with quick_emulator() as emulator:
+        yield emulator
 
 
-@pytest.fixture(scope="module", params=PLANS)
+@pytest.fixture(scope="module", params=RUNS, ids=lambda run: f"{run[0]}-{'versioned' if run[1] else 'default'}")
 def cases(request: pytest.FixtureRequest, emulator: Emulator, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """All lives of one kind of task."""
     emulator.reset()
-    began, folder = time.monotonic(), tmp_path_factory.mktemp("matrix")
-    connection = {"conn_type": "apimart", "password": emulator.api_key, "host": emulator.base_url}
-    if request.param in VERSIONED:
-        connection["extra"] = json.dumps({"response_version": "2026-07-27"})
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.crash.matrix", str(folder)],
-        input=json.dumps([{"name": request.param, "twice": request.param in TWICE, **PLANS[request.param]}]),
-        cwd=ROOT,
-        env={**os.environ, "AIRFLOW_CONN_APIMART_DEFAULT": json.dumps(connection), "PYTHONWARNINGS": "default"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=900,
-    )
-    assert done.returncode == 0, done.stdout[-5000:]
-    cases = json.loads((folder / "results.json").read_text())
-    points = len(cases[0]["crossed"])
-    print(f"\ncrash matrix, {request.param}: {points} boundaries, {len(cases)} lives, {time.monotonic() - began:.0f} s")
-    return cases
+    name, versioned = request.param
+    plan = {"name": name, "twice": name in TWICE, **PLANS[name]}
+    extra = {"response_version": "2026-07-27"} if versioned else None
+    return lives(emulator, tmp_path_factory.mktemp("matrix"), plan, extra)
 
 
 def test_every_boundary_was_met(cases: list[dict[str, Any]]) -> None:
@@ -120,7 +87,7 @@ def test_every_life_ends_with_its_video_paid_for_once(cases: list[dict[str, Any]
             name = case["plan"]["name"]
             (generation,) = by_prompt.pop(f"case {name} of the crash matrix")
             samples = case["plan"]["samples"]
-            price = list_price(veo.DEFAULT_MODEL, duration_seconds=4, sample_count=samples)
+            price = list_price(DEFAULT_MODEL, duration_seconds=4, sample_count=samples)
             assert price is not None
             assert generation["charged_usd"] == float(price.usd), where
             assert case["success"] and not case["failures"], where
@@ -128,8 +95,10 @@ def test_every_life_ends_with_its_video_paid_for_once(cases: list[dict[str, Any]
     assert not by_prompt
 
 
-def test_both_response_formats_go_through_the_matrix(cases: list[dict[str, Any]], emulator: Emulator) -> None:
-    versioned = cases[0]["plan"]["name"].rpartition("_")[0] in VERSIONED
+def test_both_response_formats_go_through_the_matrix(
+    cases: list[dict[str, Any]], request: pytest.FixtureRequest, emulator: Emulator
+) -> None:
+    versioned = request.node.callspec.params["cases"][1]
     submissions = emulator.requests("submit")
     assert submissions
     assert {"x-apimart-response-version" in one["headers"] for one in submissions} == {versioned}
@@ -155,7 +124,7 @@ def check_storage(case: dict[str, Any], generation: dict[str, Any], served: list
 
     assert xcom["generation_id"] == record["generation_id"] == generation["generation_id"], where
     assert record["state"] == "landed" and record["number"] == 1 and record["previous"] == [], where
-    assert (xcom["status"], xcom["model"], xcom["cost_usd"]) == ("completed", veo.DEFAULT_MODEL, generation["cost"])
+    assert (xcom["status"], xcom["model"], xcom["cost_usd"]) == ("completed", DEFAULT_MODEL, generation["cost"])
     folder = case["plan"]["folder"]
     for video, name, digest, url in zip(xcom["videos"], names, served, generation["urls"], strict=True):
         assert video["sha256"] == digest and video["url"] == url, where

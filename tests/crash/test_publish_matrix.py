@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -153,14 +154,31 @@ def test_a_lost_answer_and_a_death(emulator: Emulator, path: Path, kind: str) ->
             assert once(emulator, Post1(emulator, path, kind, f"{step}-{at}", kill_at=frozenset({at}))).kept
 
 
-@pytest.mark.parametrize("kind", ["youtube", "webhook"])
-def test_a_record_that_is_lost_with_the_process(emulator: Emulator, path: Path, kind: str) -> None:
-    """YouTube is asked for the marker, and a receiver knows the message's id. (Instagram's containers have no name.)"""
+@pytest.mark.parametrize("kind", STEPS)
+@pytest.mark.parametrize("listed", ["at once", "late"])
+def test_a_record_that_is_lost_with_the_process(emulator: Emulator, path: Path, kind: str, listed: str) -> None:
+    """YouTube is asked for the marker, and a receiver knows the message's id. Instagram's containers have no name."""
+    if listed == "late" and kind != "youtube":
+        pytest.skip("only YouTube has a list")
     points = boundaries(emulator, path, kind)
     for at in range(len(points)):
         emulator.reset()
-        post = Post1(emulator, path, kind, "lost", durable=False, kill_at=frozenset({at}))
-        assert once(emulator, post).kept
+
+        def forget(post: Post1) -> None:
+            if listed == "late":
+                emulator.publish_fault("youtube", "never_listed")
+
+        post = LateList(emulator, path, kind, "lost", durable=False, kill_at=frozenset({at}), on_death=forget)
+        assert once(emulator, post).kept is (kind != "instagram"), points[at]
+
+
+class LateList(Post1):
+    """A post whose video is listed only after some minutes."""
+
+    def life(self) -> tuple[bool, str]:
+        if self.lost_at is not None and self.time >= self.lost_at + timedelta(minutes=8):
+            self.emulator.clear_publish_faults()
+        return super().life()
 
 
 @pytest.mark.parametrize("kind", STEPS)

@@ -141,11 +141,12 @@ def test_a_taken_port_is_said(capsys):
     assert "cannot listen" in capsys.readouterr().err
 
 
-def test_missing_extra_is_said(monkeypatch, capsys):
-    monkeypatch.setitem(sys.modules, "av", None)
+@pytest.mark.parametrize("missing", ["av", "PIL", "fontTools", "regex"])
+def test_missing_extra_is_said(monkeypatch, capsys, missing):
+    monkeypatch.setitem(sys.modules, missing, None)
     assert main(["--port", "0"]) == 1
     assert "pip install 'airflow-provider-apimart[emulator]'" in capsys.readouterr().err
-    with pytest.raises(RuntimeError, match="emulator needs av"):
+    with pytest.raises(RuntimeError, match=f"emulator needs {missing}"):
         Emulator().start()
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from airflow_provider_apimart.client.errors import InvalidParameterError
 from airflow_provider_apimart.hooks.manifest import posts
-from airflow_provider_apimart.hooks.verbatim import Verbatim
+from airflow_provider_apimart.hooks.rows.verbatim import Verbatim
 
 
 def line(number: int, *, videos: int = 1, outcome: str = "landed", **labels: Any) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import pytest
 from airflow_provider_apimart._compat import AirflowFailException
 from airflow_provider_apimart.emulator.server import Emulator
 from airflow_provider_apimart.generation.purchase.record import Record, RecordState
-from airflow_provider_apimart.hooks import metrics
+from airflow_provider_apimart.hooks.reports import metrics
 from airflow_provider_apimart.operators.veo import VeoGenerateOperator
 from tests.operators.conftest import Tries
 
@@ -44,7 +44,7 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> Seen:
 @pytest.fixture(autouse=True)
 def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     """Do not wait between polls."""
-    monkeypatch.setattr("airflow_provider_apimart.operators.veo.time.sleep", lambda seconds: None)
+    monkeypatch.setattr("airflow_provider_apimart.operators.generation.time.sleep", lambda seconds: None)
 
 
 @pytest.fixture

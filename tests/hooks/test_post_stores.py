@@ -12,11 +12,12 @@ from airflow.sdk.exceptions import ErrorType
 from airflow.sdk.execution_time import comms, task_runner
 from airflow.sdk.execution_time.comms import ErrorResponse, GetVariable, PutVariable, VariableResult
 
-from airflow_provider_apimart.hooks.model_stores import RecordUnavailableError
-from airflow_provider_apimart.hooks.post_stores import keyed_post_store, post_store
-from airflow_provider_apimart.hooks.storage import file_of
+from airflow_provider_apimart.hooks.storage.paths import file_of
+from airflow_provider_apimart.hooks.stores.model_stores import RecordUnavailableError, TaskStateModelStore
+from airflow_provider_apimart.hooks.stores.post_stores import keyed_post_store, post_store
+from airflow_provider_apimart.publishing.kept import ComparingPostStore
 from airflow_provider_apimart.publishing.post import PostIdentity
-from airflow_provider_apimart.publishing.record import PostRecord, PostState, UnreadablePostError
+from airflow_provider_apimart.publishing.record import PostRecord, PostState, UnreadablePostError, read_post_record
 from tests.airflow_at_hand import HAS_STATE_STORE
 from tests.operators.conftest import FakeStateStore
 
@@ -159,3 +160,20 @@ def test_a_variable_that_cannot_be_written_stops_the_post(supervisor: Supervisor
     supervisor.answer = ErrorResponse(error=ErrorType.API_SERVER_ERROR, detail={})
     with pytest.raises(RecordUnavailableError):
         keyed_post_store("youtube", "channel-1", "campaign 7").save(record())
+
+
+def test_a_record_beside_the_video_is_replaced_only_if_it_is_still_the_same(tmp_path: Path) -> None:
+    """Two tries that have read the same record do not both go on from it."""
+    store = post_store({}, file_of(f"{tmp_path}/clip.mp4", "video"), PLACE)
+    assert isinstance(store, ComparingPostStore)
+    first, second, third = record(note="first"), record(note="second"), record(note="third")
+    assert store.replace(None, first) and not store.replace(None, second)
+    assert store.replace(first, second) and not store.replace(first, third)
+    assert store.load() == second
+
+
+def test_stores_that_cannot_compare_say_so() -> None:
+    accessor = FakeStateStore()
+    task_state = TaskStateModelStore(accessor, "apimart_post", read_post_record)
+    for store in (task_state, keyed_post_store("youtube", "UC1", "summer")):
+        assert not isinstance(store, ComparingPostStore)

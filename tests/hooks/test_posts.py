@@ -12,8 +12,9 @@ import pytest
 
 from airflow_provider_apimart.client.errors import LandingError
 from airflow_provider_apimart.hooks import posts
-from airflow_provider_apimart.hooks.storage import file_of
-from airflow_provider_apimart.hooks.verbatim import Verbatim
+from airflow_provider_apimart.hooks.rows.verbatim import Verbatim
+from airflow_provider_apimart.hooks.storage.paths import file_of
+from airflow_provider_apimart.storage import rewriting
 from tests.hooks.test_post_stores import record
 
 RESULT: dict[str, Any] = {
@@ -49,14 +50,14 @@ def test_a_line_that_another_task_has_overwritten_is_written_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     video = file_of(f"{tmp_path}/clip.mp4", "video")
-    write, rivals = posts.commit_bytes, ["apm-rival"]
+    write, rivals = rewriting.commit_bytes, ["apm-rival"]
 
     def overtaken(target: Any, data: bytes) -> None:
         write(target, data)
         if rivals:
             write(target, json.dumps({"schema": 1, "posts": [{"post": rivals.pop()}]}).encode())
 
-    monkeypatch.setattr(posts, "commit_bytes", overtaken)
+    monkeypatch.setattr(rewriting, "commit_bytes", overtaken)
     posts.remember(video, RESULT, record(marker="apm-mine"))
     assert [post["post"] for post in posts.posts_of(video.uri)] == ["apm-rival", "apm-mine"]
 

@@ -13,7 +13,7 @@ from airflow_provider_apimart.client.errors import ConfigurationError, InvalidPa
 from airflow_provider_apimart.client.request import VeoRequest
 from airflow_provider_apimart.emulator.server import Emulator
 from airflow_provider_apimart.hooks.manifest import read_manifest
-from airflow_provider_apimart.hooks.storage import read_images, target_of
+from airflow_provider_apimart.hooks.storage.paths import read_images, target_of
 from airflow_provider_apimart.operators.veo import VeoGenerateOperator
 from tests.operators.conftest import Tries
 
@@ -44,6 +44,22 @@ def test_it_is_found_as_soon_as_it_is_there(monkeypatch: pytest.MonkeyPatch) -> 
 @pytest.mark.parametrize("path", ["s3://bucket/videos/", "s3://aws_default@bucket/videos/"])
 def test_the_credentials_of_the_machine_need_no_connection(path: str) -> None:
     assert target_of(path).uri == path
+
+
+@pytest.mark.parametrize("scheme", ["", "file://", "local://"])
+def test_a_path_on_this_machine_is_opened_without_the_other_providers(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, scheme: str
+) -> None:
+    usual = ObjectStoragePath(f"{scheme}{tmp_path}/videos/")
+    before = usual.fs, usual.path
+
+    def register() -> None:
+        raise AssertionError("Airflow's registry loads the file systems of all providers")
+
+    monkeypatch.setattr("airflow.sdk.io.fs._register_filesystems", register)
+    monkeypatch.setattr("airflow.sdk.io.store._STORE_CACHE", {})
+    found = target_of(f"{scheme}{tmp_path}/videos/")
+    assert (found.fs, found.path.rstrip("/")) == (before[0], before[1].rstrip("/"))
 
 
 def test_a_password_in_a_path_is_not_told() -> None:

@@ -21,6 +21,7 @@ from airflow_provider_apimart._compat import AirflowFailException
 from airflow_provider_apimart.client.errors import ConfigurationError
 from airflow_provider_apimart.generation.tables.rows import EmptyTableError, TableError
 from airflow_provider_apimart.hooks import tables
+from airflow_provider_apimart.hooks.rows import table_files
 from airflow_provider_apimart.hooks.tables import prompt_rows, read_table, rows_as_kwargs
 
 TABLE: list[dict[str, Any]] = [
@@ -214,7 +215,7 @@ def test_storages_that_cannot_go_back_are_read(
 
 
 def test_a_line_without_an_end_is_not_held(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tables, "MAX_LINE", 1_000)
+    monkeypatch.setattr(table_files, "MAX_LINE", 1_000)
     path = tmp_path / "a.csv"
     path.write_text("prompt\n" + "x" * 1_001)
     with pytest.raises(TableError, match="a line of more than 1,000 characters"):

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
 
 from airflow_provider_apimart._compat import BaseOperator
 from airflow_provider_apimart.emulator.server import Emulator
-from airflow_provider_apimart.operators import veo
+from airflow_provider_apimart.operators import generation
 from tests.airflow_at_hand import HAS_STATE_STORE
 
 
@@ -34,6 +35,10 @@ class FakeTaskInstance:
 
     def __init__(self, task_id: str, try_number: int, max_tries: int) -> None:
         self.task_id, self.try_number, self.max_tries = task_id, try_number, max_tries
+        self.pushed: dict[str, Any] = {}
+
+    def xcom_push(self, key: str, value: Any) -> None:
+        self.pushed[key] = json.loads(json.dumps(value))
 
 
 class Tries:
@@ -72,7 +77,7 @@ def emulator(apimart_emulator_conn: Emulator) -> Emulator:
 def no_waiting(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """Do not wait between polls; keep what would have been waited."""
     waits: list[float] = []
-    monkeypatch.setattr(veo.time, "sleep", waits.append)
+    monkeypatch.setattr(generation.time, "sleep", waits.append)
     return waits
 
 

@@ -15,8 +15,9 @@ DAG_FILE = """
 import json
 from pathlib import Path
 
-from airflow.sdk import DAG, task
+from airflow.sdk import DAG, task, task_group
 
+from airflow_provider_apimart.operators.media import storyboard
 from airflow_provider_apimart.operators.veo import VeoGenerateBatchOperator, VeoGenerateOperator
 from airflow_provider_apimart.sensors.apimart import ApimartBalanceSensor
 
@@ -43,6 +44,16 @@ with DAG("everything", schedule=None) as dag:
     VeoGenerateBatchOperator.partial(task_id="mapped", output_path=f"{FOLDER}/mapped/").expand(
         requests=[rows("mapped-a"), rows("mapped-b")]
     )
+
+    @task
+    def products():
+        return [{"opening": f"{name} opens", "ending": f"{name} {{{{ ends }}}}"} for name in ("kettle", "lamp")]
+
+    @task_group
+    def film(opening, ending):
+        storyboard([opening, ending], output_path=f"{FOLDER}/films/", duration=4, max_cost_usd="{{ 2 }}")
+
+    film.expand_kwargs(products())
 """
 
 

@@ -14,6 +14,7 @@ from airflow.sdk import DAG
 from airflow_provider_apimart.client.client import AsyncApimartClient
 from airflow_provider_apimart.client.errors import LandingError
 from airflow_provider_apimart.emulator.server import Emulator
+from airflow_provider_apimart.generation.batch.engine import error_verdicts
 from airflow_provider_apimart.hooks.apimart import ApimartHook
 from airflow_provider_apimart.operators import batch as batch_module
 from airflow_provider_apimart.operators.batch_end import BatchIncompleteError
@@ -261,3 +262,35 @@ def test_results_that_come_with_the_answers_are_landed_and_paid_for_once(
     assert result["landed"] == 3
     assert sorted(paid(emulator).values()) == [1, 1, 1]
     assert emulator.requests("task") == []
+
+
+def test_results_without_ids_are_not_asked_for_again_by_who_does_not_trust_the_replay(
+    emulator: Emulator, tries: Tries, tmp_path: Path
+) -> None:
+    emulator.fault("submit", "shape", value="sync_result", times=-1)
+    one = batch(tmp_path, prompts(2), on_unknown_submit="fail")
+    assert run(one, tries)["landed"] == 2
+    for line in lines(run(one, tries)):
+        Path(line["path"]).unlink()
+    for _ in range(2):
+        with pytest.raises(AirflowFailException, match="unlanded"):
+            run(one, tries)
+        assert {line["outcome"] for line in lines({"manifest": str(next((tmp_path / "out").glob("manifest*")))})} == {
+            "unlanded"
+        }
+    assert sorted(paid(emulator).values()) == [1, 1]
+
+
+def test_a_lost_video_that_cannot_be_fetched_again_is_not_called_landed(
+    emulator: Emulator, tries: Tries, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(error_verdicts, "LANDING_WAITS", (0.01, 0.01, 0.01))
+    one = batch(tmp_path, prompts(1))
+    (line,) = lines(run(one, tries))
+    Path(line["path"]).unlink()
+    emulator.fault("media", "status", status=403, times=-1)
+    with pytest.raises(Exception, match="1 unlanded"):
+        run(one, tries)
+    emulator.clear_faults()
+    assert run(one, tries)["landed"] == 1 and Path(line["path"]).exists()
+    assert sorted(paid(emulator).values()) == [1]

@@ -11,7 +11,7 @@ import pytest
 
 from airflow_provider_apimart._compat import AirflowFailException
 from airflow_provider_apimart.emulator.server import Emulator
-from airflow_provider_apimart.operators import veo
+from airflow_provider_apimart.operators import generation
 from airflow_provider_apimart.operators.arguments import InvalidVeoArgument
 from airflow_provider_apimart.operators.veo import VeoGenerateOperator
 from tests.operators.conftest import Tries
@@ -20,7 +20,7 @@ from tests.operators.conftest import Tries
 @pytest.fixture(autouse=True)
 def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     """Do not wait between polls."""
-    monkeypatch.setattr(veo.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(generation.time, "sleep", lambda seconds: None)
 
 
 def make(tmp_path: Path, **arguments: Any) -> VeoGenerateOperator:

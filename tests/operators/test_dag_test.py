@@ -16,6 +16,8 @@ import pytest
 from airflow_provider_apimart.emulator.server import Emulator
 from tests.operators.dag_test_run import DAG_FILE
 
+FILM = ("plan", "shot_1", "frame_1", "shot_2", "join")
+
 
 @pytest.fixture(scope="module")
 def emulator() -> Iterator[Emulator]:
@@ -48,9 +50,9 @@ def results(emulator: Emulator, tmp_path_factory: pytest.TempPathFactory) -> dic
 
 
 def test_everything_that_can_be_deferred_ends_well(results: dict[str, Any]) -> None:
-    assert {name: found["state"] for name, found in results.items()} == dict.fromkeys(
-        ("balance", "single", "decorated", "batch", "sync", "mapped[0]", "mapped[1]"), "success"
-    )
+    names = ["balance", "single", "decorated", "batch", "sync", "mapped[0]", "mapped[1]", "products"]
+    names += [f"film.storyboard.{name}[{row}]" for name in FILM for row in range(2)]
+    assert {name: found["state"] for name, found in results.items()} == dict.fromkeys(names, "success")
 
 
 @pytest.mark.parametrize("name", ["single", "decorated"])
@@ -73,7 +75,24 @@ def test_a_batch_has_its_manifest_and_says_the_same_on_each_path(results: dict[s
         assert Path(line["path"]).is_file()
 
 
+def test_a_storyboard_is_mapped_over_a_table(results: dict[str, Any], emulator: Emulator) -> None:
+    frames = set()
+    for row, name in enumerate(("kettle", "lamp")):
+        plan, one, frame, two, film = (results[f"film.storyboard.{each}[{row}]"]["result"] for each in FILM)
+        assert plan["cost_usd"] == pytest.approx(sum(each["cost_usd"] for each in (one, two)))
+        for shot, text in ((one, f"{name} opens"), (two, f"{name} {{{{ ends }}}}")):
+            sidecar = json.loads(Path(f"{shot['videos'][0]['path']}.json").read_text())
+            assert sidecar["request"]["prompt"] == text
+        # The last frame is that of the same row's first shot.
+        assert sidecar["request"]["first_frame_image"] == frame["path"]
+        assert frame["path"].startswith(one["videos"][0]["path"].removesuffix(".mp4"))
+        assert film["duration_seconds"] == pytest.approx(8, abs=0.05) and Path(film["path"]).is_file()
+        frames.add(frame["sha256"])
+    assert len(frames) == 2
+
+
 def test_each_is_paid_for_once(results: dict[str, Any], emulator: Emulator) -> None:
     names = ("batch", "sync", "mapped-a", "mapped-b")
     wanted = ["single", "decorated", *(f"{name} {number}" for name in names for number in range(2))]
+    wanted += [f"{name} {end}" for name in ("kettle", "lamp") for end in ("opens", "{{ ends }}")]
     assert Counter(one["prompt"] for one in emulator.state()["generations"]) == Counter(wanted)

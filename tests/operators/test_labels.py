@@ -12,6 +12,7 @@ import pytest
 from airflow.sdk import DAG
 
 from airflow_provider_apimart.emulator.server import Emulator
+from airflow_provider_apimart.hooks.reports import notes
 from airflow_provider_apimart.operators.arguments import InvalidVeoArgument, label_problems
 from airflow_provider_apimart.operators.labels import Labels, check_name, labels_of
 from airflow_provider_apimart.operators.veo import VeoGenerateOperator
@@ -40,6 +41,27 @@ def test_whatever_labels_hold_the_sidecar_is_written(emulator: Emulator, tries: 
     assert labels["surrogate"] == "cut ?" and labels["key ?"] == 1
     assert labels["nested"] == {"(1, 2)": {"a ?": ["inf", None, 9.9]}}
     assert labels["day"] == "2026-01-01"
+
+
+@pytest.mark.parametrize("labels", [{"sku": None}, '{"sku": 1}'], ids=str)
+def test_an_empty_label_and_labels_as_text_fail_no_paid_generation(
+    emulator: Emulator, tries: Tries, tmp_path: Path, labels: Any
+) -> None:
+    operator = make(tmp_path, labels=labels)
+    assert operator.execute(tries.next(operator))["videos"]
+    assert emulator.state()["paid"] == 1
+
+
+def test_a_note_that_cannot_be_written_fails_no_paid_generation(
+    emulator: Emulator, tries: Tries, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*args: Any, **kwargs: Any) -> Any:
+        raise RuntimeError("it cannot be written")
+
+    monkeypatch.setattr(notes, "of_generation", broken)
+    operator = make(tmp_path)
+    assert operator.execute(tries.next(operator))["videos"]
+    assert emulator.state()["paid"] == 1
 
 
 def test_labels_that_cannot_be_told_are_refused_before_anything_is_paid(

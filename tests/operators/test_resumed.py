@@ -61,6 +61,14 @@ def test_an_event_that_cannot_be_read_and_no_answer_leave_it_to_the_next_try(
         resume(operator, context, deferral, {"of": "another version"})
 
 
+def test_no_answer_for_want_of_money_asks_for_a_top_up(emulator: Emulator, tries: Tries, tmp_path: Path) -> None:
+    context = tries.next(operator := make(tmp_path, deferrable=True))
+    deferral = deferral_of(operator, context)
+    emulator.top_up(-100)
+    with pytest.raises(GenerationParkedError, match=r"holds too little.*top up.*nothing is paid again.*re-attaches"):
+        resume(operator, context, deferral, {"of": "another version"})
+
+
 @pytest.mark.parametrize("now", ["None", "", "elsewhere/", None, 7])
 def test_a_video_lands_where_it_was_to_go_when_it_was_paid_for(
     emulator: Emulator,

@@ -5,16 +5,18 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import httpx
 import pytest
 
 from airflow_provider_apimart._compat import AirflowFailException
 from airflow_provider_apimart.client.errors import LandingError
 from airflow_provider_apimart.emulator.server import Emulator
+from airflow_provider_apimart.generation.landing import delivery
 from airflow_provider_apimart.generation.landing.delivery import deliver
-from airflow_provider_apimart.operators import veo
 from airflow_provider_apimart.operators.batch import VeoGenerateBatchOperator
 from airflow_provider_apimart.storage import permissions
 from tests.operators.conftest import Tries
+from tests.operators.films import Run, film
 from tests.operators.single import make
 from tests.storage.object_store import BUCKET, Policy, Store, policy, store
 
@@ -72,7 +74,7 @@ def test_permission_that_is_lost_after_the_payment_loses_no_video(
 
     operator = make(output_path=output)
     with monkeypatch.context() as patched:
-        patched.setattr(veo, "deliver", forbidden)
+        patched.setattr(delivery, "deliver", forbidden)
         with pytest.raises(LandingError, match="s3:PutObject"):
             operator.execute(tries.next(operator, store=True))
     with pytest.raises(AirflowFailException, match=r"is paid for .* and stays known"):
@@ -104,3 +106,19 @@ def test_batch_whose_state_is_elsewhere_lands_without_listing(
     result = operator.execute(tries.next(operator))
     assert result["landed"] == 1 and emulator.state()["paid"] == 1
     assert store.client.head_object(Bucket=BUCKET, Key=result["manifest"].split(f"{BUCKET}/")[1])
+
+
+def test_a_storyboard_on_s3_goes_on_from_what_lies_there(
+    emulator: Emulator, no_waiting: list[float], store: Store, output: str
+) -> None:
+    run = Run(film(["one", "two"], output.rstrip("/"), duration=4))
+    joined = run.run_all()
+    frame = run.xcoms["storyboard.frame_1"]
+    bodies = [each["body"] for each in emulator.requests("submit")]
+    stored = store.client.get_object(Bucket=BUCKET, Key=frame["path"].partition(f"@{BUCKET}/")[2])["Body"].read()
+    assert httpx.get(bodies[1]["first_frame_image"], trust_env=False).content == stored
+    head = store.client.head_object(Bucket=BUCKET, Key=joined["path"].partition(f"@{BUCKET}/")[2])
+    assert head["ContentLength"] == joined["bytes"] and joined["duration_seconds"] == pytest.approx(8, abs=0.05)
+    # Again with nothing but what lies there.
+    again = [run.run(name, cleared=1) for name in ("plan", "shot_1", "frame_1", "shot_2", "join")][-1]
+    assert again == joined and emulator.state()["paid"] == 2

@@ -10,7 +10,7 @@ import pytest
 
 from airflow_provider_apimart.client.errors import FieldProblem
 from airflow_provider_apimart.publishing.decide import Action, Decision, Wanted, decide
-from airflow_provider_apimart.publishing.record import MAY_EXIST, PostRecord, PostState
+from airflow_provider_apimart.publishing.record import PostRecord, PostState
 from airflow_provider_apimart.publishing.target import (
     Draft,
     Drafted,
@@ -132,7 +132,7 @@ def test_what_may_not_have_settled_yet(state: PostState, evidence: Evidence, tim
 def test_another_account() -> None:
     for state in PostState:
         decision = to(record(state), account="UC2")
-        if state in MAY_EXIST:
+        if state in (PostState.COMMITTING, PostState.PUBLIC):
             assert decision.action is Action.REFUSE and "UC2" in str(decision.error) and "UC1" in str(decision.error)
         else:
             assert decision.action is Action.START

@@ -55,10 +55,9 @@ with Sender(NoCredentials(), source) as sender:
     publication = Publication(
         target=YouTubeTarget(url), sender=sender, store=Store(), identity=PostIdentity("d", "r", "t"),
         post=Post("youtube", video, content), source=source, seal=Seal("client-secret"))
-    publication.account = "UC1"
     before = reset()
-    publication._start(None, Decision(Action.START, ""))
-    drafted = publication._upload(publication.store.record, 0)
+    publication.drafting.start(None, Decision(Action.START, ""), "UC1")
+    drafted = publication.drafting.upload(publication.store.record, 0)
     assert drafted.draft_id == "vid1", drafted
     print(held("VmHWM:") - before)
 """

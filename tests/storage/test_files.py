@@ -6,6 +6,7 @@ import fcntl
 import hashlib
 import os
 import re
+import resource
 import threading
 from pathlib import Path
 from typing import Any
@@ -360,3 +361,32 @@ def test_reading_back(tmp_path: Path) -> None:
     assert stored_size(target) == 5 and stored_sha256(target) == hashlib.sha256(b"12345").hexdigest()
     assert stored_size(local(tmp_path)) is None
     assert stored_size(local(tmp_path / "x" / "y")) is None
+
+
+@pytest.mark.parametrize("room", [0, 1, 500, 999])
+def test_a_small_file_that_finds_no_room_is_not_written_in_part(tmp_path: Path, room: int) -> None:
+    # The system writes what there is room for, and says how much that was: no error.
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    target = local(tmp_path / "note.json")
+    commit_bytes(target, b"before")
+    resource.setrlimit(resource.RLIMIT_FSIZE, (room, hard))
+    try:
+        with pytest.raises(LandingError, match=r"note\.json could not be written.*File too large"):
+            commit_bytes(target, b"x" * 1000)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert (tmp_path / "note.json").read_bytes() == b"before"
+    assert [path.name for path in tmp_path.iterdir() if "lock" not in path.name] == ["note.json"]
+
+
+def test_what_is_staged_for_elsewhere_is_written_whole_or_not_at_all() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (500, hard))
+    try:
+        with (
+            staging(Target(MemoryFileSystem(), "/a/note.json", "memory://a/note.json")) as staged,
+            pytest.raises(OSError, match="File too large"),
+        ):
+            staged.file.write(b"x" * 1000)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))

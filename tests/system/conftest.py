@@ -1,20 +1,11 @@
-"""One emulator and one Airflow for all system tests: starting them costs more than most tests do."""
+"""What these tests have in common: they need a whole Airflow (tests/running_airflow.py)."""
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from airflow_provider_apimart.emulator.server import EmulatorProcess
-from dev.local_airflow import LocalAirflow
-from dev.stage import EXAMPLE_DAGS, POOL, POOL_SLOTS, connections_env, make_prompts
-
-DAGS = Path(__file__).parent / "dags"
-#: The key: looked for wherever Airflow writes.
-SECRET = "sk-system-test-9f3b7c1e5a"
 _HERE = Path(__file__).parent
 
 
@@ -23,32 +14,3 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if _HERE in item.path.parents:
             item.add_marker(pytest.mark.system)
-
-
-@pytest.fixture(scope="session")
-def emulator_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmulatorProcess]:
-    """An emulator whose jobs end a while after the 12 s that a deferral must last."""
-    state = tmp_path_factory.mktemp("emulator") / "state.sqlite"
-    with EmulatorProcess(state, job_seconds=15, api_keys=(SECRET,)) as emulator:
-        yield emulator
-
-
-@pytest.fixture(scope="session")
-def output_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the DAGs of the tests land their videos."""
-    return tmp_path_factory.mktemp("videos")
-
-
-@pytest.fixture(scope="session")
-def local_airflow(
-    emulator_process: EmulatorProcess, output_root: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[LocalAirflow]:
-    """A whole Airflow with the example DAGs, the DAGs of ``tests/system/dags`` and a connection to the emulator."""
-    prompts = make_prompts(tmp_path_factory.mktemp("prompts") / "prompts.sqlite")
-    env = {**connections_env(emulator_process, prompts), "APIMART_OUTPUT_ROOT": str(output_root)}
-    folder = tmp_path_factory.mktemp("dags")
-    shutil.copytree(EXAMPLE_DAGS, folder, dirs_exist_ok=True)
-    shutil.copytree(DAGS, folder, dirs_exist_ok=True)
-    with LocalAirflow(tmp_path_factory.mktemp("airflow"), folder, env=env) as airflow:
-        airflow.put_pool(POOL, POOL_SLOTS)
-        yield airflow

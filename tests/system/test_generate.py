@@ -19,7 +19,13 @@ import pytest
 from airflow_provider_apimart.emulator.server import EmulatorProcess
 from dev.local_airflow import LocalAirflow
 
-EXAMPLES = {"example_veo_single": 1, "example_veo_variants": 3, "example_veo_frames": 1, "example_marketing_run": 3}
+EXAMPLES = {
+    "example_veo_single": 1,
+    "example_veo_variants": 3,
+    "example_veo_frames": 1,
+    "example_marketing_run": 3,
+    "example_storyboard": 4,
+}
 CASES = (
     "veo_rejected",
     "veo_fails_once",
@@ -50,7 +56,7 @@ def ended(local_airflow: LocalAirflow, runs: None) -> ENDED:
     """Wait for a run's end and return its state."""
 
     def wait(dag_id: str) -> str:
-        return local_airflow.wait_run(dag_id, RUN, timeout=300)
+        return local_airflow.wait_run(dag_id, RUN, timeout=600)
 
     return wait
 
@@ -125,6 +131,10 @@ def test_variants_are_what_they_say(local_airflow: LocalAirflow, ended: ENDED) -
     }
     assert [video[task]["has_audio"] for task in video] == [True, False, False]
     assert (video["portrait"]["width"], video["portrait"]["height"]) == (720, 1280)
+    checked = local_airflow.xcom("example_veo_variants", RUN, "check")
+    assert checked["verdict"] in ("ok", "warn") and checked["path"] == video["with_audio"]["path"]
+    made = local_airflow.xcom("example_veo_variants", RUN, "poster")
+    assert Path(made["poster"]["path"]).stat().st_size == made["poster"]["bytes"] and made["preview"] is not None
 
 
 def test_marketing_run_publishes_each_video_once(
@@ -135,7 +145,7 @@ def test_marketing_run_publishes_each_video_once(
         local_airflow.xcom("example_marketing_run", RUN, "generate", map_index=index)["generation_id"]
         for index in range(3)
     }
-    told = [message["content"]["generation_id"] for message in emulator_process.publishing()["webhook"]]
+    told = [message["content"].get("generation_id") for message in emulator_process.publishing()["webhook"]]
     assert sorted(each for each in told if each in mine) == sorted(mine)
     posts = [local_airflow.xcom("example_marketing_run", RUN, "schedule", map_index=index) for index in range(3)]
     scheduled = {post["post_id"]: post["publish_at"] for post in posts}
@@ -152,7 +162,7 @@ def test_marketing_run_publishes_each_video_once(
     times = [datetime.fromisoformat(when).astimezone(ZoneInfo("Europe/Berlin")) for when in scheduled.values()]
     assert {(time.hour, time.minute) for time in times} == {(18, 0)}
     assert len(set(times)) == 3
-    assert emulator_process.posts("youtube") == []
+    assert [post for post in emulator_process.posts("youtube") if post["id"] in scheduled] == []
 
 
 def test_grid_names_the_rows(local_airflow: LocalAirflow, ended: ENDED) -> None:

@@ -20,7 +20,7 @@ from fastapi.responses import JSONResponse, Response
 from airflow_provider_apimart.emulator.apimart import answers, tasks, validation
 from airflow_provider_apimart.emulator.apimart.context import Context, fault_of, note
 from airflow_provider_apimart.emulator.apimart.validation import Spec
-from airflow_provider_apimart.emulator.state.faults import OUTCOMES, Fault
+from airflow_provider_apimart.emulator.state.faults import DEFECTS, OUTCOMES, Fault
 from airflow_provider_apimart.emulator.state.store import REFUNDED, Generation
 from airflow_provider_apimart.generation.pricing.prices import Estimate, list_price, remix_price
 
@@ -179,7 +179,7 @@ class Submission:
             model=model,
             prompt=self.body["prompt"],
             body=self.body,
-            spec=spec.as_dict(),
+            spec={**spec.as_dict(), **_defect(fault, self.body["prompt"])},
             cost_micros=cost,
             created=now,
             finish_at=now if fault is not None and fault.value == "sync_result" else now + seconds,
@@ -202,6 +202,14 @@ def _scripted(fault: Fault | None, prompt: str, model: str) -> tuple[str, dict[s
     if fault is None or fault.kind not in OUTCOMES:
         return tasks.prompt_outcome(prompt), None
     return OUTCOMES[fault.kind], task_error(fault, model)
+
+
+def _defect(fault: Fault | None, prompt: str) -> dict[str, Any]:
+    """Return what a fault or a mark in the prompt makes wrong with a video, as it is stored."""
+    if fault is not None and fault.kind in DEFECTS:
+        return {"defect": DEFECTS[fault.kind], "defect_seconds": fault.seconds}
+    marked = tasks.prompt_defect(prompt)
+    return {"defect": marked, "defect_seconds": None} if marked else {}
 
 
 def task_error(fault: Fault, model: str) -> dict[str, Any] | None:

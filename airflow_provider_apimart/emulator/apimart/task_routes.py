@@ -121,11 +121,18 @@ def _spec(generation: Generation, sample: int) -> VideoSpec:
     lines = [f"APIMart emulator  {generation.model}", generation.id, asked]
     if spec["samples"] > 1:
         lines.append(f"sample {sample + 1} of {spec['samples']}")
+    defect, defect_seconds = spec.get("defect"), spec.get("defect_seconds")
+    seconds = spec["seconds"]
+    if defect == "length":
+        seconds = spec["seconds"] / 2 if defect_seconds is None else defect_seconds
+        defect = defect_seconds = None
     return VideoSpec(
         width=spec["width"],
         height=spec["height"],
-        seconds=spec["seconds"],
+        seconds=seconds,
         audio=spec["audio"],
         prompt=generation.prompt[:2000],
         lines=tuple(lines),
+        defect=defect,
+        defect_seconds=defect_seconds,
     )

@@ -35,6 +35,14 @@ MESSAGES: dict[str, tuple[str, str]] = {
 EMPTY_TEXT = "No videos found in the response. The prompt may violate the Prohibited Use Policy"
 #: Marks in a prompt that decide how its generation ends, for manual experiments.
 PROMPT_OUTCOMES = {"[[fail]]": "failed", "[[reject]]": "rejected", "[[empty]]": "empty", "[[cancel]]": "cancelled"}
+#: Marks that decide what is wrong with its video.
+PROMPT_DEFECTS = {
+    "[[black]]": "black",
+    "[[frozen]]": "frozen",
+    "[[silent]]": "silent",
+    "[[short]]": "length",
+    "[[corrupt]]": "corrupt",
+}
 
 
 def new_id(now: float) -> str:
@@ -54,6 +62,11 @@ def job_seconds(generation_id: str, base: float, *, vary: bool) -> float:
 def prompt_outcome(prompt: str) -> str:
     """Return the outcome that a mark in the prompt requests; ``completed`` without a mark."""
     return next((outcome for mark, outcome in PROMPT_OUTCOMES.items() if mark in prompt.lower()), "completed")
+
+
+def prompt_defect(prompt: str) -> str | None:
+    """Return the defect that a mark in the prompt requests."""
+    return next((defect for mark, defect in PROMPT_DEFECTS.items() if mark in prompt.lower()), None)
 
 
 def status_of(generation: Generation, now: float) -> tuple[str, int]:

@@ -117,6 +117,14 @@ class EmulatorControl:
         """Remove every fault of the publishing services."""
         self._call("DELETE", "publishing/faults")
 
+    def advance_publishing(self, seconds: float) -> float:
+        """Let time pass at YouTube and Instagram, and return the time there, in unix seconds.
+
+        Videos are processed, dates come, access tokens, containers and daily quotas run out. Webhook receivers and
+        generations keep the real time.
+        """
+        return float(self._call("POST", "publishing/advance", {"seconds": seconds})["now"])
+
     def expire_uploads(self) -> None:
         """Let every upload session of YouTube expire now."""
         self._call("POST", "publishing/expire_uploads")

@@ -54,7 +54,8 @@ def render(told: dict[str, Any]) -> str:
     return (
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>APIMart emulator</title>{refresh}'
         f"<style>{_STYLE}</style></head><body><h1>APIMart emulator</h1>"
-        '<p class="muted">Nothing here is paid for or made by APIMart. <a href="/_emulator/state">State as JSON</a></p>'
+        '<p class="muted">Nothing here is paid for or made by APIMart. <a href="/_emulator/state">State as JSON</a> · '
+        '<a href="/channel">emulated channels</a></p>'
         f'<div class="bill">{sums}'
         f"<div>generations<b>{len(told['generations'])}</b></div></div>"
         "<table><thead><tr><th>generation</th><th>prompt</th><th>status</th><th>USD</th><th>video</th></tr></thead>"

@@ -15,29 +15,36 @@ import tempfile
 from array import array
 from dataclasses import asdict, dataclass
 from fractions import Fraction
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import av
 
-from airflow_provider_apimart.emulator.media import font
+from airflow_provider_apimart.emulator.media import picture
 
 FPS = 24
 SAMPLE_RATE = 48_000
 AUDIO_FRAME = 1024
-BACKGROUND, TEXT, DIM, BAR = 48, 235, 160, 210
+LOUDNESS = 0.2
 
 
 @dataclass(frozen=True)
 class VideoSpec:
-    """All inputs of a video."""
+    """All inputs of a video.
+
+    :param defect: what is wrong with it: ``black``, ``frozen``, ``silent`` or ``corrupt``.
+    :param defect_seconds: how long, from its start; ``None`` for all of it.
+    """
 
     width: int
     height: int
-    seconds: int
+    seconds: float
     audio: bool
     prompt: str
     lines: tuple[str, ...]
+    defect: str | None = None
+    defect_seconds: float | None = None
 
     def digest(self) -> str:
         """Return the name under which the video is kept."""
@@ -54,63 +61,52 @@ class VideoFile:
 
 def _codec() -> tuple[str, dict[str, str]]:
     if "libx264" in av.codecs_available:
-        return "libx264", {"preset": "ultrafast", "crf": "30", "g": str(10 * FPS)}
+        # A constant quantizer: with a constant quality, x264 refines a still picture now and then, which is a motion.
+        return "libx264", {"preset": "ultrafast", "qp": "30", "g": str(10 * FPS)}
     return "mpeg4", {"qscale": "8"}
 
 
-def _picture(spec: VideoSpec) -> bytearray:
-    """Return the brightness plane of the picture's static part."""
-    luma = bytearray([BACKGROUND]) * (spec.width * spec.height)
-    short = min(spec.width, spec.height)
-    scale = max(2, short // 180)
-    margin, step = short // 24, scale * (font.HEIGHT + 3)
-    columns = (spec.width - 2 * margin) // (scale * (font.WIDTH + 1))
-    top = margin
-    for line in spec.lines:
-        font.draw(luma, spec.width, line[:columns], margin, top, scale, DIM)
-        top += step
-    top += step
-    room = max(1, (spec.height * 8 // 10 - top) // step)
-    for line in font.wrap(spec.prompt, columns, room):
-        font.draw(luma, spec.width, line, margin, top, scale, TEXT)
-        top += step
-    return luma
-
-
-def _fill(plane: Any, data: bytes | bytearray, width: int) -> None:
-    """Copy tightly packed samples into a plane whose rows may be padded."""
-    if plane.line_size == width:
-        plane.update(data)
-        return
-    pad = bytes(plane.line_size - width)
-    plane.update(b"".join(bytes(data[at : at + width]) + pad for at in range(0, len(data), width)))
+def _frames(spec: VideoSpec, defect: str) -> int:
+    """Return how many pictures from the start have a defect."""
+    whole = round(spec.seconds * FPS)
+    if spec.defect != defect:
+        return 0
+    return whole if spec.defect_seconds is None else min(whole, round(spec.defect_seconds * FPS))
 
 
 def _add_video(container: Any, stream: Any, spec: VideoSpec) -> None:
-    luma = _picture(spec)
-    colour = hashlib.sha256(" ".join(spec.lines).encode()).digest()
-    chroma = [bytes([88 + value % 80]) * (spec.width // 2 * (spec.height // 2)) for value in colour[:2]]
-    frames = spec.seconds * FPS
-    top, high = spec.height * 17 // 20, spec.height // 20
-    wide = spec.width // 16
+    size, frames = (spec.width, spec.height), max(1, round(spec.seconds * FPS))
+    plate = picture.plate(spec.lines, spec.prompt, *size)
+    scene = picture.landscape("\n".join((*spec.lines, spec.prompt)), size, frames=frames, fps=FPS)
+    camera = picture.Camera(scene, plate, size, frames=frames, fps=FPS, still=_frames(spec, "frozen"))
+    dark, black = _frames(spec, "black"), picture.black(*size)
     for number in range(frames):
-        left = (spec.width - wide) * number // max(1, frames - 1)
-        row = bytearray([DIM // 2]) * spec.width
-        row[left : left + wide] = bytes([BAR]) * wide
-        luma[top * spec.width : (top + high) * spec.width] = row * high
-        frame = av.VideoFrame(spec.width, spec.height, "yuv420p")
-        _fill(frame.planes[0], luma, spec.width)
-        for plane, data in zip(frame.planes[1:], chroma, strict=True):
-            _fill(plane, data, spec.width // 2)
-        frame.pts, frame.time_base = number, Fraction(1, FPS)
+        frame = camera.take(number)
+        if number < dark:
+            frame = black
+        frame.pts, frame.time_base, frame.pict_type = number, Fraction(1, FPS), 0
         container.mux(stream.encode(frame))
     container.mux(stream.encode(None))
 
 
+#: Waves in a frame of sound: the notes of a chord. Whole waves follow each other without a click.
+NOTES = (8, 10, 12, 16, 12, 10)
+#: Frames of sound to a note: about a quarter of a second.
+NOTE_FRAMES = 12
+
+
+@cache
+def _note(waves: int, amplitude: float) -> bytes:
+    turn = 2 * math.pi * waves / AUDIO_FRAME
+    return array("f", (amplitude * math.sin(turn * n) for n in range(AUDIO_FRAME))).tobytes()
+
+
 def _add_audio(container: Any, stream: Any, spec: VideoSpec) -> None:
-    # A frame holds exactly ten waves, so frames follow each other without a click.
-    wave = array("f", (0.1 * math.sin(2 * math.pi * 10 * n / AUDIO_FRAME) for n in range(AUDIO_FRAME))).tobytes()
-    for number in range(spec.seconds * SAMPLE_RATE // AUDIO_FRAME):
+    silent = _frames(spec, "silent") / FPS
+    first = hashlib.sha256(spec.prompt.encode()).digest()[0]
+    for number in range(round(spec.seconds * SAMPLE_RATE) // AUDIO_FRAME):
+        waves = NOTES[(first + number // NOTE_FRAMES) % len(NOTES)]
+        wave = _note(waves, 0.0 if number * AUDIO_FRAME < silent * SAMPLE_RATE else LOUDNESS)
         frame = av.AudioFrame(format="fltp", layout="stereo", samples=AUDIO_FRAME)
         for plane in frame.planes:
             plane.update(wave)
@@ -118,6 +114,17 @@ def _add_audio(container: Any, stream: Any, spec: VideoSpec) -> None:
         frame.time_base = Fraction(1, SAMPLE_RATE)
         container.mux(stream.encode(frame))
     container.mux(stream.encode(None))
+
+
+def _corrupt(path: Path) -> None:
+    """Overwrite parts of the pictures and sounds. The container stays whole, so only a decoder sees it."""
+    with path.open("r+b") as file:
+        data = file.read()
+        start = data.rindex(b"mdat") + 4
+        room = len(data) - start
+        for share in (0.3, 0.5, 0.7):
+            file.seek(start + int(room * share))
+            file.write(b"\xff" * max(16, room // 50))
 
 
 def make_video(spec: VideoSpec, path: Path) -> None:
@@ -133,6 +140,8 @@ def make_video(spec: VideoSpec, path: Path) -> None:
             _add_video(container, video, spec)
             if audio is not None:
                 _add_audio(container, audio, spec)
+        if spec.defect == "corrupt":
+            _corrupt(Path(part))
         os.replace(part, path)
     except BaseException:
         Path(part).unlink(missing_ok=True)

@@ -12,7 +12,11 @@ from fastapi.responses import HTMLResponse, JSONResponse, Response
 
 from airflow_provider_apimart.emulator.publishing.faults import read_fault
 from airflow_provider_apimart.emulator.publishing.world import World
+from airflow_provider_apimart.emulator.publishing.youtube_project import MAX_INSERTS, MAX_UNITS
 
+#: Time is moved by less than ten years at once.
+FAR_SECONDS = 10 * 365 * 86_400
+REFRESH_SECONDS = 5
 _STYLE = """
 :root { color-scheme: light dark; font: 15px/1.5 system-ui, sans-serif }
 body { max-width: 60rem; margin: 2rem auto; padding: 0 1rem }
@@ -51,13 +55,24 @@ def routes(world: World) -> APIRouter:
 
     @router.post("/_emulator/publishing/expire_tokens")
     async def expire_tokens() -> Response:
-        world.youtube.expire_tokens()
+        world.youtube.project.expire_tokens()
         return JSONResponse({})
 
     @router.post("/_emulator/publishing/expire_uploads")
     async def expire_uploads() -> Response:
         world.youtube.expire_uploads()
         return JSONResponse({})
+
+    @router.post("/_emulator/publishing/advance")
+    async def advance(request: Request) -> Response:
+        try:
+            seconds = float((await request.json())["seconds"])
+        except (ValueError, TypeError, KeyError):
+            return JSONResponse({"error": {"message": 'expected {"seconds": <number>}'}}, 400)
+        if not 0 <= seconds < FAR_SECONDS:
+            return JSONResponse({"error": {"message": f"seconds must be from 0 to {FAR_SECONDS}"}}, 400)
+        world.advance(seconds)
+        return JSONResponse({"now": world.now()})
 
     @router.post("/_emulator/publishing/reset")
     async def reset() -> Response:
@@ -73,7 +88,7 @@ def routes(world: World) -> APIRouter:
 
 def page(state: dict[str, Any]) -> str:
     """Return what the emulated channel and account show, as a page for people."""
-    videos, reels, messages = state["youtube"], state["instagram"], state["webhook"]
+    videos, reels, messages, quota = state["youtube"], state["instagram"], state["webhook"], state["quota"]
     counts = {"public": 0, "unlisted": 0, "scheduled": 0, "private": 0}
     rows = []
     for video in videos:
@@ -87,9 +102,12 @@ def page(state: dict[str, Any]) -> str:
     sent = [(None, [one["receiver"], one["id"], _time(one["received"]), str(one["deliveries"])]) for one in messages]
     told = ", ".join(f"{count} {kind}" for kind, count in counts.items() if count) or "no video"
     return (
-        f"<!doctype html><html lang=en><meta charset=utf-8><title>Emulated channel</title><style>{_STYLE}</style>"
+        "<!doctype html><html lang=en><meta charset=utf-8>"
+        f"<meta http-equiv=refresh content={REFRESH_SECONDS}><title>Emulated channel</title><style>{_STYLE}</style>"
         f"<h1>Emulated channel</h1><p>YouTube: {told}. Instagram: {sum(len(one['media']) for one in reels)} Reels. "
         f"Webhooks: {len(messages)} messages.</p>"
+        f"<p>Quota of the day: {quota['inserts']} of {MAX_INSERTS} uploads, {quota['units']} of {MAX_UNITS} units. "
+        '<a href="/">Generations</a> · <a href="/_emulator/publishing">all of it as JSON</a></p>'
         + _table("YouTube", ("Title", "Shown", "When", "Label", "Id", "sha256"), rows)
         + _table("Instagram", ("Container", "Status", "Media"), posted)
         + _table("Webhook receiver", ("Receiver", "Id", "Received", "Deliveries"), sent)

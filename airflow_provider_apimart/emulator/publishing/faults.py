@@ -5,6 +5,7 @@ A request is named by its service and its step (:data:`STEPS`). It meets the fir
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
@@ -12,7 +13,7 @@ from typing import Any
 STEPS: dict[str, tuple[str, ...]] = {
     "youtube": (
         *("token", "channels", "start", "upload", "ask", "list", "videos", "update", "thumbnail"),
-        *("playlist", "playlist_add", "categories"),
+        *("playlist", "playlist_add", "categories", "delete"),
     ),
     "instagram": ("account", "container", "upload", "status", "limit", "publish", "media", "refresh", "debug"),
     "webhook": ("delivery",),
@@ -26,6 +27,7 @@ KINDS = {
     "stall_after": "do the work, then wait `seconds`",
     "cut": "an upload breaks off after `bytes` of the request's body; what came is kept",
     "short": "an upload keeps only `bytes` of the request's body, and answers as if that were all",
+    "lose": "YouTube's upload session has lost every byte, and says so: 308 without Range (steps `upload`, `ask`)",
     "broken": "the work is done, and the answer's JSON ends in the middle",
 }
 #: What the service does by itself, for as long as the fault lasts (`times` does not count).
@@ -34,10 +36,10 @@ CONDITIONS = {
         "invalid_grant": "the refresh token is void",
         "upload_scope_only": "the access token may upload and nothing else",
         "sessions_expire": "upload sessions are not known any more",
-        "no_range": "a 308 has no Range header, as if nothing were stored",
-        "label_dropped": "containsSyntheticMedia is not kept by an update",
-        "locked_private": "a video stays private whatever an update says",
-        "publish_at_dropped": "publishAt is not kept by an update",
+        "no_range": "a 308 has no Range header, although bytes are stored",
+        "label_dropped": "containsSyntheticMedia is not kept",
+        "locked_private": "a video stays private whatever is asked",
+        "publish_at_dropped": "publishAt is not kept",
         "never_listed": "the list of uploads shows no new video",
         "unknown_at_first": "a new video is not known for `seconds`",
         "processing_fails": "processing ends as failed",
@@ -71,6 +73,8 @@ class PublishFault:
     :param step: which request, for the kinds; conditions have none.
     :param times: how many requests meet it; -1 for all.
     :param after: how many of these requests pass before.
+    :param executed: with ``status``: do the work, then answer so.
+    :param transient: what Instagram's error says of itself (``is_transient``).
     """
 
     service: str
@@ -86,9 +90,24 @@ class PublishFault:
     seconds: float = 1.0
     bytes: int = 0
     executed: bool = False
+    transient: bool = False
 
 
-_FIELDS = {field.name: field.type for field in fields(PublishFault)}
+_FIELDS = {field.name for field in fields(PublishFault)}
+_TYPES: dict[str, tuple[type, ...]] = {
+    **dict.fromkeys(("times", "after", "status", "code", "bytes"), (int,)),
+    **dict.fromkeys(("executed", "transient"), (bool,)),
+    "subcode": (int, type(None)),
+    "reason": (str,),
+    "retry_after": (str, int, type(None)),
+    "seconds": (int, float),
+}
+#: Kinds that concern an upload's body, and the steps that have one.
+_OF_UPLOADS = {
+    "cut": {("youtube", "upload"), ("instagram", "upload")},
+    "short": {("youtube", "upload"), ("instagram", "upload")},
+    "lose": {("youtube", "upload"), ("youtube", "ask")},
+}
 
 
 def read_fault(values: Mapping[str, Any]) -> PublishFault:
@@ -109,25 +128,47 @@ def read_fault(values: Mapping[str, Any]) -> PublishFault:
         raise ValueError(f"unknown kind {kind!r}, allowed: {', '.join([*KINDS, *CONDITIONS[service]])}")
     elif step not in STEPS[service]:
         raise ValueError(f"unknown step {step!r}, allowed: {', '.join(STEPS[service])}")
-    return PublishFault(**values)
+    elif kind in _OF_UPLOADS and (service, step) not in _OF_UPLOADS[kind]:
+        allowed = ", ".join(sorted(" ".join(pair) for pair in _OF_UPLOADS[kind]))
+        raise ValueError(f"{kind!r} does not exist for {service} {step}, allowed: {allowed}")
+    for name, types in _TYPES.items():
+        value = values.get(name, getattr(PublishFault, name))
+        if not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
+            raise ValueError(f"{name} must be {' or '.join(each.__name__ for each in types)}, not {value!r}")
+    retry_after = values.get("retry_after")
+    return PublishFault(**{**values, "retry_after": None if retry_after is None else str(retry_after)})
 
 
 class PublishFaults:
-    """The script of one emulator."""
+    """The script of one emulator, and how many requests it has judged."""
 
     def __init__(self) -> None:
         self._script: list[PublishFault] = []
+        self._requests: Counter[tuple[str, str]] = Counter()
 
     def add(self, fault: PublishFault) -> None:
         """Append a fault."""
         self._script.append(fault)
 
     def clear(self) -> None:
-        """Remove all."""
+        """Remove all faults."""
         self._script.clear()
 
+    def reset(self) -> None:
+        """Remove all faults, and count from zero."""
+        self._script.clear()
+        self._requests.clear()
+
+    def requests(self) -> dict[str, dict[str, int]]:
+        """Return how many requests came, by service and step; steps without any are left out."""
+        found: dict[str, dict[str, int]] = {service: {} for service in STEPS}
+        for (service, step), count in self._requests.items():
+            found[service][step] = count
+        return found
+
     def take(self, service: str, step: str) -> PublishFault | None:
-        """Return the fault that this request meets, and count it."""
+        """Return the fault that this request meets, and count both."""
+        self._requests[service, step] += 1
         for number, fault in enumerate(self._script):
             if (fault.service, fault.step) != (service, step) or fault.times == 0:
                 continue

@@ -103,9 +103,17 @@ class Account:
             raise GraphProblem(400, text, 100, 33)
         return self.containers[container_id]
 
+    def store(self, container: Container, at: int, chunk: bytes) -> int:
+        """Take the bytes that begin at ``at``, and return where the next ones begin. Any but the next are ignored."""
+        if at == container.stored and container.complete_at is None:
+            container.digest.update(chunk)
+            container.stored += len(chunk)
+        return at + len(chunk)
+
     def completed(self, container: Container) -> None:
         """Note that all bytes are there."""
-        container.complete_at = self.now()
+        if container.complete_at is None:
+            container.complete_at = self.now()
 
     def status(self, container: Container) -> tuple[str, str]:
         """Return ``status_code`` and ``status``."""

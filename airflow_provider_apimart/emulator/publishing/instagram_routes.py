@@ -16,21 +16,27 @@ from starlette.requests import ClientDisconnect
 
 from airflow_provider_apimart.emulator.publishing.faults import PublishFault
 from airflow_provider_apimart.emulator.publishing.instagram import DAILY_POSTS, USER, USERNAME, Container, GraphProblem
-from airflow_provider_apimart.emulator.publishing.serving import Refused, serve
+from airflow_provider_apimart.emulator.publishing.serving import Refused, serve, whole_number
 from airflow_provider_apimart.emulator.publishing.world import World
 
 NOT_FETCHED = 2207052
 SIXTY_DAYS = 60 * 86_400
 
 
-def _refused(status: int, message: str, code: int, subcode: int | None = None) -> Refused:
-    error = {"message": message, "type": "OAuthException", "code": code, "is_transient": False}
+def _refused(status: int, message: str, code: int, subcode: int | None = None, *, transient: bool = False) -> Refused:
+    error = {"message": message, "type": "OAuthException", "code": code, "is_transient": transient}
     error |= {"error_subcode": subcode} if subcode is not None else {}
     return Refused(status, {"error": {**error, "fbtrace_id": secrets.token_hex(6)}})
 
 
 def _of_fault(fault: PublishFault) -> Refused:
-    return _refused(fault.status, "An unexpected error has occurred. Please retry later.", fault.code, fault.subcode)
+    text = "An unexpected error has occurred. Please retry later."
+    return _refused(fault.status, text, fault.code, fault.subcode, transient=fault.transient)
+
+
+def _partial(message: str, status: int = 412) -> Response:
+    info = {"retriable": True, "type": "PartialRequestError", "message": message}
+    return JSONResponse({"debug_info": info}, status)
 
 
 def routes(world: World) -> APIRouter:
@@ -58,6 +64,8 @@ def routes(world: World) -> APIRouter:
             found = json.loads(text) if text else {}
         except ValueError:
             found = {name: values[0] for name, values in parse_qs(text).items()}
+        if not isinstance(found, dict):
+            raise GraphProblem(400, "(#100) The body must be an object or a form.", 100)
         return {**dict(request.query_params), **found}
 
     def own(user: str) -> None:
@@ -93,7 +101,7 @@ def routes(world: World) -> APIRouter:
                 task.add_done_callback(fetching.discard)
             answer = {"id": container.id}
             if given.get("upload_type") == "resumable":
-                answer["uri"] = f"https://rupload.facebook.com/ig-api-upload/v{major}.{minor}/{container.id}"
+                answer["uri"] = f"{world.base_url(request)}/ig-api-upload/v{major}.{minor}/{container.id}"
             return JSONResponse(answer)
 
         return await step("container", work)
@@ -103,24 +111,21 @@ def routes(world: World) -> APIRouter:
         async def work(fault: PublishFault | None) -> Response:
             allow(request)
             container = account.known(container_id)
-            offset, size = (int(request.headers.get(name, "-1")) for name in ("offset", "file_size"))
-            left = fault.bytes if fault is not None else size
-            keeps = offset == container.stored
+            at, size = (whole_number(request.headers.get(name, "")) for name in ("offset", "file_size"))
+            if at is None or not size:
+                return _partial("The headers offset and file_size must be whole numbers.", 400)
+            end = size if fault is None else min(size, at + fault.bytes)
             try:
                 async for chunk in request.stream():
-                    if keeps and left > 0:
-                        container.digest.update(chunk[:left])
-                        container.stored += len(chunk[:left])
-                        left -= len(chunk)
-                    if fault is not None and left <= 0:
+                    at = account.store(container, at, chunk[: max(0, end - at)])
+                    if fault is not None and at >= end:
                         break
             except ClientDisconnect:
                 pass
             if container.stored == size:
                 account.completed(container)
                 return JSONResponse({"success": True, "message": "Upload successful."})
-            info = {"retriable": True, "type": "PartialRequestError", "message": "Partial request"}
-            return JSONResponse({"debug_info": info}, 412)
+            return _partial("Partial request")
 
         return await step("upload", work)
 

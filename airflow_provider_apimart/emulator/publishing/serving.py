@@ -27,6 +27,11 @@ class Refused(Exception):
         return JSONResponse(self.body, self.status, self.headers)
 
 
+def whole_number(text: str) -> int | None:
+    """Read a number from a header or a query; ``None`` for anything else."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= 15 else None
+
+
 #: Builds a service's own form of error from a fault.
 ErrorOf = Callable[[PublishFault], Refused]
 
@@ -37,7 +42,7 @@ async def serve(
 ) -> Response:  # fmt: skip
     """Do ``work``, or what the fault says.
 
-    :param work: is given the fault if it concerns how the request's body is read (``cut``).
+    :param work: is given the fault if it concerns how the request's body is read and kept.
     :raises Dropped: where the client must see no answer.
     """
     fault = faults.take(service, step)
@@ -52,7 +57,7 @@ async def serve(
         case "cut":
             await _answered(work, fault)
             raise Dropped
-        case "short":
+        case "short" | "lose":
             return await _answered(work, fault)
         case "stall":
             await asyncio.sleep(fault.seconds)

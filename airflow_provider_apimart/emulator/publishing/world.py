@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from airflow_provider_apimart.emulator.publishing.faults import PublishFaults
 from airflow_provider_apimart.emulator.publishing.instagram import Account
 from airflow_provider_apimart.emulator.publishing.webhook import Receiver, shown
 from airflow_provider_apimart.emulator.publishing.youtube import Channel, Video
+
+if TYPE_CHECKING:
+    from fastapi import Request
 
 
 class World:
@@ -18,6 +21,7 @@ class World:
     :param processing_seconds: how long YouTube and Instagram work on a video.
     :param listing_seconds: when a new video appears in the channel's list of uploads.
     :param token_seconds: how long YouTube's access tokens live.
+    :param public_url: the base of URLs in answers; ``None`` uses the request's ``Host``.
     :param now: unix seconds.
     """
 
@@ -27,18 +31,38 @@ class World:
         processing_seconds: float = 5.0,
         listing_seconds: float = 0.0,
         token_seconds: float = 3600.0,
+        public_url: str | None = None,
         now: Callable[[], float] = time.time,
     ) -> None:
-        self._options = {"processing_seconds": processing_seconds, "listing_seconds": listing_seconds}
-        self._token_seconds, self.now = token_seconds, now
+        self._clock, self._ahead, self._public_url = now, 0.0, public_url
         self.faults = PublishFaults()
-        self.youtube = Channel(self.faults, now, token_seconds=token_seconds, **self._options)
-        self.instagram = Account(self.faults, now, processing_seconds=processing_seconds)
+        self.youtube = Channel(
+            self.faults,
+            self.now,
+            processing_seconds=processing_seconds,
+            listing_seconds=listing_seconds,
+            token_seconds=token_seconds,
+        )
+        self.instagram = Account(self.faults, self.now, processing_seconds=processing_seconds)
+        # A receiver compares its clock with the sender's, so time is not moved for it.
         self.webhook = Receiver(self.faults, now)
+
+    def now(self) -> float:
+        """Return the time at YouTube and Instagram."""
+        return self._clock() + self._ahead
+
+    def base_url(self, request: Request) -> str:
+        """Return the base of URLs in the answer to a request."""
+        return (self._public_url or str(request.base_url)).rstrip("/")
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass at YouTube and Instagram: processing ends, dates come, tokens and containers expire."""
+        self._ahead += seconds
 
     def reset(self) -> None:
         """Forget everything, faults included."""
-        self.faults.clear()
+        self._ahead = 0.0
+        self.faults.reset()
         self.youtube.reset()
         for kept in (self.instagram.containers, self.instagram.media, self.webhook.messages):
             kept.clear()
@@ -47,10 +71,13 @@ class World:
     def state(self) -> dict[str, Any]:
         """Return all that the services hold, as plain JSON."""
         return {
+            "now": self.now(),
             "posts": self.posts(),
+            "requests": self.faults.requests(),
+            "quota": self.youtube.project.used(),
             "youtube": [self._video(video) for video in self.youtube.all()],
             "uploads": [
-                {"size": one.size, "stored": one.stored, "name": one.name, "video_id": one.video_id or None}
+                {"size": one.size, "stored": one.stored, "name": one.name, "video_id": one.video and one.video.id}
                 for one in self.youtube.uploads.values()
             ],
             "playlists": self.youtube.playlists,
@@ -74,7 +101,7 @@ class World:
                 "bytes": video.size,
                 "at": at,
             }
-            for video in self.youtube.all()
+            for video in [*self.youtube.all(), *self.youtube.deleted]
             for at in video.published
         ]
         found += [
@@ -102,11 +129,12 @@ class World:
         return sorted(found, key=lambda post: post["at"])
 
     def _video(self, video: Video) -> dict[str, Any]:
-        resource = self.youtube.resource(video, {"snippet", "status", "fileDetails"})
+        resource = self.youtube.resource(video, frozenset({"snippet", "status", "fileDetails"}))
         seen = {
             "sha256": video.sha256,
             "bytes": video.size,
             "published": video.published,
+            "notify_subscribers": video.notifies,
             "thumbnail_bytes": video.thumbnail_bytes,
         }
         return {**resource, **seen}

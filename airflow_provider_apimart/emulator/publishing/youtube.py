@@ -1,8 +1,8 @@
-"""A YouTube channel: upload sessions, videos, the quota, and time. Pure: the routes are in ``youtube_routes.py``.
+"""A YouTube channel: upload sessions, videos, and time. Pure: the routes are in ``youtube_routes.py``.
 
 What follows Google's pages: bytes are kept only from where the session stands, and the last one makes the video; an
 update deletes what it leaves out of a named part, and a missing privacy becomes public; ``publishAt`` in the past
-publishes at once; quotas are counted per Pacific day. What is assumed is listed in docs/emulator.md.
+publishes at once. What is assumed is listed in docs/emulator.md.
 """
 
 from __future__ import annotations
@@ -11,40 +11,42 @@ import hashlib
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
 from typing import Any
-from zoneinfo import ZoneInfo
 
 from airflow_provider_apimart.emulator.publishing.faults import PublishFaults
+from airflow_provider_apimart.emulator.publishing.youtube_project import CLIENT_ID as CLIENT_ID
+from airflow_provider_apimart.emulator.publishing.youtube_project import CLIENT_SECRET as CLIENT_SECRET
+from airflow_provider_apimart.emulator.publishing.youtube_project import REFRESH_TOKEN as REFRESH_TOKEN
+from airflow_provider_apimart.emulator.publishing.youtube_project import Project
+from airflow_provider_apimart.emulator.publishing.youtube_rules import (
+    Problem,
+    check_snippet,
+    check_status,
+    iso,
+    moment_of,
+)
 
-CLIENT_ID, CLIENT_SECRET, REFRESH_TOKEN = "emulated-client", "emulated-secret", "emulated-refresh-token"
 CHANNEL, UPLOADS = "UC-emulated-channel", "UU-emulated-uploads"
+TITLE = "Emulated channel"
 PIECE = 256 * 1024
-PACIFIC = ZoneInfo("America/Los_Angeles")
-MAX_INSERTS, MAX_UNITS = 100, 10_000
-PRIVACIES = ("private", "public", "unlisted")
-CATEGORIES = {"1": "Film & Animation", "22": "People & Blogs", "24": "Entertainment", "28": "Science & Technology"}
-SCOPE = "https://www.googleapis.com/auth/youtube"
-
-
-class Problem(Exception):
-    """A refusal in YouTube's terms."""
-
-    def __init__(self, status: int, reason: str, message: str = "", location: str = "") -> None:
-        super().__init__(reason)
-        self.status, self.reason, self.message, self.location = status, reason, message or reason, location
 
 
 @dataclass
 class Upload:
-    """One upload session. The bytes are hashed and counted, not kept."""
+    """One upload session. The bytes are hashed and counted, not kept.
+
+    :param size: ``None`` until the client says it.
+    :param parts: those that the insert named, which its answer has.
+    """
 
     resource: dict[str, Any]
-    size: int
+    size: int | None
     name: str
+    parts: frozenset[str]
+    notifies: bool = True
     stored: int = 0
     digest: Any = field(default_factory=hashlib.sha256)
-    video_id: str = ""
+    video: Video | None = None
 
 
 @dataclass
@@ -58,17 +60,21 @@ class Video:
     size: int
     sha256: str
     made: float
+    #: When its owner last changed it.
+    changed: float
+    notifies: bool
     #: Each time that it became visible to others, in unix seconds.
     published: list[float] = field(default_factory=list)
     thumbnail_bytes: int = 0
 
 
 class Channel:
-    """The channel and its project's quota.
+    """The channel of the project's one user.
 
     :param now: unix seconds.
     :param processing_seconds: from the last byte to ``processed``.
     :param listing_seconds: from the last byte to the list of uploads.
+    :param token_seconds: how long access tokens live.
     """
 
     def __init__(
@@ -81,120 +87,104 @@ class Channel:
         token_seconds: float = 3600.0,
     ) -> None:
         self.faults, self.now = faults, now
-        self.processing_seconds, self.listing_seconds, self.token_seconds = (
-            processing_seconds,
-            listing_seconds,
-            token_seconds,
-        )
+        self.processing_seconds, self.listing_seconds = processing_seconds, listing_seconds
+        self.project = Project(faults, now, token_seconds)
         self.uploads: dict[str, Upload] = {}
         self.videos: dict[str, Video] = {}
+        self.deleted: list[Video] = []
         self.playlists: dict[str, list[str]] = {}
-        self._tokens: dict[str, float] = {}
-        self._used: dict[tuple[str, str], int] = {}
 
     def reset(self) -> None:
         """Forget every video, and what the day has cost. Tokens stay."""
-        for kept in (self.uploads, self.videos, self.playlists, self._used):
+        for kept in (self.uploads, self.videos, self.playlists):
             kept.clear()
+        self.deleted.clear()
+        self.project.reset()
 
     def _has(self, condition: str) -> bool:
         return self.faults.condition("youtube", condition) is not None
 
-    # --- tokens and quota --------------------------------------------------------------------------------------------
-
-    def grant(self, client_id: str, client_secret: str, refresh_token: str) -> tuple[str, float]:
-        """Return a new access token, and how long it lives.
-
-        :raises Problem: as Google's token endpoint names it.
-        """
-        if (client_id, client_secret) != (CLIENT_ID, CLIENT_SECRET):
-            raise Problem(401, "invalid_client", "The OAuth client was not found.")
-        if refresh_token != REFRESH_TOKEN or self._has("invalid_grant"):
-            raise Problem(400, "invalid_grant", "Token has been expired or revoked.")
-        token = f"emulated-access-{secrets.token_hex(8)}"
-        self._tokens[token] = self.now() + self.token_seconds
-        return token, self.token_seconds
-
-    def expire_tokens(self) -> None:
-        """Let every access token expire now."""
-        self._tokens.clear()
-
-    def expire_uploads(self) -> None:
-        """Let every upload session expire now."""
-        self.uploads.clear()
-
-    def check_token(self, token: str, *, uploads: bool = False) -> None:
-        """Refuse a request whose token is void or may not do this."""
-        if self._tokens.get(token, 0.0) <= self.now():
-            raise Problem(401, "authError", "Invalid Credentials", "Authorization")
-        if not uploads and self._has("upload_scope_only"):
-            raise Problem(403, "insufficientPermissions", "Request had insufficient authentication scopes.")
-
-    def spend(self, bucket: str, units: int = 1) -> None:
-        """Count a request against the day's quota."""
-        most = MAX_INSERTS if bucket == "inserts" else MAX_UNITS
-        key = (datetime.fromtimestamp(self.now(), PACIFIC).date().isoformat(), bucket)
-        if self._has("quota") or self._used.get(key, 0) + units > most:
-            raise Problem(403, "quotaExceeded", "The request cannot be completed because you have exceeded your quota.")
-        self._used[key] = self._used.get(key, 0) + units
-
     # --- uploads -----------------------------------------------------------------------------------------------------
 
-    def start(self, resource: Any, size: int, name: str) -> str:
-        """Open a session and return its id. Wrong metadata is refused here, before any byte."""
+    def start(self, resource: Any, parts: frozenset[str], size: int | None, name: str, *, notifies: bool = True) -> str:
+        """Open a session and return its id. Wrong metadata is refused here, before any byte.
+
+        :param parts: what of the resource counts.
+        """
         if self._has("upload_limit"):
             raise Problem(
                 400, "uploadLimitExceeded", "The user has exceeded the number of videos they may upload.", "body"
             )
-        if not isinstance(resource, dict) or size <= 0:
+        if not isinstance(resource, dict) or size == 0:
             raise Problem(400, "mediaBodyRequired", "The request does not include the video content.")
-        self._check_snippet(resource.get("snippet"))
-        self._check_status(resource.get("status"), published=False)
+        named = {part: value for part, value in resource.items() if part in parts}
+        check_snippet(named.get("snippet"))
+        check_status(named.get("status"), published=False)
         upload_id = secrets.token_urlsafe(24)
-        self.uploads[upload_id] = Upload(resource, size, name)
+        self.uploads[upload_id] = Upload(named, size, name, parts, notifies)
         return upload_id
 
-    def session(self, upload_id: str, size: int) -> Upload:
+    def session(self, upload_id: str, size: int | None) -> Upload:
         """Return an open session.
 
+        :param size: the whole file's, if this request says it.
         :raises Problem: 404 for one that is not known.
         """
         upload = self.uploads.get(upload_id)
         if upload is None or self._has("sessions_expire"):
             raise Problem(404, "notFound", "The upload session has expired.")
-        if size != upload.size:
-            raise Problem(400, "badRequest", "The total does not agree with X-Upload-Content-Length.")
+        if size is not None and upload.size is None and size >= upload.stored:
+            upload.size = size
+            if upload.stored == size:
+                self._make(upload)
+        if size not in (None, upload.size):
+            raise Problem(400, "badRequest", "The total does not agree with what was announced before.")
         return upload
 
-    def store(self, upload: Upload, chunk: bytes) -> None:
-        """Take the next bytes; the last one makes the video."""
-        if upload.video_id:
+    def expire_uploads(self) -> None:
+        """Let every upload session expire now."""
+        self.uploads.clear()
+
+    def store(self, upload: Upload, at: int, chunk: bytes) -> None:
+        """Take the bytes that begin at ``at``. Any but the next ones are ignored; the last one makes the video."""
+        if at != upload.stored or upload.video is not None:
             return
-        chunk = chunk[: upload.size - upload.stored]
+        chunk = chunk if upload.size is None else chunk[: upload.size - upload.stored]
         upload.digest.update(chunk)
         upload.stored += len(chunk)
         if upload.stored == upload.size:
             self._make(upload)
 
+    def end(self, upload: Upload) -> None:
+        """Take what has come for the whole, where no size was ever announced."""
+        if upload.size is None and upload.stored:
+            upload.size = upload.stored
+            self._make(upload)
+
+    def lose(self, upload: Upload) -> None:
+        """Forget the bytes of a session that is not completed."""
+        if upload.video is None:
+            upload.stored, upload.digest = 0, hashlib.sha256()
+
     def shown_offset(self, upload: Upload) -> int:
         """Return how many bytes a session says that it has."""
-        if self._has("no_range"):
-            return 0
-        return upload.stored
+        return 0 if self._has("no_range") else upload.stored
 
     def _make(self, upload: Upload) -> None:
-        upload.video_id = secrets.token_urlsafe(8)
         video = Video(
-            id=upload.video_id,
+            id=secrets.token_urlsafe(8),
             snippet=dict(upload.resource.get("snippet") or {}),
-            status=self._filled(upload.resource.get("status") or {}),
+            status=self._accepted(upload.resource.get("status")),
             name=upload.name,
-            size=upload.size,
+            size=upload.stored,
             sha256=upload.digest.hexdigest(),
             made=self.now(),
+            changed=self.now(),
+            notifies=upload.notifies,
         )
-        self.videos[video.id] = video
-        self._note(video, was="private")
+        self.videos[video.id] = upload.video = video
+        self._note(video, "private", self.now())
+        self._tick(video)
 
     # --- videos ------------------------------------------------------------------------------------------------------
 
@@ -212,7 +202,7 @@ class Channel:
 
     def all(self) -> list[Video]:
         """Return all videos, newest first, with time's effects."""
-        found = sorted(self.videos.values(), key=lambda video: video.made, reverse=True)
+        found = list(reversed(self.videos.values()))
         for video in found:
             self._tick(video)
         return found
@@ -223,44 +213,66 @@ class Channel:
             return []
         return [video for video in self.all() if self.now() >= video.made + self.listing_seconds]
 
-    def update(self, body: Any) -> Video:
+    def update(self, body: Any, parts: frozenset[str]) -> Video:
         """Replace the named parts of a video by what the body holds."""
-        video = self.known(str(body.get("id")) if isinstance(body, dict) else "")
-        self._check_snippet(body.get("snippet"), needs_category=True)
-        status = body.get("status")
-        self._check_status(status, published=bool(video.published))
+        given = body if isinstance(body, dict) else {}
+        video = self.known(str(given.get("id")))
+        if "snippet" in parts:
+            check_snippet(given.get("snippet"), needs_category=True)
+        if "status" in parts:
+            check_status(given.get("status"), published=bool(video.published))
         was = video.status["privacyStatus"]
-        kept = {name: video.status[name] for name in ("uploadStatus",) if name in video.status}
-        wanted = self._filled(status or {})
-        if self._has("label_dropped"):
-            wanted.pop("containsSyntheticMedia", None)
-        if self._has("publish_at_dropped"):
-            wanted.pop("publishAt", None)
-        if self._has("locked_private"):
-            wanted["privacyStatus"] = "private"
-            wanted.pop("publishAt", None)
-        video.snippet, video.status = dict(body["snippet"]), {**wanted, **kept}
-        self._note(video, was)
+        if "snippet" in parts:
+            video.snippet = dict(given["snippet"])
+        if "status" in parts:
+            video.status = self._accepted(given.get("status"))
+        video.changed = self.now()
+        self._note(video, was, self.now())
         self._tick(video)
         return video
 
-    def resource(self, video: Video, parts: set[str]) -> dict[str, Any]:
+    def delete(self, video_id: str) -> None:
+        """Delete a video. That others have seen it stays counted."""
+        self.deleted.append(self.videos.pop(self.known(video_id).id))
+        for ids in self.playlists.values():
+            ids[:] = [each for each in ids if each != video_id]
+
+    def playlist(self, playlist_id: str) -> list[str]:
+        """Return a playlist of the channel. Every id that begins with ``PL`` is one.
+
+        :raises Problem: 404.
+        """
+        if playlist_id == UPLOADS:
+            return [video.id for video in self.listed()]
+        if not playlist_id.startswith("PL"):
+            raise Problem(404, "playlistNotFound", "The playlist cannot be found.", "playlistId")
+        return self.playlists.setdefault(playlist_id, [])
+
+    def add(self, playlist_id: str, video_id: str) -> int:
+        """Put a video at the end of a playlist, even if it is in it; return its place."""
+        if playlist_id == UPLOADS:
+            raise Problem(403, "playlistItemsNotAccessible", "The list of uploads cannot be changed.", "playlistId")
+        ids = self.playlist(playlist_id)
+        ids.append(self.known(video_id).id)
+        return len(ids) - 1
+
+    def resource(self, video: Video, parts: frozenset[str]) -> dict[str, Any]:
         """Return a video as ``videos.list`` does."""
         state, reason = self._processing(video)
+        name = {} if self._has("no_file_name") else {"fileName": video.name}
         whole = {
             "snippet": {
                 **video.snippet,
                 "channelId": CHANNEL,
-                "channelTitle": "Emulated channel",
-                "publishedAt": _iso(video.made),
+                "channelTitle": TITLE,
+                "publishedAt": iso(video.made),
             },
             "status": {**video.status, "uploadStatus": state, **reason},
             "processingDetails": {
                 "processingStatus": {"uploaded": "processing", "processed": "succeeded"}.get(state, "failed")
             },
-            "fileDetails": {"fileSize": str(video.size)}
-            | ({} if self._has("no_file_name") else {"fileName": video.name}),
-            "contentDetails": {"duration": "PT8S"},
+            "fileDetails": {"fileSize": str(video.size), **name},
+            "contentDetails": {"duration": "PT8S", "hasCustomThumbnail": bool(video.thumbnail_bytes)},
         }
         return {"kind": "youtube#video", "etag": "etag", "id": video.id} | {
             name: value for name, value in whole.items() if name in parts
@@ -277,54 +289,27 @@ class Channel:
 
     def _tick(self, video: Video) -> None:
         """Let the clock publish what is scheduled."""
-        when = _moment(video.status.get("publishAt"))
+        when = moment_of(video.status.get("publishAt"))
         if when is not None and self.now() >= when and video.status["privacyStatus"] == "private":
             video.status = {**video.status, "privacyStatus": "public"}
             video.status.pop("publishAt", None)
-            self._note(video, was="private")
+            # It happened at its time, also if nobody looked then.
+            self._note(video, "private", max(when, video.changed))
 
-    def _note(self, video: Video, was: str) -> None:
+    def _note(self, video: Video, was: str, at: float) -> None:
         if video.status["privacyStatus"] != "private" and (was == "private" or not video.published):
-            video.published.append(self.now())
+            video.published.append(at)
 
-    def _filled(self, status: dict[str, Any]) -> dict[str, Any]:
-        # As Google says: without a privacy, the default is public.
-        return {"privacyStatus": "public", "embeddable": True, "license": "youtube", **status}
-
-    # --- checks ------------------------------------------------------------------------------------------------------
-
-    def _check_snippet(self, snippet: Any, *, needs_category: bool = False) -> None:
-        found = snippet if isinstance(snippet, dict) else {}
-        title, text = found.get("title"), found.get("description") or ""
-        if not isinstance(title, str) or not title.strip() or len(title) > 100 or set("<>") & set(title):
-            raise Problem(400, "invalidTitle", "The snippet.title is invalid.", "body.snippet.title")
-        if not isinstance(text, str) or len(text.encode()) > 5000 or set("<>") & set(text):
-            raise Problem(400, "invalidDescription", "The snippet.description is invalid.", "body.snippet.description")
-        tags = found.get("tags") or []
-        if not isinstance(tags, list) or sum(len(str(tag)) + (2 if " " in str(tag) else 0) + 1 for tag in tags) > 501:
-            raise Problem(400, "invalidTags", "The snippet.tags are invalid.", "body.snippet.tags")
-        category = found.get("categoryId")
-        if (category is None and needs_category) or (category is not None and category not in CATEGORIES):
-            raise Problem(400, "invalidCategoryId", "The snippet.categoryId is invalid.", "body.snippet.categoryId")
-
-    def _check_status(self, status: Any, *, published: bool) -> None:
-        found = status if isinstance(status, dict) else {}
-        privacy = found.get("privacyStatus", "public")
-        if privacy not in PRIVACIES:
-            raise Problem(400, "invalidVideoMetadata", "The privacy is invalid.", "body.status.privacyStatus")
-        if found.get("publishAt") is not None and (
-            privacy != "private" or published or _moment(found["publishAt"]) is None
-        ):
-            raise Problem(400, "invalidPublishAt", "The scheduled publishing time is invalid.", "body.status.publishAt")
-
-
-def _moment(text: Any) -> float | None:
-    try:
-        moment = datetime.fromisoformat(text) if isinstance(text, str) else None
-    except ValueError:
-        return None
-    return moment.timestamp() if moment is not None and moment.tzinfo is not None else None
-
-
-def _iso(seconds: float) -> str:
-    return (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=seconds)).isoformat().replace("+00:00", "Z")
+    def _accepted(self, status: Any) -> dict[str, Any]:
+        """Return what is kept of a status. As Google says, a privacy that is left out is public."""
+        kept = {"privacyStatus": "public", "embeddable": True, "license": "youtube", **(status or {})}
+        for read_only in ("uploadStatus", "failureReason", "rejectionReason", "madeForKids"):
+            kept.pop(read_only, None)
+        if self._has("label_dropped"):
+            kept.pop("containsSyntheticMedia", None)
+        if self._has("publish_at_dropped"):
+            kept.pop("publishAt", None)
+        if self._has("locked_private"):
+            kept["privacyStatus"] = "private"
+            kept.pop("publishAt", None)
+        return kept

@@ -1,192 +1,134 @@
-"""The routes of YouTube's Data API, its resumable upload, and Google's token endpoint, at their own paths."""
+"""The routes of YouTube's Data API and of Google's token endpoint, at their own paths."""
 
 from __future__ import annotations
 
-import json
-import re
-from collections.abc import Awaitable, Callable
 from typing import Any
 from urllib.parse import parse_qs
 
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
-from starlette.requests import ClientDisconnect
 
+from airflow_provider_apimart.emulator.publishing import youtube_uploads
 from airflow_provider_apimart.emulator.publishing.faults import PublishFault
-from airflow_provider_apimart.emulator.publishing.serving import Refused, serve
+from airflow_provider_apimart.emulator.publishing.serving import whole_number
 from airflow_provider_apimart.emulator.publishing.world import World
-from airflow_provider_apimart.emulator.publishing.youtube import CATEGORIES, CHANNEL, UPLOADS, Problem, Upload
+from airflow_provider_apimart.emulator.publishing.youtube import CHANNEL, TITLE, UPLOADS
+from airflow_provider_apimart.emulator.publishing.youtube_rules import CATEGORIES, Problem
+from airflow_provider_apimart.emulator.publishing.youtube_serving import YouTubeServing
 
-_RANGE = re.compile(r"bytes (?:\*|(\d{1,15})-(\d{1,15}))/(\d{1,15})")
-PAGE = 50
-
-
-def _refused(status: int, reason: str, message: str = "", location: str = "") -> Refused:
-    one = {"domain": "youtube.video", "reason": reason, "message": message or reason}
-    if location:
-        one |= {"location": location, "locationType": "parameter"}
-    return Refused(status, {"error": {"code": status, "message": message or reason, "errors": [one]}})
-
-
-def _of_fault(fault: PublishFault) -> Refused:
-    return _refused(fault.status, fault.reason)
-
-
-def _json(body: Any, status: int = 200) -> Response:
-    return JSONResponse(body, status)
+PAGE, DEFAULT_PAGE = 50, 5
 
 
 def routes(world: World) -> APIRouter:
-    """Return the routes of this module."""
+    """Return the routes of YouTube."""
     router, channel = APIRouter(), world.youtube
-
-    async def step(name: str, work: Callable[[PublishFault | None], Awaitable[Response]]) -> Response:
-        async def checked(fault: PublishFault | None) -> Response:
-            try:
-                return await work(fault)
-            except Problem as problem:
-                raise _refused(problem.status, problem.reason, problem.message, problem.location) from None
-
-        return await serve(world.faults, "youtube", name, checked, _of_fault)
-
-    def allow(request: Request, units: int, *, uploads: bool = False) -> None:
-        scheme, _, token = request.headers.get("authorization", "").partition(" ")
-        channel.check_token(token if scheme.lower() == "bearer" else "", uploads=uploads)
-        channel.spend("inserts" if units == 0 else "units", max(units, 1))
-
-    async def body_of(request: Request) -> Any:
-        try:
-            return json.loads(await request.body())
-        except ValueError:
-            raise Problem(400, "parseError", "The request body is no JSON.") from None
+    youtube = YouTubeServing(channel, world.faults)
+    router.include_router(youtube_uploads.routes(youtube, world.base_url))
+    _video_routes(router, youtube)
+    _playlist_routes(router, youtube)
 
     @router.post("/token")
     async def token(request: Request) -> Response:
         async def work(fault: PublishFault | None) -> Response:
             given = {name: values[0] for name, values in parse_qs((await request.body()).decode()).items()}
             if given.get("grant_type") != "refresh_token":
-                return _json({"error": "unsupported_grant_type"}, 400)
+                return JSONResponse({"error": "unsupported_grant_type"}, 400)
+            names = ("client_id", "client_secret", "refresh_token")
             try:
-                access, seconds = channel.grant(*(given.get(name, "") for name in (
-                    "client_id", "client_secret", "refresh_token",
-                )))  # fmt: skip
+                access, seconds = channel.project.grant(*(given.get(name, "") for name in names))
             except Problem as problem:
-                return _json({"error": problem.reason, "error_description": problem.message}, problem.status)
-            return _json(
+                told = {"error": problem.reason, "error_description": problem.message}
+                return JSONResponse(told, problem.status)
+            return JSONResponse(
                 {
                     "access_token": access,
                     "expires_in": int(seconds),
                     "token_type": "Bearer",
-                    "scope": "https://www.googleapis.com/auth/youtube",
+                    "scope": channel.project.scope,
                 }
             )
 
-        return await step("token", work)
-
-    # --- the resumable upload ----------------------------------------------------------------------------------------
-
-    @router.post("/upload/youtube/v3/videos")
-    @router.post("/resumable/upload/youtube/v3/videos")
-    async def start(request: Request) -> Response:
-        async def work(fault: PublishFault | None) -> Response:
-            allow(request, 0, uploads=True)
-            if request.query_params.get("uploadType") != "resumable":
-                raise Problem(400, "badRequest", "Only resumable uploads are emulated.", "uploadType")
-            size = request.headers.get("x-upload-content-length", "")
-            upload_id = channel.start(
-                await body_of(request), int(size) if size.isdigit() else 0, request.headers.get("slug", "")
-            )
-            base = str(request.base_url).rstrip("/")
-            place = f"{base}{request.url.path}?uploadType=resumable&upload_id={upload_id}"
-            return Response(b"", 200, {"Location": place, "X-GUploader-UploadID": upload_id})
-
-        return await step("start", work)
-
-    async def take(request: Request, upload: Upload, first: int, length: int, fault: PublishFault | None) -> None:
-        """Read the body in pieces, and keep it while it arrives: what a broken connection brought stays."""
-        keeps = first == upload.stored
-        left = min(length, fault.bytes) if fault is not None else length
-        try:
-            async for chunk in request.stream():
-                if keeps and left > 0:
-                    channel.store(upload, chunk[:left])
-                    left -= len(chunk)
-                if fault is not None and fault.kind == "cut" and left <= 0:
-                    return
-        except ClientDisconnect:
-            return
-
-    @router.put("/upload/youtube/v3/videos")
-    @router.put("/resumable/upload/youtube/v3/videos")
-    async def put(request: Request) -> Response:
-        asked = _RANGE.fullmatch(request.headers.get("content-range", ""))
-        size = request.headers.get("content-length", "0")
-        whole = int(size) if size.isdigit() else 0
-        is_question = asked is not None and asked[1] is None
-
-        async def work(fault: PublishFault | None) -> Response:
-            scheme, _, token = request.headers.get("authorization", "").partition(" ")
-            if scheme:
-                # A session's URL is enough; a token that is sent is checked all the same.
-                channel.check_token(token, uploads=True)
-            total = int(asked[3]) if asked else whole
-            upload = channel.session(request.query_params.get("upload_id", ""), total)
-            if not is_question:
-                first = int(asked[1]) if asked else 0
-                last = int(asked[2]) if asked else whole - 1
-                piece = last - first + 1
-                if piece != whole or last >= total or (last + 1 < total and piece % (256 * 1024)):
-                    raise Problem(400, "badRequest", "A piece must be a multiple of 256 KiB, and as long as it says.")
-                await take(request, upload, first, piece, fault)
-            if upload.video_id:
-                video = channel.videos[upload.video_id]
-                return _json(channel.resource(video, {"snippet", "status"}), 201)
-            stored = channel.shown_offset(upload)
-            return Response(b"", 308, {"Range": f"bytes=0-{stored - 1}"} if stored else {})
-
-        return await step("ask" if is_question else "upload", work)
-
-    # --- the Data API ------------------------------------------------------------------------------------------------
+        return await youtube.step("token", work)
 
     @router.get("/youtube/v3/channels")
     async def channels(request: Request) -> Response:
         async def work(fault: PublishFault | None) -> Response:
-            allow(request, 1)
-            parts = set(request.query_params.get("part", "").split(","))
+            youtube.allow(request, 1)
+            parts = youtube.parts(request)
             whole: dict[str, Any] = {
-                "snippet": {"title": "Emulated channel"},
+                "snippet": {"title": TITLE},
                 "status": {"longUploadsStatus": "allowed", "privacyStatus": "public"},
                 "contentDetails": {"relatedPlaylists": {"uploads": UPLOADS}},
             }
+            query = request.query_params
+            if query.get("mine", "").lower() != "true" and CHANNEL not in youtube.required(request, "id").split(","):
+                return JSONResponse(_list("youtube#channelListResponse", []))
             item: dict[str, Any] = {"kind": "youtube#channel", "etag": "etag", "id": CHANNEL}
             item |= {name: value for name, value in whole.items() if name in parts}
-            return _json(_list("youtube#channelListResponse", [item]))
+            return JSONResponse(_list("youtube#channelListResponse", [item]))
 
-        return await step("channels", work)
+        return await youtube.step("channels", work, domain="youtube.channel")
+
+    @router.get("/youtube/v3/videoCategories")
+    async def categories(request: Request) -> Response:
+        async def work(fault: PublishFault | None) -> Response:
+            youtube.allow(request, 1)
+            youtube.parts(request)
+            items = [
+                {
+                    "kind": "youtube#videoCategory",
+                    "etag": "etag",
+                    "id": each,
+                    "snippet": {"title": title, "assignable": True, "channelId": "UCBR8-60-B28hp2BmDPdntcQ"},
+                }
+                for each, title in CATEGORIES.items()
+            ]
+            return JSONResponse(_list("youtube#videoCategoryListResponse", items))
+
+        return await youtube.step("categories", work, domain="youtube.videoCategory")
+
+    return router
+
+
+def _video_routes(router: APIRouter, youtube: YouTubeServing) -> None:
+    channel = youtube.channel
 
     @router.get("/youtube/v3/videos")
     async def videos(request: Request) -> Response:
         async def work(fault: PublishFault | None) -> Response:
-            allow(request, 1)
-            parts = set(request.query_params.get("part", "").split(","))
+            youtube.allow(request, 1)
+            parts = youtube.parts(request)
             found = []
-            for video_id in request.query_params.get("id", "").split(",")[:PAGE]:
+            for video_id in youtube.required(request, "id").split(",")[:PAGE]:
                 try:
                     found.append(channel.resource(channel.known(video_id), parts))
                 except Problem:
                     continue
-            return _json(_list("youtube#videoListResponse", found))
+            return JSONResponse(_list("youtube#videoListResponse", found))
 
-        return await step("videos", work)
+        return await youtube.step("videos", work)
 
     @router.put("/youtube/v3/videos")
     async def update(request: Request) -> Response:
         async def work(fault: PublishFault | None) -> Response:
-            allow(request, 50)
-            parts = set(request.query_params.get("part", "").split(","))
-            return _json(channel.resource(channel.update(await body_of(request)), parts))
+            youtube.allow(request, 50)
+            parts = youtube.parts(request)
+            return JSONResponse(channel.resource(channel.update(await youtube.body_of(request), parts), parts))
 
-        return await step("update", work)
+        return await youtube.step("update", work)
+
+    @router.delete("/youtube/v3/videos")
+    async def delete(request: Request) -> Response:
+        async def work(fault: PublishFault | None) -> Response:
+            youtube.allow(request, 50)
+            channel.delete(youtube.required(request, "id"))
+            return Response(b"", 204)
+
+        return await youtube.step("delete", work)
+
+
+def _playlist_routes(router: APIRouter, youtube: YouTubeServing) -> None:
+    channel = youtube.channel
 
     @router.get("/youtube/v3/playlistItems")
     async def playlist_items(request: Request) -> Response:
@@ -194,71 +136,47 @@ def routes(world: World) -> APIRouter:
         playlist = query.get("playlistId", "")
 
         async def work(fault: PublishFault | None) -> Response:
-            allow(request, 1)
-            if playlist == UPLOADS:
-                ids = [video.id for video in channel.listed()]
-            elif playlist.startswith("PL"):
-                # Every playlist of the channel exists, as one can be added to that was never named before.
-                ids = channel.playlists.get(playlist, [])
-            else:
-                raise Problem(404, "playlistNotFound", "The playlist cannot be found.", "playlistId")
+            youtube.allow(request, 1)
+            parts = youtube.parts(request)
             wanted = query.get("videoId")
-            ids = [each for each in ids if wanted in (None, each)]
-            size = query.get("maxResults", "5")
-            size_, first = (int(size) if size.isdigit() else 5), int(query.get("pageToken") or 0)
-            page = ids[first : first + min(PAGE, size_)]
-            items = [_entry(playlist, each, number) for number, each in enumerate(page)]
-            answer = _list("youtube#playlistItemListResponse", items)
-            if first + len(page) < len(ids):
+            entries = [
+                _entry(playlist, each, number)
+                for number, each in enumerate(channel.playlist(youtube.required(request, "playlistId")))
+                if wanted in (None, each)
+            ]
+            most = min(PAGE, whole_number(query.get("maxResults", "")) or DEFAULT_PAGE)
+            first = whole_number(query.get("pageToken", "0"))
+            if first is None:
+                raise Problem(400, "invalidPageToken", "The page token is not valid.", "pageToken")
+            page = entries[first : first + most]
+            answer = _list("youtube#playlistItemListResponse", [_only(each, parts) for each in page])
+            answer["pageInfo"] = {"totalResults": len(entries), "resultsPerPage": most}
+            if first + len(page) < len(entries):
                 answer["nextPageToken"] = str(first + len(page))
-            return _json(answer)
+            return JSONResponse(answer)
 
-        return await step("list" if playlist == UPLOADS else "playlist", work)
+        return await youtube.step("list" if playlist == UPLOADS else "playlist", work, domain="youtube.playlistItem")
 
     @router.post("/youtube/v3/playlistItems")
     async def add_to_playlist(request: Request) -> Response:
         async def work(fault: PublishFault | None) -> Response:
-            allow(request, 50)
-            snippet = (await body_of(request)).get("snippet") or {}
+            youtube.allow(request, 50)
+            parts = youtube.parts(request)
+            body = await youtube.body_of(request)
+            snippet = (body.get("snippet") if isinstance(body, dict) else None) or {}
             playlist, video_id = str(snippet.get("playlistId")), str((snippet.get("resourceId") or {}).get("videoId"))
-            channel.known(video_id)
-            ids = channel.playlists.setdefault(playlist, [])
-            ids.append(video_id)
-            return _json(_entry(playlist, video_id, len(ids) - 1))
+            return JSONResponse(_only(_entry(playlist, video_id, channel.add(playlist, video_id)), parts))
 
-        return await step("playlist_add", work)
-
-    @router.post("/upload/youtube/v3/thumbnails/set")
-    async def thumbnail(request: Request) -> Response:
-        async def work(fault: PublishFault | None) -> Response:
-            allow(request, 50)
-            video = channel.known(request.query_params.get("videoId", ""))
-            data = await request.body()
-            if not data.startswith((b"\xff\xd8\xff", b"\x89PNG")):
-                raise Problem(400, "invalidImage", "The provided image content is invalid.")
-            video.thumbnail_bytes = len(data)
-            return _json({"kind": "youtube#thumbnailSetResponse", "etag": "etag", "items": [{}]})
-
-        return await step("thumbnail", work)
-
-    @router.get("/youtube/v3/videoCategories")
-    async def categories(request: Request) -> Response:
-        async def work(fault: PublishFault | None) -> Response:
-            allow(request, 1)
-            items = [
-                {"kind": "youtube#videoCategory", "etag": "etag", "id": each, "snippet": {"title": title}}
-                for each, title in CATEGORIES.items()
-            ]
-            return _json(_list("youtube#videoCategoryListResponse", items))
-
-        return await step("categories", work)
-
-    return router
+        return await youtube.step("playlist_add", work, domain="youtube.playlistItem")
 
 
 def _list(kind: str, items: list[dict[str, Any]]) -> dict[str, Any]:
     page = {"totalResults": len(items), "resultsPerPage": len(items)}
     return {"kind": kind, "etag": "etag", "pageInfo": page, "items": items}
+
+
+def _only(item: dict[str, Any], parts: frozenset[str]) -> dict[str, Any]:
+    return {name: value for name, value in item.items() if name in parts or name in ("kind", "etag", "id")}
 
 
 def _entry(playlist: str, video_id: str, number: int) -> dict[str, Any]:

@@ -65,7 +65,12 @@ def create_app(settings: EmulatorSettings) -> ASGIApp:
 
     for module in (submit, task_routes, side_routes, catalogue, usage, unpublished_routes, control_routes, page):
         app.include_router(module.routes(context))
-    world = World(processing_seconds=settings.processing_seconds, listing_seconds=settings.listing_seconds)
+    world = World(
+        processing_seconds=settings.processing_seconds,
+        listing_seconds=settings.listing_seconds,
+        token_seconds=settings.youtube_token_seconds,
+        public_url=settings.public_url,
+    )
     for publishing in (youtube_routes, instagram_routes, publishing_control):
         app.include_router(publishing.routes(world))
     app.include_router(webhook.routes(world.webhook))

@@ -43,6 +43,11 @@ KINDS: dict[str, str] = {
     "model_retired": "refuse the submission: 404, the model is no longer available; the model is not listed any more",
     "fail_to_fetch_task": "the generation fails (same timing) as if its model had ended behind the relay: an inner 404",
     "no_channel": "refuse the submission: 503 `model_not_found`, no available channel for the model",
+    "clip_black": "the picture of the video is black (on `submit`), for `seconds` from its start (default: all of it)",
+    "clip_frozen": "the picture of the video does not move, for `seconds` from its start (default: all of it)",
+    "clip_silent": "the sound of the video is silence, for `seconds` from its start (default: all of it)",
+    "clip_length": "the video is `seconds` long (default: half of what was asked for)",
+    "clip_corrupt": "the video holds pictures and sounds that cannot be decoded; its container is whole",
     "task_status": "say `value` as the status of the task, whatever it is",
     "no_task_id": "do the work, answer 200 without an id",
     "shape": "give the answer in another recorded shape, named by `value` (see SHAPES)",
@@ -72,6 +77,15 @@ OUTCOMES = {
     "task_cancelled": "cancelled",
     "fail_to_fetch_task": "failed",
 }
+#: What is wrong with a video, by the fault of its submission.
+DEFECTS = {
+    "clip_black": "black",
+    "clip_frozen": "frozen",
+    "clip_silent": "silent",
+    "clip_length": "length",
+    "clip_corrupt": "corrupt",
+}
+MAX_CLIP_SECONDS = 60
 #: Faults after which a model is no longer listed.
 DELISTING = ("model_retired",)
 IDEMPOTENCY_CODES = {
@@ -95,7 +109,7 @@ class Fault:
     :param message: text of the error.
     :param code: ``error.code``, any JSON value.
     :param type: ``error.type``.
-    :param seconds: how long, for ``stall`` and ``slow``.
+    :param seconds: how long, for ``stall``, ``slow`` and the defects of a clip.
     :param bytes: how much, for ``cut``, ``wrong_length``, ``broken_json`` and ``oversize``.
     :param value: the status of ``task_status``, the shape of ``shape``.
     :param location: where ``redirect`` points.
@@ -162,10 +176,19 @@ def read_fault(values: Mapping[str, Any]) -> Fault:
             raise ValueError(f"{name} must be {' or '.join(kind.__name__ for kind in allowed)}, not {value!r}")
     if kind == "shape" and values.get("value") not in SHAPES:
         raise ValueError(f"unknown shape {values.get('value')!r}, allowed: {', '.join(SHAPES)}")
+    if kind in DEFECTS:
+        _check_defect(kind, route, values.get("seconds"))
     given = {name: value for name, value in values.items() if value is not None}
     if "retry_after" in given:
         given["retry_after"] = str(given["retry_after"])
     return Fault(**{**given, "route": route})
+
+
+def _check_defect(kind: str, route: str, seconds: float | None) -> None:
+    if route not in ("submit", "remix", "*"):
+        raise ValueError(f"{kind} is a fault of a submission: route submit or remix, not {route}")
+    if seconds is not None and not 0 < seconds <= MAX_CLIP_SECONDS:
+        raise ValueError(f"seconds of {kind} must be above 0 and at most {MAX_CLIP_SECONDS}, not {seconds!r}")
 
 
 class FaultScript:

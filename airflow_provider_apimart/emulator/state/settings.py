@@ -35,6 +35,7 @@ class EmulatorSettings:
     :param latency_ms: wait this long before answering any API or media request.
     :param processing_seconds: how long YouTube and Instagram work on a video.
     :param listing_seconds: when a new video appears in the channel's list of uploads.
+    :param youtube_token_seconds: how long YouTube's access tokens live.
     :param state: the SQLite file; ``None`` keeps the state in memory.
     :param media_cache: keep the videos beside the state file; otherwise they are deleted when the emulator stops.
     :param public_url: the base of URLs in answers; ``None`` uses the request's ``Host``.
@@ -57,6 +58,7 @@ class EmulatorSettings:
     latency_ms: float = 0.0
     processing_seconds: float = 5.0
     listing_seconds: float = 0.0
+    youtube_token_seconds: float = 3600.0
     state: Path | None = None
     media_cache: bool = True
     public_url: str | None = None

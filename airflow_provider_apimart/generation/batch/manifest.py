@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, BinaryIO, Literal
@@ -24,7 +24,24 @@ from airflow_provider_apimart.storage.files import Target, safe_name, staging, s
 ManifestFormat = Literal["jsonl", "parquet"]
 #: Lines and characters that are held in memory at once.
 GROUP, GROUP_TEXT = 1000, 1024 * 1024
-JSON_COLUMNS = ("labels", "request", "videos", "mismatches")
+JSON_COLUMNS = ("labels", "request", "videos", "mismatches", "check")
+
+
+@dataclass(frozen=True)
+class RowCheck:
+    """What the check says of a row's videos.
+
+    :param verdict: ``ok``, ``warn``, ``skip`` or ``fail``; ``None`` if they could not be checked this time.
+    :param text: which rules are broken, or why they could not be checked.
+    """
+
+    verdict: str | None
+    text: str
+
+    @property
+    def outcome(self) -> Outcome | None:
+        """The outcome of a landed row; ``None`` leaves it as it is."""
+        return {"fail": Outcome.CHECK_FAILED, "skip": Outcome.CHECK_SKIPPED}.get(self.verdict or "")
 
 
 @dataclass
@@ -37,6 +54,7 @@ class Totals:
     :param left_note: why the first of the rows that are left was left, if that is known.
     :param gone: the models that are gone, with how many rows each.
     :param fallbacks: how many rows went to a fallback model, by the model that was wanted and the fallback.
+    :param unchecked: landed rows that could not be checked this time, and why the first of them could not.
     :param owed: rows whose generation is or may be paid for, and whose videos another try can still land.
     """
 
@@ -50,6 +68,8 @@ class Totals:
     mismatched: int = 0
     mismatches: list[str] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
+    unchecked: int = 0
+    unchecked_note: str = ""
     left_note: str = ""
     gone: Counter[str] = field(default_factory=Counter)
     fallbacks: Counter[tuple[str, str]] = field(default_factory=Counter)
@@ -66,8 +86,8 @@ class Totals:
 
     @property
     def failed(self) -> int:
-        """Rows that ended without their videos."""
-        return self.rows - self.good - self.left
+        """Rows that ended without their videos, or with videos that fail their check."""
+        return self.rows - self.good - self.left - self.outcomes[Outcome.CHECK_SKIPPED]
 
 
 def manifest_target(output: Target, plan: Plan, kind: ManifestFormat) -> Target:
@@ -78,8 +98,13 @@ def manifest_target(output: Target, plan: Plan, kind: ManifestFormat) -> Target:
     return output.child(f"manifest-{names}{index}.{kind}")
 
 
-def manifest_lines(plan: Plan, ledger: Ledger, totals: Totals) -> Iterator[dict[str, Any]]:
-    """Yield the manifest's lines in the order of the table, and add them up."""
+def manifest_lines(
+    plan: Plan, ledger: Ledger, totals: Totals, checks: Mapping[int, RowCheck] | None = None
+) -> Iterator[dict[str, Any]]:
+    """Yield the manifest's lines in the order of the table, and add them up.
+
+    :param checks: what the check says of landed rows, by the row's position in the plan.
+    """
     twins = plan.twins()
     shared = {twin.position for twin in twins}
     parents: dict[int, tuple[dict[str, Any], RowState | None]] = {}
@@ -93,7 +118,8 @@ def manifest_lines(plan: Plan, ledger: Ledger, totals: Totals) -> Iterator[dict[
             good = Outcome(parent["outcome"]).good
             line = {**parent, "row": twin.number, "labels": dict(twin.labels)}
             # One video has one price, and it belongs to the row that was paid for.
-            line |= {"outcome": str(Outcome.REUSED), "cost_usd": 0.0} if good else {"cost_usd": None}
+            line |= {"outcome": str(Outcome.REUSED)} if good else {}
+            line["cost_usd"] = 0.0 if parent["videos"] else None
             line["estimated_cost_usd"] = 0.0
             _count(totals, line, state)
             yield line
@@ -103,6 +129,8 @@ def manifest_lines(plan: Plan, ledger: Ledger, totals: Totals) -> Iterator[dict[
         yield from doubles(row.number)
         state = ledger.rows.get(plan.index.slots[row.position])
         line = _line(plan, plan.as_sent(row, state.fallback_model if state else None), state)
+        if checks is not None and row.position in checks:
+            line = _with_check(line, checks[row.position])
         if row.position in shared:
             parents[row.position] = line, state
         _count(totals, line, state)
@@ -131,7 +159,14 @@ def _line(plan: Plan, row: PlannedRow, state: RowState | None) -> dict[str, Any]
         "error": state.note if state and not outcome.good else None,
         "idempotency_key": plan.idempotency_key(row, epoch=state.epoch, number=state.number) if state else None,
         "fallback_from": row.fallback_from,
+        "check": None,
     }
+
+
+def _with_check(line: dict[str, Any], check: RowCheck) -> dict[str, Any]:
+    outcome = check.outcome
+    changed = {"outcome": str(outcome), "error": check.text} if outcome else {}
+    return {**line, **changed, "check": {"verdict": check.verdict, "text": check.text}}
 
 
 def _count(totals: Totals, line: dict[str, Any], state: RowState | None) -> None:
@@ -146,13 +181,16 @@ def _count(totals: Totals, line: dict[str, Any], state: RowState | None) -> None
             totals.mismatches.append(f"row {line['row']} ({line['path']}): {text_of(line['mismatches'])}")
     if line["fallback_from"]:
         totals.fallbacks[line["fallback_from"], line["request"]["model"]] += 1
+    if line["check"] and line["check"]["verdict"] is None:
+        totals.unchecked += 1
+        totals.unchecked_note = totals.unchecked_note or line["check"]["text"]
     if outcome is Outcome.MODEL_GONE:
         totals.gone[line["request"]["model"]] += 1
     if outcome is Outcome.LEFT:
         totals.left_usd += line["estimated_cost_usd"] or 0.0
         totals.left_note = totals.left_note or line["error"] or ""
-    elif not outcome.good:
-        hopeless = bool(state and state.final) or outcome is Outcome.REJECTED
+    elif outcome is not Outcome.CHECK_SKIPPED and not outcome.good:
+        hopeless = bool(state and state.final) or outcome in (Outcome.REJECTED, Outcome.CHECK_FAILED)
         totals.hopeless += hopeless
         totals.owed += not hopeless and outcome in (Outcome.PARKED, Outcome.UNLANDED, Outcome.UNKNOWN)
         if len(totals.errors) < 3:
@@ -200,7 +238,8 @@ def _write_parquet(file: BinaryIO, lines: Iterable[dict[str, Any]]) -> None:
             ),
             ("cost_usd", number),
             ("estimated_cost_usd", number),
-            *((name, text) for name in ("submitted_at", "completed_at", "error", "idempotency_key", "fallback_from")),
+            *((name, text) for name in ("submitted_at", "completed_at", "error", "idempotency_key")),
+            *((name, text) for name in ("fallback_from", "check")),
         ]
     )
     with parquet.ParquetWriter(file, schema) as writer:

@@ -6,8 +6,10 @@ could disagree with them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import functools
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 from typing import Any
 
 from airflow_provider_apimart.generation.batch.journal import FOLDER, READERS, JournalWriter, read_journal
@@ -17,13 +19,17 @@ from airflow_provider_apimart.generation.purchase.record import RecordState
 from airflow_provider_apimart.storage.files import Target, storage_errors, stored_size
 
 Opener = Callable[[str], Target]
+#: How many rows' files a thread looks at in turn, and how many are taken up before the next ones are.
+IN_TURN = 16
+QUEUED = READERS * IN_TURN
 
 
 def note_lost(plan: Plan, ledger: Ledger, writer: JournalWriter, open_target: Opener, now: float) -> int:
     """Record which landed rows have lost a file since they landed; return how many."""
     slots = [slot for slot, row in ledger.rows.items() if row.state is RecordState.LANDED and not row.lost]
     lines = []
-    for slot, whole in zip(slots, _whole([ledger.rows[slot].landed or [] for slot in slots], open_target), strict=True):
+    landed = (ledger.rows[slot].landed or [] for slot in slots)
+    for slot, whole in zip(slots, _whole(landed, open_target), strict=True):
         if not whole:
             row = ledger.rows[slot]
             line = {"row": slot, "state": "landed", "lost": True, "number": row.number, "epoch": row.epoch, "at": now}
@@ -58,7 +64,8 @@ def note_reused(
                 files = tuple(str(video["path"]) for video in line["landed"])
                 found.setdefault((line["fingerprint"], files), line)
     lines = []
-    for line, whole in zip(found.values(), _whole([one["landed"] for one in found.values()], open_target), strict=True):
+    landed = (one["landed"] for one in found.values())
+    for line, whole in zip(found.values(), _whole(landed, open_target), strict=True):
         if whole and line["fingerprint"] in wanted:
             slot = wanted.pop(line["fingerprint"])
             known = ledger.rows.get(slot)
@@ -92,11 +99,25 @@ def _other_journals(root: Target, plan: Plan) -> list[Target]:
     return [root.child(name).child(FOLDER) for name in names if name != mine and not name.startswith(".")]
 
 
-def _whole(videos: list[list[dict[str, Any]]], open_target: Opener) -> Iterable[bool]:
+def _whole(videos: Iterable[list[dict[str, Any]]], open_target: Opener) -> Iterator[bool]:
     """Say for each list of videos whether all of them are in storage with their recorded sizes."""
+    # A batch's videos are in a few folders. Opening a place takes longer than looking at a file on a local disk.
+    folder = functools.lru_cache(maxsize=64)(open_target)
 
     def there(one: list[dict[str, Any]]) -> bool:
-        return bool(one) and all(stored_size(open_target(video["path"])) == video["bytes"] for video in one)
+        return bool(one) and all(_size(str(video["path"])) == video["bytes"] for video in one)
 
+    def _size(path: str) -> int | None:
+        head, slash, name = path.rpartition("/")
+        return stored_size(folder(f"{head}/").child(name) if head and slash else open_target(path))
+
+    def all_there(some: list[list[dict[str, Any]]]) -> list[bool]:
+        return [there(one) for one in some]
+
+    waiting = iter(videos)
     with ThreadPoolExecutor(READERS, thread_name_prefix="apimart-look") as pool:
-        return list(pool.map(there, videos))
+        while some := list(islice(waiting, QUEUED)):
+            # One by one where they are few, so that they are looked at at once.
+            step = max(1, min(IN_TURN, len(some) // READERS))
+            for found in pool.map(all_there, (some[at : at + step] for at in range(0, len(some), step))):
+                yield from found

@@ -8,6 +8,8 @@ is read twice, or a folder is read in any order.
 
 from __future__ import annotations
 
+import json
+import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -24,6 +26,10 @@ class Outcome(StrEnum):
     LANDED = "landed"
     #: The same request was landed under the same root before. Nothing was paid.
     REUSED = "reused"
+    #: Its videos are in storage, and fail the check that the batch asks for. Paid for, and not paid for again.
+    CHECK_FAILED = "check_failed"
+    #: The same, for rules whose verdict is "skip": what comes after leaves the row out.
+    CHECK_SKIPPED = "check_skipped"
     #: APIMart reported as many failures as the batch allows a row. Not charged.
     FAILED = "failed"
     #: APIMart refused the content. Not charged.
@@ -45,7 +51,7 @@ class Outcome(StrEnum):
 
     @property
     def good(self) -> bool:
-        """Whether the row has its videos."""
+        """Whether the row has its videos, and they are good."""
         return self in (Outcome.LANDED, Outcome.REUSED)
 
 
@@ -66,6 +72,8 @@ class RowState:
     """What is known about one row's latest generation. Times are unix seconds.
 
     :param at: when the line that decides was written.
+    :param landed_json: the landed videos, as JSON: a batch holds this for each of its rows, and as objects it would be
+        four times as large.
     :param outcome: how the row's last run ended, if that says more than its state.
     :param final: neither a retry nor a clear can change the outcome.
     :param lost: it was landed, but one of its files is gone.
@@ -90,10 +98,15 @@ class RowState:
     outcome: Outcome | None = None
     final: bool = False
     lost: bool = False
-    landed: list[dict[str, Any]] | None = None
+    landed_json: bytes | None = None
     reused: bool = False
     fallback_from: str | None = None
     fallback_model: str | None = None
+
+    @property
+    def landed(self) -> list[dict[str, Any]] | None:
+        """The landed videos, as the journal has them."""
+        return None if self.landed_json is None else json.loads(self.landed_json)
 
     @property
     def row_outcome(self) -> Outcome:
@@ -118,7 +131,7 @@ class RowState:
 #: Fields that a generation keeps from its earlier lines if a later line does not set them.
 _CARRIED = (
     "intent_at", "account", "uploads", "uploaded_at", "generation_id", "submitted_at", "completed_at", "cost_usd",
-    "landed", "fallback_from", "fallback_model",
+    "landed_json", "fallback_from", "fallback_model",
 )  # fmt: skip
 
 
@@ -146,6 +159,12 @@ class Ledger:
 
 def state_of(line: Mapping[str, Any]) -> RowState:
     """Read one line."""
+    found = {name: line[name] for name in _CARRIED if name in line}
+    if (landed := line.get("landed")) is not None:
+        found["landed_json"] = json.dumps(landed, ensure_ascii=False, separators=(",", ":")).encode()
+    if isinstance(account := found.get("account"), str):
+        # The same for all rows.
+        found["account"] = sys.intern(account)
     return RowState(
         state=RecordState(line["state"]),
         epoch=line.get("epoch", 0),
@@ -156,7 +175,7 @@ def state_of(line: Mapping[str, Any]) -> RowState:
         lost=line.get("lost", False),
         reused=line.get("reused", False),
         note=line.get("note"),
-        **{name: line[name] for name in _CARRIED if name in line},
+        **found,
     )
 
 
@@ -206,6 +225,9 @@ def line_of(
         line |= {"fallback_from": record.fallback_from, "fallback_model": record.model}
     if record.landed:
         line |= {"landed": [video.model_dump() for video in record.landed], "fingerprint": record.fingerprint}
+    if record.state is RecordState.LANDED and outcome is not None and not outcome.good:
+        # Its file was lost, and this try has not landed it again either.
+        line["lost"] = True
     note = note_of(note) if note is not None else record.note
     return {
         **{name: value for name, value in line.items() if value is not None},

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from airflow_provider_apimart.client import protocol
 from airflow_provider_apimart.client.client import ApimartClient
 from airflow_provider_apimart.client.errors import ApimartError, ModelGoneError, NoChannelError
-from airflow_provider_apimart.client.model_rules import MODELS, RETIRED
+from airflow_provider_apimart.client.model_rules import ALIASES, MODELS, RETIRED
 from airflow_provider_apimart.client.models import Model
 
 #: At most this many models are named, and each with at most this many characters.
@@ -31,8 +31,12 @@ def account_models(client: ApimartClient) -> tuple[Model, ...] | None:
 
 
 def is_listed(model: str, models: Sequence[Model] | None) -> bool | None:
-    """Return whether the account has a model; ``None`` if that is not known. An empty list says nothing."""
-    return None if not models else model in {each.id for each in models}
+    """Return whether the account has a model, under any of its names; ``None`` if that is not known.
+
+    An empty list says nothing.
+    """
+    family = ALIASES.get(model, model)
+    return None if not models else family in {ALIASES.get(each.id, each.id) for each in models}
 
 
 def without_channel_for_good(error: NoChannelError) -> ModelGoneError:

@@ -33,7 +33,7 @@ RETRY_SECONDS = 60.0
 UPLOADED = "https://upload.apimart.ai/f/image/frame.png"
 #: The keywords that count. Structure, then values.
 KEYWORDS = (
-    *("$ref", "allOf", "anyOf", "oneOf", "not", "if", "properties", "items", "prefixItems"),
+    *("$ref", "allOf", "anyOf", "oneOf", "properties", "items", "prefixItems"),
     *("required", "dependentRequired"),
     *("type", "enum", "const", "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"),
     *("minLength", "maxLength", "minItems", "maxItems", "uniqueItems"),
@@ -191,6 +191,15 @@ def _validator() -> Any:
         yield from strict_enum(validator, enums, instance, schema) or ()
 
     rules["enum"] = enum
+
+    def const(validator: Any, value: Any, instance: Any, schema: Any) -> Iterator[Any]:
+        if not (isinstance(value, str) and isinstance(instance, str) and value.casefold() == instance.casefold()):
+            yield from rules_const(validator, value, instance, schema) or ()
+
+    rules_const, rules["const"] = rules["const"], const
+    # A rule that is ignored counts as met, which "exactly one", "not" and "if" would turn against the request. So one
+    # or more of "oneOf" may hold, and the other two do not count.
+    rules["oneOf"] = rules["anyOf"]
     return create(
         meta_schema=Draft202012Validator.META_SCHEMA,
         validators=rules,

@@ -16,7 +16,7 @@ from airflow_provider_apimart.client.models import Video
 from airflow_provider_apimart.client.request import VeoRequest
 from airflow_provider_apimart.generation.landing.addresses import host_is_private
 from airflow_provider_apimart.generation.landing.download import Downloader
-from airflow_provider_apimart.generation.landing.landing import already_landed, land
+from airflow_provider_apimart.generation.landing.landing import already_landed, find, land
 from airflow_provider_apimart.generation.purchase import report
 from airflow_provider_apimart.generation.purchase.mismatch import mismatches
 from airflow_provider_apimart.generation.purchase.record import LandedVideo, Record
@@ -51,7 +51,7 @@ def deliver(
         for sample, (video, target) in enumerate(
             zip(videos, video_targets(output, generation_id, len(videos)), strict=True), start=1
         ):
-            found = already_landed(target, generation_id, sample)
+            found, seen = find(target, generation_id, sample, own_name=output.is_folder)
             if found is not None:
                 log.log(level, "%s is there already, whole: not fetched again.", found.path)
             else:
@@ -68,6 +68,7 @@ def deliver(
                         own_name=output.is_folder,
                         level=level,
                         compare=_comparing(request, record, sample, len(videos)),
+                        seen=seen,
                     )
             landed.append(found)
     return tuple(landed)

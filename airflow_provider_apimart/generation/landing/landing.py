@@ -5,12 +5,12 @@ name. Keeps invariant 7. It also guarantees that no try ever replaces a video th
 for. Files of other runs, and of earlier generations of the same task, are replaced: that is what a fixed path means.
 
 The sidecar comes last. A video without a sidecar, or with that of another video, does not count as landed. The next try
-lands it again.
+lands it again. In a store with conditional writes, the write itself decides who owns a name: see ``claims.py``. The way
+below is for all other storages.
 """
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
@@ -18,35 +18,34 @@ from dataclasses import asdict
 from typing import Any
 
 from airflow_provider_apimart.client.errors import LandingError
+from airflow_provider_apimart.generation.landing.claims import Claim, Seen, see
 from airflow_provider_apimart.generation.landing.download import Downloader, Progress
 from airflow_provider_apimart.generation.landing.mp4 import read_mp4
+from airflow_provider_apimart.generation.landing.sidecars import (
+    VIDEO_TYPE,
+    beside,
+    described,
+    read_sidecar,
+    rival_of,
+    sidecar_bytes,
+    sidecar_of,
+)
 from airflow_provider_apimart.generation.purchase.record import LandedVideo
+from airflow_provider_apimart.storage.conditional import ConditionalWrites, conditional_writes
 from airflow_provider_apimart.storage.files import (
     Staged,
     Target,
     commit_bytes,
     exclusive,
-    numbered,
-    read_small,
     safe_name,
     staging,
+    storage_errors,
     stored_sha256,
     stored_size,
     stored_version,
 )
 
 log = logging.getLogger(__name__)
-
-SCHEMA = 1
-VIDEO_TYPE = "video/mp4"
-MAX_SIDECAR_BYTES = 8 * 1024 * 1024
-#: The names that distinguish the writers of one run.
-WRITER = ("task_id", "map_index", "row")
-
-
-def sidecar_of(target: Target) -> Target:
-    """Return where the JSON beside a video goes."""
-    return target.sibling(f"{target.name}.json")
 
 
 def land(
@@ -62,6 +61,7 @@ def land(
     own_name: bool = False,
     level: int = logging.INFO,
     compare: Callable[[LandedVideo], list[dict[str, Any]]] | None = None,
+    seen: Seen | None = None,
 ) -> LandedVideo:
     """Copy a video into storage and write its sidecar.
 
@@ -76,6 +76,7 @@ def land(
     :param level: the log level of the line about this video: one of ten thousand videos is no news.
     :param compare: returns where the video differs from the request, for the sidecar. The sidecar says ``null`` if that
         is not known.
+    :param seen: the sidecar under this name, if it has been read; see :func:`find`.
     :raises LandingError: and its subclasses.
     """
     generation_id = str(provenance["generation_id"])
@@ -92,11 +93,55 @@ def land(
             return LandedVideo(path=place.uri, bytes=size, sha256=sha256, **asdict(info))
 
         provenance = {**provenance, "mismatches": compare(describe(target)) if compare else None}
-        with nullcontext() if own_name else exclusive(target):
-            place = _commit(staged, target, describe, provenance, sample, writer, own_name=own_name)
+        if (writes := _writes(target, own_name=own_name)) is not None:
+            claim = Claim(
+                writes,
+                staged.file,
+                target,
+                describe=describe,
+                provenance=provenance,
+                sample=sample,
+                own_name=own_name,
+                seen=seen,
+            )
+            place = claim.settle()
+            _say_replaced(target, claim.replaced, provenance)
+        else:
+            with nullcontext() if own_name else exclusive(target):
+                place = _commit(staged, target, describe, provenance, sample, writer, own_name=own_name)
     video = describe(place)
     log.log(level, "Landed %s: %d bytes, sha256 %s", video.path, video.bytes, video.sha256)
     return video
+
+
+def _writes(target: Target, *, own_name: bool) -> ConditionalWrites | None:
+    """Return how to land with conditional writes, if the store keeps them, or if this name needs none."""
+    writes = conditional_writes(target.fs)
+    if writes is None or own_name:
+        return writes
+    with storage_errors(target, "written"):
+        return writes if writes.trusted(target.path) else None
+
+
+def find(
+    target: Target, generation_id: str, sample: int, *, own_name: bool = False
+) -> tuple[LandedVideo | None, Seen | None]:
+    """Look for this generation's video with as few requests as are needed, before it is fetched.
+
+    :param own_name: the name contains the generation's id, so that the video cannot have landed beside it.
+    :return: the video if it is in storage, whole; and the sidecar that was seen, for :func:`land`.
+    :raises LandingError: if the storage does not answer.
+    """
+    writes = conditional_writes(target.fs)
+    if writes is None:
+        return already_landed(target, generation_id, sample), None
+    seen = see(writes, target)
+    video = _whole(target, described(seen.sidecar, target, generation_id, sample))
+    # It lands beside the name only if another task's video is there.
+    if video is None and not own_name and seen.stored is not None:
+        place = beside(target, generation_id)
+        video = _whole(place, described(read_sidecar(place), place, generation_id, sample))
+    return video, seen
 
 
 def already_landed(target: Target, generation_id: str, sample: int) -> LandedVideo | None:
@@ -104,15 +149,18 @@ def already_landed(target: Target, generation_id: str, sample: int) -> LandedVid
 
     :raises LandingError: if the storage does not answer.
     """
-    for place in (target, _beside(target, generation_id)):
-        video = _described(place, generation_id, sample)
-        if video is not None and stored_size(place) == video.bytes and stored_sha256(place) == video.sha256:
+    for place in (target, beside(target, generation_id)):
+        video = _whole(place, described(read_sidecar(place), place, generation_id, sample))
+        if video is not None:
             return video
     return None
 
 
-def _beside(target: Target, generation_id: str) -> Target:
-    return numbered(target, safe_name(generation_id))
+def _whole(place: Target, video: LandedVideo | None) -> LandedVideo | None:
+    """Return the video that a sidecar describes, if it is there as the sidecar says."""
+    if video is None or stored_size(place) != video.bytes or stored_sha256(place) != video.sha256:
+        return None
+    return video
 
 
 def _commit(
@@ -132,9 +180,7 @@ def _commit(
     """
 
     def write_sidecar(place: Target) -> None:
-        sidecar = {"schema": SCHEMA, **provenance, "video": {**describe(place).model_dump(), "sample": sample}}
-        data = json.dumps(sidecar, indent=2, ensure_ascii=False, default=str).encode() + b"\n"
-        commit_bytes(sidecar_of(place), data, writer=writer)
+        commit_bytes(sidecar_of(place), sidecar_bytes(provenance, describe(place), sample), writer=writer)
 
     if own_name:
         staged.commit(target)
@@ -146,9 +192,9 @@ def _commit(
 
     def rival() -> dict[str, Any] | None:
         nonlocal stale, first
-        found = _sidecar(target)
+        found = read_sidecar(target)
         first = found if first is None else first
-        whose = None if found is None or found == stale else _rival(found, provenance)
+        whose = None if found is None or found == stale else rival_of(found, provenance)
         # A sidecar without its video (somebody removed the file) claims nothing, not even once our video is there. The
         # sidecar is read first: a writer that lands between the two checks has written its video before its sidecar.
         if whose is not None and stored_size(target) is None:
@@ -164,7 +210,7 @@ def _commit(
         if not taken() and stored_version(target) == version:
             _say_replaced(target, first, provenance)
             return target
-    place = _beside(target, str(provenance["generation_id"]))
+    place = beside(target, str(provenance["generation_id"]))
     whose = rival() or {}
     log.warning(
         "%s holds the video of another task of this run (%s, map index %s). It is kept, and this one lands as %s: "
@@ -192,44 +238,3 @@ def _say_replaced(target: Target, before: Mapping[str, Any] | None, provenance: 
             old,
             run,
         )
-
-
-def _rival(sidecar: Mapping[str, Any], provenance: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Return the owner of the video that a sidecar describes, if that is another task of the same run."""
-    mine, theirs = provenance.get("airflow"), sidecar.get("airflow")
-    if not isinstance(mine, Mapping) or not isinstance(theirs, dict):
-        return None
-    same_run = all(mine.get(name) == theirs.get(name) for name in ("dag_id", "run_id"))
-    same_writer = all(mine.get(name) == theirs.get(name) for name in WRITER)
-    return theirs if same_run and not same_writer else None
-
-
-def _sidecar(target: Target) -> dict[str, Any] | None:
-    data = read_small(sidecar_of(target), MAX_SIDECAR_BYTES)
-    if data is None:
-        return None
-    try:
-        found = json.loads(data)
-    except (ValueError, RecursionError):
-        return None
-    return found if isinstance(found, dict) else None
-
-
-def _described(target: Target, generation_id: str, sample: int) -> LandedVideo | None:
-    """Return the content of ``target``'s sidecar, if it describes this video."""
-    found = _sidecar(target) or {}
-    video = found.get("video")
-    if found.get("generation_id") != generation_id or not isinstance(video, dict) or video.get("sample") != sample:
-        return None
-    try:
-        return LandedVideo(
-            path=target.uri,
-            bytes=int(video["bytes"]),
-            sha256=str(video["sha256"]),
-            duration_seconds=float(video["duration_seconds"]),
-            width=int(video["width"]),
-            height=int(video["height"]),
-            has_audio=bool(video["has_audio"]),
-        )
-    except (KeyError, TypeError, ValueError):
-        return None

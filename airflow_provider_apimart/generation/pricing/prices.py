@@ -54,6 +54,7 @@ class _Asked:
     seconds: int = 8
     audio: bool = False
     samples: int = 1
+    remix: bool = False
 
     def at(self, rate: Decimal, *, per_second: bool, note: str = "") -> Estimate:
         """Return the cost at ``rate``, per second or per video."""
@@ -80,18 +81,17 @@ def list_price(
 
 def remix_price(model: str, *, resolution: str = "720p") -> Estimate | None:
     """Return the list price of a remix of a generation of ``model``, or ``None`` if none is published."""
-    prices, size = prices_of(model), resolution.lower()
-    if prices is None or prices.per_second or size not in SIZES:
-        return None
-    return _Asked(model).at(prices.usd[price_key(prices, size, remix=True)], per_second=False)
+    asked = _Asked(model, resolution.lower(), remix=True)
+    rate = _own_rate(asked)
+    return None if rate is None else asked.at(rate[0], per_second=rate[1])
 
 
 def _own_rate(asked: _Asked) -> tuple[Decimal, bool] | None:
     """Return the own list's price, and whether it is for a second."""
     prices = prices_of(asked.model)
-    if prices is None or asked.size not in SIZES:
+    if prices is None or asked.size not in SIZES or (asked.remix and prices.per_second):
         return None
-    return prices.usd[price_key(prices, asked.size, audio=asked.audio)], prices.per_second
+    return prices.usd[price_key(prices, asked.size, audio=asked.audio, remix=asked.remix)], prices.per_second
 
 
 class PriceList:
@@ -133,8 +133,9 @@ class PriceList:
         For a model that is not known here, a near price could be too low, and nothing is there to compare it with.
         """
         own = _own_rate(asked)
-        prices = [price for price in self._of(asked.model) if own is None or _is_per_second(price) is own[1]]
-        read = [(_read_key(price.key), price) for price in prices]
+        read = [
+            (_read_key(price.key), price) for price in self._of(asked.model) if own is None or _fits(price, asked, own)
+        ]
         exact = [price for key, price in read if key.is_for(asked, per_second=_is_per_second(price))]
         if exact:
             # If the list has two prices, the higher one is used.
@@ -142,7 +143,7 @@ class PriceList:
             return max(costs, key=lambda cost: cost.usd)
         if own is None:
             return None
-        near = [Decimal(str(price.usd)) for key, price in read if key.is_near(asked)]
+        near = [Decimal(str(each.usd)) for key, each in read if key.is_near(asked) and _is_per_second(each) is own[1]]
         if not near or max(near) <= own[0]:
             return None
         return asked.at(max(near), per_second=own[1], note=", the nearest price that it has")
@@ -166,20 +167,23 @@ def _asked(request: VeoRequest) -> _Asked | None:
         return None
     if any(type(number) is not int or number < 1 for number in (seconds, samples)):
         return None
-    return _Asked(request.model, size.strip().lower(), seconds, audio, samples)
+    remix = request.remix_of is not None
+    return _Asked(request.model, size.strip().lower(), seconds, audio, samples, remix)
 
 
 @dataclass(frozen=True)
 class _Key:
     """A key of APIMart's price list.
 
-    :param size: ``""`` for the keys without one, ``default`` and ``audio``; ``None`` for a key that is not understood,
-        or is for something else, such as ``extend``.
+    :param size: ``""`` for the keys without one, ``default``, ``audio`` and ``extend``; ``None`` for a key that is not
+        understood.
     :param audio: whether it is a price with sound.
+    :param remix: whether it is the price of a remix.
     """
 
     size: str | None
     audio: bool = False
+    remix: bool = False
 
     def is_for(self, asked: _Asked, *, per_second: bool) -> bool:
         """Return whether this is the very price of what is asked for.
@@ -187,6 +191,8 @@ class _Key:
         :param per_second: whether the price is for a second. At 1080p and with sound, the models that are priced per
             video cost the same; the others cost more.
         """
+        if self.remix is not asked.remix:
+            return False
         same_sound = self.audio is asked.audio or not (per_second or self.audio)
         if self.size == "":
             return same_sound and (asked.size == "720p" if per_second else asked.size in DEFAULT_SIZES)
@@ -197,9 +203,18 @@ class _Key:
 
         That is one for a picture of at most that size, without sound that is not asked for.
         """
-        if self.size is None or (self.audio and not asked.audio):
+        if self.size is None or self.remix is not asked.remix or (self.audio and not asked.audio):
             return False
         return self.size == "" or SIZES.index(self.size) <= SIZES.index(asked.size)
+
+
+def _fits(price: Price, asked: _Asked, own: tuple[Decimal, bool]) -> bool:
+    """Return whether a price is in the unit that is known, or costs more: APIMart may charge in another one by now."""
+    per_second = _is_per_second(price)
+    if per_second is own[1]:
+        return True
+    cost = asked.at(Decimal(str(price.usd)), per_second=per_second).usd
+    return cost > asked.at(own[0], per_second=own[1]).usd
 
 
 def _is_per_second(price: Price) -> bool:
@@ -207,8 +222,17 @@ def _is_per_second(price: Price) -> bool:
 
 
 def _read_key(key: str) -> _Key:
-    """Read a key, in any case: ``default``, ``audio``, or a resolution with or without a suffix about sound."""
+    """Read a key, in any case: ``default``, ``audio``, or a resolution with or without a suffix about sound; and the
+    same of a remix, ``extend`` and ``extend-4k``.
+    """
     words = [word for word in re.split(r"[^a-z0-9]+", key.lower()) if word]
+    if "extend" in words:
+        words.remove("extend")
+        return replace(_read_words(words or ["default"]), remix=True)
+    return _read_words(words)
+
+
+def _read_words(words: Sequence[str]) -> _Key:
     sizes = [word for word in words if word in SIZES]
     rest = {word for word in words if word not in SIZES}
     if rest == {"default"} and not sizes:

@@ -43,7 +43,7 @@ class Wanted:
     def fingerprint(self) -> str:
         """The request's fingerprint, with checksums in the place of local frames."""
         checksums = {name: f"sha256:{image.sha256}" for name, image in self.images.items()}
-        return fingerprint(self.request.body(checksums))
+        return fingerprint(self.request.identity(checksums))
 
 
 @dataclass(frozen=True)

@@ -61,7 +61,7 @@ def mismatches(
         the video (``None`` for all of them together). ``usd`` is the overpayment according to the price list (below 0
         if more was delivered than requested), ``None`` if no price is known.
     """
-    asked = _asked(request)
+    asked = asked_for(request)
     found: list[dict[str, Any]] = []
     priced = _priced(request, asked)
     wanted = asked.get("sample_count")
@@ -88,13 +88,16 @@ def _worth(usd: float | None) -> str:
     return f", {abs(usd):g} USD {'too much' if usd > 0 else 'less than it is worth'}" if usd else ""
 
 
-def _asked(request: VeoRequest) -> dict[str, Any]:
+def asked_for(request: VeoRequest) -> dict[str, Any]:
     """Return what was requested: the fields that are sent, and APIMart's defaults for those that are not."""
     body = request.body()
     # The defaults of a model that is not known here are not known either.
     defaults = dict(DEFAULTS) if request.rules else {}
-    if any(body.get(name) for name in (*FRAME_FIELDS, "image_urls")):
+    if request.remix_of is not None or any(body.get(name) for name in (*FRAME_FIELDS, "image_urls")):
         defaults.pop("aspect_ratio", None)
+    if request.remix_of is not None:
+        # How long it gets depends on the video that it extends.
+        defaults.pop("duration", None)
     return {**defaults, **body}
 
 

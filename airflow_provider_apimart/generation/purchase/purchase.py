@@ -21,6 +21,8 @@ matrix in the tests kills a process at each of these lines.
 from __future__ import annotations
 
 import logging
+import math
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -54,6 +56,9 @@ log = logging.getLogger(__name__)
 MAX_NUMBER = 50
 #: APIMart keeps an upload for 72 hours. A new body reuses only uploads younger than this.
 UPLOAD_LIFE = timedelta(hours=48)
+#: A record that was read so recently is not read again before the intent is saved. Another try that saves in between
+#: computes the same key, so nothing is paid twice.
+FRESH_SECONDS = 0.5
 
 
 @dataclass(frozen=True)
@@ -106,6 +111,8 @@ class Purchase:
         self.account = account_mark(client.settings.base_url, client.settings.api_key)
         # What the store holds as far as this try knows. Any other content was written by another try.
         self._stored: Record | None = None
+        # When it was read, on a monotonic clock.
+        self._read_at = -math.inf
 
     @property
     def request(self) -> VeoRequest:
@@ -119,10 +126,11 @@ class Purchase:
         :raises ApimartError: from the submission; the record says what is known about the money.
         """
         record = self._stored = self.store.load()
+        self._read_at = time.monotonic()
         known_before = False
         while True:
             self._take_up(record)
-            view = self._look(record)
+            record, view = self._look(record)
             if known_before and record and view and view.created_at:
                 # Deadlines count from the first submission. Without a record of it, only APIMart knows when it was.
                 record = record.but(submitted_at=min(view.created_at, record.submitted_at or view.created_at))
@@ -235,25 +243,38 @@ class Purchase:
             self._save(record)
         return record
 
-    def _look(self, record: Record | None) -> Generation | None:
-        """Poll a recorded generation. A missing answer is no verdict."""
+    def _look(self, record: Record | None) -> tuple[Record | None, Generation | None]:
+        """Poll a recorded generation; return its record, and what APIMart says. A missing answer is no verdict."""
         if record is None or record.generation_id is None or record.fingerprint != self.fingerprint:
-            return None
+            return record, None
         if record.state not in (RecordState.SUBMITTED, RecordState.LANDED):
-            return None
+            return record, None
         try:
             if record.generation_id == record.idempotency_key:
                 return self._replayed(record)
-            return self.client.generation(record.generation_id)
+            return record, self.client.generation(record.generation_id)
         except ApimartError as error:
             log.warning("APIMart does not say how generation %s is: %s", record.generation_id, error)
-            return None
+            return record, None
 
-    def _replayed(self, record: Record) -> Generation | None:
+    def _replayed(self, record: Record) -> tuple[Record, Generation | None]:
         """Return a result that APIMart gave with its first answer: it has no id, and only a replay gives it again."""
+        if self.policy.on_unknown_submit == "fail":
+            log.warning(
+                "The video came with APIMart's answer, and only the same request again would give it again. With "
+                'on_unknown_submit="fail" nothing is sent: look in APIMart\'s console for idempotency key %s.',
+                record.idempotency_key,
+            )
+            return record, None
         if datetime.now(UTC) - record.intent_at >= KEY_LIFE or record.account not in (None, self.account):
-            return None
-        return self.client.submit(self.request.body(record.uploads), record.idempotency_key).result
+            return record, None
+        body = self.request.body(record.uploads)
+        answer = self.client.submit(body, record.idempotency_key, remix_of=self.request.remix_of)
+        if answer.result is None:
+            # Now there is an id, and what it stands for is paid for.
+            record = submitted(record, answer, datetime.now(UTC))
+            self._remember(record, answer)
+        return record, answer.result
 
     def _intend(self, old: Record | None, decision: Decision) -> tuple[Record, bool]:
         """Save the intent to pay. Return the record, and whether it is this try's own.
@@ -295,13 +316,19 @@ class Purchase:
             previous=previous,
         )
         # If the record was replaced in the meantime, decide on the new one. If it was deleted, that was intended.
-        current = self.store.load()
+        current = self._stored if self._is_fresh(uploads) else self.store.load()
         if current is not None and current != self._stored:
             log.warning("Another try of this task has written its record meanwhile: deciding anew.")
             self._stored = current
             return current, False
         self._save(record)
         return record, True
+
+    def _is_fresh(self, uploads: Mapping[str, str]) -> bool:
+        """Return whether the record needs no second look before the intent replaces it."""
+        # (Who does not resend must not overwrite what another try has learnt of its submission.)
+        quick = time.monotonic() - self._read_at < FRESH_SECONDS
+        return quick and not uploads and self.policy.on_unknown_submit == "resend"
 
     def _save(self, record: Record) -> None:
         self.store.save(record)
@@ -335,7 +362,10 @@ class Purchase:
         body = self.request.body(record.uploads)
         try:
             answer = self.client.submit(
-                body, record.idempotency_key, resend_unknown=self.policy.on_unknown_submit == "resend"
+                body,
+                record.idempotency_key,
+                resend_unknown=self.policy.on_unknown_submit == "resend",
+                remix_of=self.request.remix_of,
             )
         except ApimartError as error:
             if isinstance(error, errors.InsufficientBalanceError):

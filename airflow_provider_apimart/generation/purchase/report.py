@@ -6,6 +6,7 @@ Pure. No text here holds the key or a signed URL.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -16,6 +17,8 @@ from airflow_provider_apimart.generation.purchase.mismatch import text_of
 from airflow_provider_apimart.generation.purchase.record import LandedVideo, Record, RecordState, UnreadableRecordError
 
 GO_ON = "A later try goes on from here"
+BILLED = "It goes on at APIMart and is billed when it completes (there is no cancel). Nothing is paid again"
+REATTACHES = "The next try, or a clear, re-attaches to it"
 MAYBE_MADE = (
     "Look for that key in APIMart's console. If nothing was made, choose another model, or clear the task with "
     'on_clear="regenerate"'
@@ -78,15 +81,47 @@ def help_page(error: ApimartError | None) -> str:
     return next((page for kind, _, page in _NEXT if isinstance(error, kind)), VEO_PAGE)
 
 
+@dataclass(frozen=True)
+class Explanation:
+    """An error in parts.
+
+    :param text: what happened.
+    :param money: what happened to the money.
+    :param next: what to do next.
+    :param whole: whether ``text`` already says all of that.
+    """
+
+    text: str
+    money: str
+    next: str
+    whole: bool = False
+
+    def __str__(self) -> str:
+        if self.whole:
+            return self.text
+        return ". ".join(part.rstrip(". ") for part in (self.text, self.money, self.next) if part) + "."
+
+
 def explain(error: ApimartError, record: Record | None) -> str:
     """Return the error in full: what happened, what happened to the money, what to do next.
 
     :param record: the generation's, if it is known.
     """
-    if isinstance(error, (errors.GenerationError, UnreadableRecordError)):
-        # The text of these errors already says all of that.
-        return str(error)
+    return str(explained(error, record))
+
+
+def explained(error: ApimartError, record: Record | None) -> Explanation:
+    """Return the error in parts, for a page; as text it is what the log says.
+
+    :param record: the generation's, if it is known.
+    """
     money = _money(error, record)
+    if isinstance(error, errors.GenerationParkedError):
+        return Explanation(str(error), BILLED, REATTACHES, whole=True)
+    if isinstance(error, errors.ContentRejectedError):
+        return Explanation(str(error), money, "Change the prompt or the images, then clear the task", whole=True)
+    if isinstance(error, (errors.GenerationError, UnreadableRecordError)):
+        return Explanation(str(error), money, "", whole=True)
     advice = next((text for kind, text, _ in _NEXT if isinstance(error, kind)), GO_ON)
     if isinstance(error, (errors.ModelGoneError, errors.NoChannelError)):
         if isinstance(error, errors.ModelGoneError) and error.charge is not Charge.NO:
@@ -95,7 +130,7 @@ def explain(error: ApimartError, record: Record | None) -> str:
     if isinstance(error, errors.LandingError) and not error.terminal and not _is_paid(record):
         # The storage is also checked before anything is paid. Then nothing can be landed yet.
         advice = GO_ON
-    return ". ".join(part.rstrip(". ") for part in (str(error), money, advice) if part) + "."
+    return Explanation(str(error), money, advice)
 
 
 def _is_paid(record: Record | None) -> bool:

@@ -33,11 +33,17 @@ from airflow_provider_apimart.generation.waiting.timer_queue import QueuedItem, 
 
 log = logging.getLogger(__name__)
 
-#: Requests in flight at once; the client has more connections than that.
-MAX_REQUESTS = 18
-#: A request costs about a millisecond of the event loop, which all triggers share: at most a fifth of it is used. That
-#: is enough to poll about ten thousand generations once a minute.
-PROCESS_PER_SECOND = 200.0
+#: Requests in flight at most; the client has more connections than that. They are sent evenly, so there are as many as
+#: the rate times the seconds that an answer takes (Little's law), and no more.
+MAX_REQUESTS = 56
+#: A request costs about half a millisecond of the event loop, which all triggers share: at most an eighth of that goes.
+#: That is enough to poll ten thousand generations once a minute, with answers of 0.2 s and all that may be in flight.
+PROCESS_PER_SECOND = 250.0
+#: No wait is longer than this, however many others want to be polled sooner, as long as so many polls fit: a little
+#: less than the longest wait of the schedule, for the time in the queue.
+LONGEST_WAIT_SECONDS = 0.9 * schedule.MAX_INTERVAL_SECONDS
+#: An answer may let more be sent at once (a free place, a host that is back), or within this time.
+SOON_SECONDS = 0.05
 #: The mean duration of an answer, and so the possible rate, is taken over about this many answers.
 ANSWERS = 16
 #: A wait that cannot be polled at its deadline, because the account is paused, ends this much later without a poll; one
@@ -98,10 +104,18 @@ class Poller:
     @property
     def stretch(self) -> float:
         """The factor by which all waits grow so that all polls fit."""
+        return max(1.0, self._wanted / self._per_second)
+
+    @property
+    def _per_second(self) -> float:
+        """How many polls a second fit."""
         per_second = self._lane.per_second
-        if self._answer_seconds:
-            per_second = min(per_second, MAX_REQUESTS / self._answer_seconds)
-        return max(1.0, self._wanted / per_second)
+        return min(per_second, MAX_REQUESTS / self._answer_seconds) if self._answer_seconds else per_second
+
+    def _latest(self, least: float) -> float:
+        """Return the seconds after which a wait goes before all others."""
+        fits = len(self) <= self._per_second * LONGEST_WAIT_SECONDS
+        return max(least, LONGEST_WAIT_SECONDS) if fits else math.inf
 
     async def follow(self, polling: PollingWait, say: Say) -> Generation | None:
         """Wait for a generation. Return APIMart's final word, or ``None`` when the deadline has passed.
@@ -127,7 +141,8 @@ class Poller:
         self._wanted -= entry.rate
         entry.rate = 1 / max(wait, schedule.MIN_INTERVAL_SECONDS)
         self._wanted += entry.rate
-        entry.queued = self._timers.put(entry, wait, self._loop.time(), least=polling.least)
+        latest = self._latest(polling.least)
+        entry.queued = self._timers.put(entry, wait, self._loop.time(), least=polling.least, latest=latest)
         if min(wait, polling.least) < self._sleeps:
             self._wake.set()
 
@@ -215,7 +230,9 @@ class Poller:
         self._requests.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             log.error("The poller could not process an answer.", exc_info=error)
-        self._wake.set()
+        # Who looks again soon need not be woken, which would double the work of a poll.
+        if self._sleeps > SOON_SECONDS:
+            self._wake.set()
 
     async def _ask(self, entry: _Entry, polling: PollingWait) -> None:
         generation_id = polling.generation_id

@@ -58,6 +58,11 @@ def refused_for_money(error: InsufficientBalanceError) -> str:
     return f"APIMart answers no question while the account holds too little{amounts}: top up at apimart.ai ({error})"
 
 
+def poll_error_text(error: Exception) -> str:
+    """Return a failed poll's error as it is told to those who wait."""
+    return refused_for_money(error) if isinstance(error, InsufficientBalanceError) else str(error)
+
+
 def error_interval(failures: int, error: Exception) -> float:
     """Return the seconds until the next poll after the ``failures``-th error in a row."""
     asked = error.retry_after_seconds if isinstance(error, ApimartError) else None
@@ -169,9 +174,10 @@ class PollingWait:
         """Process an error: nothing is concluded from it."""
         self.polls += 1
         self.failures += 1
-        self.last_word = f"no usable answer ({error})"
+        why = poll_error_text(error)
+        self.last_word = why if isinstance(error, InsufficientBalanceError) else f"no usable answer ({error})"
         if now >= self.deadline:
-            text = f"no usable answer about generation {self.generation_id} by its deadline: {error}"
+            text = f"no usable answer about generation {self.generation_id} by its deadline: {why}"
             return Step(None, None, text, True)
         seconds = error_interval(self.failures, error)
         # The spread only adds: a ``Retry-After`` is a minimum.
@@ -181,7 +187,7 @@ class PollingWait:
         say = self.failures & (self.failures - 1) == 0
         what = f"no usable answer about generation {self.generation_id} ({self.failures} in a row): {error}"
         if isinstance(error, InsufficientBalanceError):
-            what = f"{refused_for_money(error)}. Generation {self.generation_id} is paid for and goes on there"
+            what = f"{why}. Generation {self.generation_id} is paid for and goes on there"
         text = f"{what}. The wait goes on; polling again in {seconds:.0f} s"
         return Step(seconds, None, text if say else None, True)
 

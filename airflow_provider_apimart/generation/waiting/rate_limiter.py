@@ -38,8 +38,9 @@ HOLD_SECONDS, GROWTH_SHARE, UNKNOWN_PER_MINUTE = 20.0, 0.0006, 500.0
 #: Growth accelerates, so that a lifted limit is noticed: by half after five minutes.
 GROWTH_SECONDS = 420.0
 #: The host counts as dead after this many failures in a row if it has answered nothing for so long, or after the larger
-#: number at once. Breaks start at the first length and grow to the last.
-DEAD_AFTER, SILENT_SECONDS, DEAD_AT_ONCE = 5, 10.0, 30
+#: number at once: more than are in flight, which break all together when a gateway restarts. Breaks start at the first
+#: length and grow to the last.
+DEAD_AFTER, SILENT_SECONDS, DEAD_AT_ONCE = 5, 10.0, 90
 FIRST_BREAK_SECONDS, LONGEST_BREAK_SECONDS = 5.0, 120.0
 #: After a break the rate starts here (requests a second) and doubles in this time.
 RAMP_PER_SECOND, RAMP_DOUBLES_SECONDS = 2.0, 2.0

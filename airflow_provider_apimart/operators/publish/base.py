@@ -8,10 +8,11 @@ A deferred task resumes by doing the same again: the record tells how far it has
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 from airflow_provider_apimart._compat import (
@@ -21,16 +22,19 @@ from airflow_provider_apimart._compat import (
     TaskDeferralTimeout,
 )
 from airflow_provider_apimart.client.errors import ApimartError, FieldProblem
-from airflow_provider_apimart.hooks import metrics, posts
-from airflow_provider_apimart.hooks.post_stores import keyed_post_store, post_store
+from airflow_provider_apimart.hooks import posts
+from airflow_provider_apimart.hooks.decisions import check_decisions
 from airflow_provider_apimart.hooks.publishers import Publisher, hook_for
+from airflow_provider_apimart.hooks.reports import lineage, metrics
+from airflow_provider_apimart.hooks.stores.post_stores import keyed_post_store, post_store
 from airflow_provider_apimart.links.publish import PostLink, StudioLink
 from airflow_provider_apimart.operators import arguments
 from airflow_provider_apimart.operators.labels import check_name
+from airflow_provider_apimart.operators.lineage import TellsLineage
 from airflow_provider_apimart.operators.publish.intent import Intent
-from airflow_provider_apimart.operators.publish.video import resolve, sample_problems, source_of, video_problems
 from airflow_provider_apimart.operators.task import TRIGGERER_GRACE, identity_of
 from airflow_provider_apimart.operators.templates import AuthorTemplates
+from airflow_provider_apimart.operators.videos import path_of, resolve, sample_problems, source_of, video_problems
 from airflow_provider_apimart.publishing import report
 from airflow_provider_apimart.publishing.decide import Action, OnClear
 from airflow_provider_apimart.publishing.errors import PostParkedError, TargetLimitError
@@ -52,7 +56,7 @@ MAX_KEY_LENGTH = 250
 UNKNOWN_SECONDS = 60.0
 
 
-class PublishOperator(AuthorTemplates, BaseOperator):
+class PublishOperator(TellsLineage, AuthorTemplates, BaseOperator):
     """What the publish operators share. A subclass says what its target is told, and what it alone knows of a post.
 
     A subclass sets :attr:`target`, calls :meth:`_refuse_literals` at the end of its ``__init__``, and implements
@@ -68,6 +72,7 @@ class PublishOperator(AuthorTemplates, BaseOperator):
     :param timeout: how long a post may take from its start: ``timedelta`` or seconds. After that the try fails and the
         post is parked: the next try, or a clear, goes on from there.
     :param poll_interval: seconds between two questions; ``None`` adapts.
+    :param require_approval: refuse a video about which nobody has decided. One that was rejected is always refused.
     """
 
     #: The target's name.
@@ -75,7 +80,9 @@ class PublishOperator(AuthorTemplates, BaseOperator):
     #: The argument that names the connection.
     conn_argument: ClassVar[str]
 
-    template_fields: Sequence[str] = ("video", "sample", "post_key", "on_clear", "timeout", "poll_interval")
+    template_fields: Sequence[str] = (
+        *("video", "sample", "post_key", "on_clear", "timeout", "poll_interval", "require_approval"),
+    )
     object_fields: ClassVar[Collection[str]] = ("video",)
     needed_fields: ClassVar[Collection[str]] = ("video",)
     operator_extra_links = (PostLink(), StudioLink())
@@ -91,6 +98,7 @@ class PublishOperator(AuthorTemplates, BaseOperator):
         deferrable: bool = True,
         timeout: timedelta | float | str | None = DEFAULT_TIMEOUT,
         poll_interval: timedelta | float | str | None = None,
+        require_approval: bool | str = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -101,6 +109,7 @@ class PublishOperator(AuthorTemplates, BaseOperator):
         self.deferrable = deferrable
         self.timeout = timeout
         self.poll_interval = poll_interval
+        self.require_approval = require_approval
         # What this try learns, for on_kill and the links.
         self.post_url: str | None = None
         self.studio_url: str | None = None
@@ -146,6 +155,7 @@ class PublishOperator(AuthorTemplates, BaseOperator):
         problems += check(arguments.choice_problems, "on_clear", self.on_clear, ("reuse", "repost"))
         problems += check(arguments.seconds_problems, "timeout", self.timeout)
         problems += check(arguments.seconds_problems, "poll_interval", self.poll_interval)
+        problems += check(arguments.truth_problems, "require_approval", self.require_approval)
         problems += check(arguments.connection_problems, self.conn_argument, getattr(self, self.conn_argument))
         return problems + self._own_problems(check)
 
@@ -202,6 +212,7 @@ class PublishOperator(AuthorTemplates, BaseOperator):
             timeout_seconds=arguments.seconds_of(self.timeout) or DEFAULT_TIMEOUT.total_seconds(),
             poll_seconds=arguments.seconds_of(self.poll_interval),
             began=began,
+            require_approval=bool(arguments.truth_of(self.require_approval)),
         )
 
     def _run(self, context: Context, intended: Callable[[], Intent]) -> dict[str, Any]:
@@ -262,10 +273,14 @@ class PublishOperator(AuthorTemplates, BaseOperator):
             lost=lost,
             since=datetime.fromtimestamp(intent.began, UTC),
             conn_id=intent.conn_id,
+            permit=partial(self._permit, source, intent),
             sleep=time.sleep,
         )
         publication.account = account
         return publication
+
+    def _permit(self, source: VideoSource, intent: Intent) -> None:
+        check_decisions(source.place, intent.video.sha256, required=intent.require_approval)
 
     def _wait(self, intent: Intent, standing: Standing | None, limit: TargetLimitError | None) -> None:
         """Wait in the triggerer, or here until the target is asked again.
@@ -346,22 +361,11 @@ class PublishOperator(AuthorTemplates, BaseOperator):
             # Else an earlier try has counted it.
             metrics.count_post("published", self.target, record)
         posts.remember(source.place, found, record)
-        self._tell_assets(found, context)
+        self._tell(context, partial(lineage.of_post, found))
         return found
 
-    def _tell_assets(self, found: Mapping[str, Any], context: Context) -> None:
-        """Say in the events of the task's outlets what was posted."""
-        events = context.get("outlet_events")
-        for outlet in self.outlets or ():
-            if events is None or not hasattr(outlet, "uri"):
-                continue
-            events[outlet].extra.update(
-                {
-                    **{name: found[name] for name in ("target", "account", "post_id", "url", "state", "public_since")},
-                    "sha256": found["video"]["sha256"],
-                    "path": found["video"]["path"],
-                }
-            )
+    def _sources(self) -> Iterable[Any]:
+        return path_of(self.video, self.sample)
 
     @contextmanager
     def _failures(self) -> Iterator[None]:

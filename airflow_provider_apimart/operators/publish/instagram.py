@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any, ClassVar, Literal
 
 from airflow_provider_apimart.client.errors import FieldProblem
-from airflow_provider_apimart.hooks.storage import masked_link
+from airflow_provider_apimart.hooks.storage.paths import masked_link
 from airflow_provider_apimart.operators import arguments
 from airflow_provider_apimart.operators.publish.base import PublishOperator
 from airflow_provider_apimart.publishing.post import VideoFile
@@ -70,6 +70,7 @@ class InstagramReelPublishOperator(PublishOperator):
     :param timeout: how long a post may take from its start: ``timedelta`` or seconds. After that the try fails and the
         post is parked: the next try, or a clear, goes on from there.
     :param poll_interval: seconds between two questions; ``None`` adapts.
+    :param require_approval: refuse a video about which nobody has decided. One that was rejected is always refused.
     """
 
     target = "instagram"

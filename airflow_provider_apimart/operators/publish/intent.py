@@ -19,6 +19,7 @@ class Intent:
     :param content: what the target is told.
     :param began: unix seconds; where no record exists yet, the deadline counts from here.
     :param begun: whether a record existed when the task was deferred. If it is gone, it was lost.
+    :param require_approval: refuse a video about which nobody has decided.
     :param record: the record, where no store keeps it.
     """
 
@@ -31,6 +32,7 @@ class Intent:
     poll_seconds: float | None
     began: float
     begun: bool = False
+    require_approval: bool = False
     record: PostRecord | None = None
 
     def as_json(self) -> dict[str, Any]:

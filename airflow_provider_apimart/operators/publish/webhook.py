@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any, ClassVar
 
 from airflow_provider_apimart.client.errors import FieldProblem
-from airflow_provider_apimart.hooks.storage import masked_link
+from airflow_provider_apimart.hooks.storage.paths import masked_link
 from airflow_provider_apimart.operators import arguments
 from airflow_provider_apimart.operators.publish.base import PublishOperator
 from airflow_provider_apimart.publishing.post import VideoFile
@@ -54,6 +54,7 @@ class WebhookPublishOperator(PublishOperator):
     :param timeout: how long the delivery may take from its start: ``timedelta`` or seconds. After that the try fails
         and the message is parked: the next try, or a clear, sends it.
     :param poll_interval: seconds between two attempts while a receiver does not say how long to wait; ``None`` adapts.
+    :param require_approval: refuse a video about which nobody has decided. One that was rejected is always refused.
     """
 
     target = "webhook"

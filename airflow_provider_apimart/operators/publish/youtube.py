@@ -10,11 +10,15 @@ from typing import Any, ClassVar
 
 from airflow_provider_apimart._compat import ObjectStoragePath
 from airflow_provider_apimart.client.errors import FieldProblem
+from airflow_provider_apimart.hooks.decisions import check_picture
+from airflow_provider_apimart.hooks.storage.paths import file_of
 from airflow_provider_apimart.operators import arguments
 from airflow_provider_apimart.operators.publish.base import PublishOperator
+from airflow_provider_apimart.operators.publish.intent import Intent
 from airflow_provider_apimart.publishing.post import VideoFile
 from airflow_provider_apimart.publishing.record import PostRecord
 from airflow_provider_apimart.publishing.report import iso
+from airflow_provider_apimart.publishing.source import VideoSource
 from airflow_provider_apimart.publishing.targets.youtube.limits import FIELDS, problems_of, time_of
 from airflow_provider_apimart.publishing.targets.youtube.target import studio_url
 
@@ -72,6 +76,7 @@ class YouTubePublishOperator(PublishOperator):
     :param timeout: how long a post may take from its start: ``timedelta`` or seconds. After that the try fails and the
         post is parked: the next try, or a clear, goes on from there.
     :param poll_interval: seconds between two questions while YouTube processes the video; ``None`` adapts.
+    :param require_approval: refuse a video about which nobody has decided. One that was rejected is always refused.
     """
 
     target = "youtube"
@@ -140,6 +145,11 @@ class YouTubePublishOperator(PublishOperator):
             found["thumbnail"] = str(found["thumbnail"])
         found["tags"] = _tags(found["tags"])
         return found
+
+    def _permit(self, source: VideoSource, intent: Intent) -> None:
+        super()._permit(source, intent)
+        if thumbnail := intent.content.get("thumbnail"):
+            check_picture(file_of(thumbnail, "thumbnail"))
 
     def _told(self, record: PostRecord, content: Mapping[str, Any]) -> dict[str, Any]:
         privacy, now = content["privacy_status"], datetime.now(UTC)

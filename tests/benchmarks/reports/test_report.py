@@ -54,6 +54,15 @@ def test_row_of_a_contestant_that_gave_no_figures_is_as_wide_as_the_others() -> 
     assert "gave no figures" in row[1] and len(row) == len(scale_section.scale_row(MEASURED))
 
 
+def test_joining_tells_the_job_and_its_process_apart() -> None:
+    line = {
+        "megabytes": 200.4, "join_seconds": 1.5, "task_seconds": 1.75, "copy_seconds": 1.25, "ratio": 1.2,
+        "task_ratio": 1.4,
+    }  # fmt: skip
+    page = report.joining({"lines": [line], "clips": 20, "about": ABOUT})
+    assert "| 20 clips, 200 MB | 1.5 s | 1.8 s | 1.2 s | 1.2 | 1.4 |" in page
+
+
 def test_page_is_made_of_what_there_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     drawn: list[dict[str, Any]] = []
     # matplotlib is installed where the benchmarks run, and nowhere else.
@@ -68,3 +77,12 @@ def test_page_is_made_of_what_there_is(tmp_path: Path, monkeypatch: pytest.Monke
     assert "| ours | 100 % | 100 % | 0.20 ms | 12 ms | 9.2 s | 12 |" in page
     assert "`python -m benchmarks`" in page and "load before: 0.1; took 2 min" in page and "## Landing" not in page
     assert list(drawn[0]) == ["scale"]
+
+
+def test_renditions_tell_ratios_or_why_there_are_none() -> None:
+    line = {"ours_seconds": 10.0, "ffmpeg_seconds": 9.5, "ours_mb": 480.0, "ffmpeg_mb": 500.0, "speed": 0.95}
+    found = {"lines": [{"row": "YouTube", **line, "memory": 0.96}], "seconds": 8, "rounds": 3, "about": ABOUT}
+    page = report.section("renditions", found | {"versions": {"ffmpeg": "5.1", "av": "18", "av_ffmpeg": "8.1"}})
+    assert "| YouTube | 10 s | 9.5 s | 0.95 | 480 MB | 500 MB | 0.96 |" in page
+    page = report.section("renditions", {"skipped": "there is no ffmpeg on PATH", "about": ABOUT})
+    assert "Nothing was measured: there is no ffmpeg on PATH." in page

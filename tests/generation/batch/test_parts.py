@@ -6,6 +6,7 @@ import itertools
 import json
 import os
 import random
+import tracemalloc
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from airflow_provider_apimart.generation.batch import draft
 from airflow_provider_apimart.generation.batch import journal as journal_module
 from airflow_provider_apimart.generation.batch.bill import Bill, money
 from airflow_provider_apimart.generation.batch.draft import write_plan
-from airflow_provider_apimart.generation.batch.engine.error_verdicts import after_submission
+from airflow_provider_apimart.generation.batch.engine.error_verdicts import after_submission, wait_after
 from airflow_provider_apimart.generation.batch.engine.progress import Progress, spoken
 from airflow_provider_apimart.generation.batch.journal import JournalWriter, journal_files, read_journal
 from airflow_provider_apimart.generation.batch.plan import Rules, read_plan, slot_of
@@ -68,6 +69,31 @@ def test_nothing_was_done_and_about_to_be_sent_take_turns() -> None:
     refused = {"row": "a", "state": "refused", "number": 1, "at": 5.0}
     assert Ledger().fold([LIFE[0], refused]).rows["a"].row_outcome is Outcome.LEFT
     assert Ledger().fold([refused, {**LIFE[0], "at": 5.0}]).rows["a"].row_outcome is Outcome.UNKNOWN
+
+
+def test_ten_thousand_landed_rows_fit_into_a_little_memory(tmp_path: Path) -> None:
+    count = 1000
+    writer = JournalWriter(local(tmp_path / "journal"), "test")
+    video = {"bytes": 812345, "duration_seconds": 4.0, "width": 1280, "height": 720, "has_audio": False}
+    for number in range(count):
+        slot, name = f"{number:024x}", f"task_{number:026d}"
+        intent = {"row": slot, "state": "intent", "number": 1, "at": 1.5e9 + number, "account": "a" * 16}
+        landed = [{"path": f"/data/videos/2026-01-01/{name}.mp4", "sha256": f"{number:064x}", **video}]
+        end = {"row": slot, "state": "landed", "number": 1, "at": 1.6e9 + number, "generation_id": name}
+        writer.add([intent, {**end, "submitted_at": 1.5e9 + number, "completed_at": 1.6e9, "landed": landed}])
+    writer.close()
+    tracemalloc.start()
+    try:
+        ledger = Ledger().fold(read_journal(local(tmp_path / "journal")))
+        held, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert len(ledger.rows) == count
+    assert held / count < 1100
+    # The journal's file is not held as well.
+    assert (peak - held) / count < 150
+    row = ledger.rows[f"{7:024x}"]
+    assert row.landed == [{"path": f"/data/videos/2026-01-01/task_{7:026d}.mp4", "sha256": f"{7:064x}", **video}]
 
 
 # --- journal ---------------------------------------------------------------------------------------------------------
@@ -247,3 +273,14 @@ def test_a_bill_names_every_list_that_it_goes_by() -> None:
         "2 rows: about 0.34 USD (prices from APIMart's price list; the provider's own list of 2026-10, 5 months old: "
         "check apimart.ai/pricing, since APIMart's price list does not tell this one)"
     )
+
+
+@pytest.mark.parametrize("asked", [None, 0.0])
+def test_a_server_that_asks_for_no_wait_is_asked_less_and_less_often(asked: float | None) -> None:
+    error = errors.ServerError("oops", status=503, retry_after_seconds=asked)
+    assert [wait_after(error, failures) for failures in (1, 2, 3, 20)] == [0.5, 1.0, 2.0, 60.0]
+
+
+@pytest.mark.parametrize(("asked", "wait"), [(0.01, 0.5), (7.0, 7.0), (1e6, 300.0)])
+def test_what_the_server_asks_is_waited_for(asked: float, wait: float) -> None:
+    assert wait_after(errors.ServerError("oops", status=503, retry_after_seconds=asked), 3) == wait

@@ -94,6 +94,25 @@ def test_a_schema_that_cannot_be_read_refuses_nothing(schema: dict[str, Any]) ->
     assert broken_rules(schema, BODY) is None
 
 
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"oneOf": [{"required": ["prompt"]}, {"properties": {"fps": {}}, "additionalProperties": False}]},
+        {"properties": {"prompt": {"oneOf": [{"pattern": "^a"}, {"pattern": "^asset:"}]}}},
+        {"properties": {"prompt": {"not": {"pattern": "<script"}}}},
+        {"if": {"properties": {"model": {"pattern": "^grok"}}}, "then": {"required": ["seed"]}},
+        {"properties": {"resolution": {"not": {"enum": ["4K"]}}}},
+        {"properties": {"resolution": {"const": "4K"}}},
+    ],
+)
+def test_a_rule_that_is_ignored_makes_no_other_rule_stricter(schema: dict[str, Any]) -> None:
+    assert broken_rules(schema, BODY) == []
+
+
+def test_at_least_one_of_several_has_to_hold() -> None:
+    assert one({"oneOf": [{"enum": [5]}, {"type": "string"}]})
+
+
 def test_its_own_definitions_are_followed() -> None:
     assert one({"$ref": "#/$defs/seconds"}, **{"$defs": {"seconds": {"enum": [8]}}}) == ["duration=4: allowed: 8"]
 

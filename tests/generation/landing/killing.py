@@ -24,6 +24,7 @@ from airflow_provider_apimart.generation.landing.download import Downloader
 from airflow_provider_apimart.generation.landing.landing import already_landed, land
 from airflow_provider_apimart.storage import localfs
 from airflow_provider_apimart.storage.files import Target
+from tests.crash.children import forked
 
 STEPS = {"open", "os.rename", "os.remove", "os.mkdir", "os.listdir", "fcntl.flock"}
 
@@ -70,19 +71,6 @@ def kill_at(step: int, folder: str) -> None:
             count()
 
     sys.addaudithook(hook)
-
-
-def forked(action: Callable[[], None]) -> int:
-    """Run ``action`` in a child and return how it ended: 0, an exit code, or minus a signal."""
-    child = os.fork()
-    if not child:
-        code = 1
-        try:
-            action()
-            code = 0
-        finally:
-            os._exit(code)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
 def seen(path: Path) -> dict[str, Any]:

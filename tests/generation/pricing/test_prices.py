@@ -12,6 +12,7 @@ import pytest
 from airflow_provider_apimart.client.client import ApimartClient
 from airflow_provider_apimart.client.model_rules import MODELS
 from airflow_provider_apimart.client.models import Price
+from airflow_provider_apimart.client.remix import RemixRequest
 from airflow_provider_apimart.client.request import VeoRequest
 from airflow_provider_apimart.client.settings import Settings
 from airflow_provider_apimart.emulator.server import Emulator
@@ -127,6 +128,36 @@ def test_every_known_model_has_a_price_for_all_that_it_takes(model: str) -> None
 )
 def test_what_has_no_published_price_is_not_guessed(model: str, resolution: str) -> None:
     assert list_price(model, resolution=resolution) is None
+
+
+def remix(**values: Any) -> RemixRequest:
+    return RemixRequest.checked({"prompt": "a", "source": "task_1", "model": "veo3.1-fast", **values})
+
+
+@pytest.mark.parametrize(
+    ("values", "listed", "usd"),
+    [
+        ({}, {}, "0.14"),
+        ({"resolution": "4k"}, {}, "0.64"),
+        ({"model": "veo3.1-quality"}, {}, "1.00"),
+        # APIMart's own price of a remix, not that of a new video.
+        ({}, {"default": 0.5, "4K": 0.9, "extend": 0.2, "EXTEND-4K": 0.7}, "0.2"),
+        ({"resolution": "4K"}, {"default": 0.5, "4K": 0.9, "extend": 0.2, "EXTEND-4K": 0.7}, "0.7"),
+        ({"resolution": "1080p"}, {"Extend": 0.2}, "0.2"),
+        ({"resolution": "4K"}, {"extend": 0.9}, "0.9"),
+        ({}, {"default": 0.5}, "0.14"),
+    ],
+)
+def test_a_remix_has_prices_of_its_own(values: dict[str, Any], listed: dict[str, float], usd: str) -> None:
+    prices = [Price(model="veo3.1-fast", unit="usd_per_call", key=key, usd=one) for key, one in listed.items()]
+    price = PriceList(prices, APIMART_LIST).estimate(remix(**values))
+    assert price is not None and price.usd == Decimal(usd)
+
+
+def test_a_new_video_does_not_cost_what_a_remix_costs() -> None:
+    prices = [Price(model="veo3.1-fast", unit="usd_per_call", key="extend", usd=0.9)]
+    price = PriceList(prices, APIMART_LIST).estimate(VeoRequest(prompt="a", model="veo3.1-fast"))
+    assert price is not None and price.usd == Decimal("0.14")
 
 
 # --- what is really asked for ----------------------------------------------------------------------------------------
@@ -249,7 +280,14 @@ SECOND, CALL = "usd_per_second", "usd_per_call"
         ([(FAST, SECOND, "default", 0.5)], {"resolution": "4K"}, "4 USD (1 x 8 s x 0.5 USD/s without audio, "),
         ([("veo9", CALL, "default", 3.0)], {"model": "veo9"}, "3 USD"),
         ([("veo9", CALL, "default", 3.0)], {"model": "veo9", "resolution": "4k"}, "None"),
-        ([(LITE, SECOND, "default", 0.2)], {"model": LITE}, "0.07 USD (1 x 0.07 USD/video; prices from the provider's"),
+        # Another unit counts where it makes the price higher. (A list without units reads as prices per video.)
+        (
+            [(LITE, SECOND, "default", 0.2)],
+            {"model": LITE},
+            "1.6 USD (1 x 8 s x 0.2 USD/s without audio; prices from AP",
+        ),
+        ([(FAST, CALL, "720P", 5.0)], {}, "5 USD (1 x 5.0 USD/video; prices from APIMart's"),
+        ([(FAST, CALL, "720P", 0.064)], {}, "0.512 USD (1 x 8 s x 0.064 USD/s without audio; prices from the prov"),
         ([(FAST, SECOND, "1080p", 0.05)], {}, "0.512 USD (1 x 8 s x 0.064 USD/s without audio; prices from the prov"),
         ([(FAST, SECOND, "720p-turbo", 0.05)], {}, "0.512 USD"),
         ([(FAST, SECOND, "720p", 0.0)], {}, "0.512 USD"),

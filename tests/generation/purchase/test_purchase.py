@@ -13,8 +13,10 @@ import pytest
 
 from airflow_provider_apimart.client import errors
 from airflow_provider_apimart.client.errors import Charge
+from airflow_provider_apimart.client.request import VeoRequest
 from airflow_provider_apimart.emulator import Emulator
-from airflow_provider_apimart.generation.purchase.decide import Action
+from airflow_provider_apimart.generation.purchase import purchase as purchase_module
+from airflow_provider_apimart.generation.purchase.decide import Action, Policy
 from airflow_provider_apimart.generation.purchase.identity import Identity
 from airflow_provider_apimart.generation.purchase.record import NoRecordStore, Record, RecordState
 from tests.generation.purchase.buying import (
@@ -41,6 +43,49 @@ def test_fresh(emulator: Emulator) -> None:
     assert obtained.decision.action is Action.WAIT
     assert store.saved == ["intent", "submitted"]
     assert store.record == obtained.record
+    assert bill(emulator) == (1, PRICE)
+
+
+def test_a_record_that_was_read_just_now_is_not_read_again(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(purchase_module, "FRESH_SECONDS", 3600.0)
+    store, loads = Store(), list[None]()
+    store.on_load = lambda: loads.append(None)
+    obtain(emulator, store)
+    assert len(loads) == 1
+    monkeypatch.setattr(purchase_module, "FRESH_SECONDS", 0.0)
+    obtain(emulator, other := Store())
+    assert other.saved == store.saved
+
+
+@pytest.mark.parametrize("fresh_seconds", [0.0, 3600.0])
+def test_another_try_that_saves_between_reading_and_saving_pays_for_the_same_generation(
+    emulator: Emulator, monkeypatch: pytest.MonkeyPatch, fresh_seconds: float
+) -> None:
+    monkeypatch.setattr(purchase_module, "FRESH_SECONDS", fresh_seconds)
+    store, others = Store(), list[str | None]()
+
+    def meanwhile(request: VeoRequest) -> None:
+        others.append(obtain(emulator, store).record.generation_id)
+
+    found = obtain(emulator, store, approve=meanwhile)
+    assert [found.record.generation_id] == others
+    assert store.record.state is RecordState.SUBMITTED
+    assert bill(emulator) == (1, PRICE)
+
+
+def test_who_does_not_resend_looks_again_before_an_intent_replaces_what_another_try_has_learnt(
+    emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(purchase_module, "FRESH_SECONDS", 3600.0)
+    store, policy = Store(), Policy(on_unknown_submit="fail")
+
+    def meanwhile(request: VeoRequest) -> None:
+        obtain(emulator, store, policy=policy)
+
+    found = obtain(emulator, store, policy=policy, approve=meanwhile)
+    assert found.decision.action in (Action.WAIT, Action.LAND)
+    # Only the other try's.
+    assert store.saved == ["intent", "submitted"]
     assert bill(emulator) == (1, PRICE)
 
 
@@ -371,3 +416,23 @@ def test_a_synchronous_result_is_not_paid_for_again_once_its_key_means_nothing(
     store.change(**changes)
     assert obtain(emulator, store).decision.action is Action.WAIT
     assert len(emulator.requests("submit")) == 1
+
+
+def test_a_synchronous_result_is_not_asked_for_again_by_who_does_not_trust_the_replay(emulator: Emulator) -> None:
+    emulator.fault("submit", "shape", value="sync_result")
+    store, policy = Store(), Policy(on_unknown_submit="fail")
+    assert obtain(emulator, store, policy=policy).decision.action is Action.LAND
+    assert obtain(emulator, store, policy=policy).decision.action is Action.WAIT
+    assert len(emulator.requests("submit")) == 1
+
+
+def test_a_replay_that_names_an_id_instead_of_the_result_is_remembered() -> None:
+    result = {"object": "generation.result", "status": "completed", "result": {"video_url": "https://a.b/c.mp4"}}
+    answers = [{"data": result}, {"data": [{"task_id": "task_2"}]}]
+    script = Script(lambda request: httpx.Response(200, json=answers.pop(0)))
+    store = Store()
+    assert obtain(None, store, transport=script).decision.action is Action.LAND
+    again = obtain(None, store, transport=script)
+    assert again.decision.action is Action.WAIT
+    assert store.record.generation_id == again.record.generation_id == "task_2"
+    assert len(script.posts()) == 2

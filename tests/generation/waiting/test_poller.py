@@ -17,7 +17,7 @@ from airflow_provider_apimart.generation.waiting import account as account_modul
 from airflow_provider_apimart.generation.waiting import poller as poller_module
 from airflow_provider_apimart.generation.waiting.poller import Pollers, here
 from airflow_provider_apimart.generation.waiting.polling import Step
-from tests.generation.waiting.asked import SETTINGS, START, Asked, follow, polling, run
+from tests.generation.waiting.asked import SETTINGS, START, Asked, follow, polling, run, waiting
 from tests.virtual import virtually
 
 # --- asking -----------------------------------------------------------------------------------------------------------
@@ -90,6 +90,30 @@ def test_a_log_that_breaks_stops_nobody() -> None:
             return await shared.poller.follow(polling(), say)
 
     assert run(work).generation_id == "task_1"
+
+
+def test_a_busy_poller_looks_at_its_queue_once_for_each_question(monkeypatch: pytest.MonkeyPatch) -> None:
+    looks = 0
+    launch = poller_module.Poller._launch
+
+    def counted(poller: poller_module.Poller) -> float | None:
+        nonlocal looks
+        looks += 1
+        return launch(poller)
+
+    monkeypatch.setattr(poller_module.Poller, "_launch", counted)
+    asked = Asked(latency=0.2, ends={f"task_{number}": 300.0 for number in range(2000)})
+
+    async def work(mine: Pollers) -> None:
+        nonlocal looks
+        async with waiting(mine, asked, 2000, poll_interval=10.0):
+            await asyncio.sleep(60)
+            looks = 0
+            before = len(asked.questions)
+            await asyncio.sleep(60)
+            assert looks < 1.3 * (len(asked.questions) - before)
+
+    run(work)
 
 
 # --- what ends a wait -------------------------------------------------------------------------------------------------

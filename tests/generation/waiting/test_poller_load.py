@@ -92,7 +92,7 @@ def test_jobs_of_a_new_kind_that_come_faster_than_may_be_asked_are_not_asked_abo
 
 def test_no_room_is_unused_when_all_of_a_herd_have_been_asked() -> None:
     # A triggerer that starts late finds thousands that have been running for long: all are due, and due again at once.
-    count, latency = 1500, 0.5
+    count, latency = 4500, 0.5
     asked = Asked(latency=latency, ends={f"task_{number}": 1e9 for number in range(count)})
 
     async def work(mine: Pollers) -> None:
@@ -173,6 +173,29 @@ def test_a_dead_host_is_asked_by_one_at_a_time_and_comes_back_without_a_herd() -
     back = next(when for when in asked.questions if when > up)
     assert sum(1 for when in asked.questions if back <= when < back + 2) <= 8
     assert max(asked.questions) < back + 60, "then all are served soon"
+
+
+def test_a_gateway_that_breaks_all_that_is_under_way_once_is_no_dead_host() -> None:
+    count = 5000
+    asked = Asked(latency=0.2, ends={f"task_{number}": 1e9 for number in range(count)})
+    failed: list[float] = []
+
+    def refuse(generation_id: str, settings: Settings) -> Exception | None:
+        now = asyncio.get_running_loop().time()
+        if not 60 <= now < 60.19:
+            return None
+        failed.append(now)
+        return errors.OutcomeUnknownError("connection reset")
+
+    asked.refuse = refuse
+
+    async def work(mine: Pollers) -> None:
+        async with waiting(mine, asked, count):
+            await asyncio.sleep(70)
+
+    run(work)
+    assert len(failed) > 40
+    assert sum(61 < when < 69 for when in asked.questions) > 0.8 * sum(51 < when < 59 for when in asked.questions)
 
 
 # --- beside a batch ---------------------------------------------------------------------------------------------------
@@ -258,3 +281,83 @@ def test_a_host_that_fails_now_and_then_is_no_dead_one(share: float) -> None:
     known = run(work)
     # (Each by itself waits ever longer after one failure upon another.)
     assert known[250] < 75 and known[450] < 180
+
+
+# --- once a minute ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("interval", [None, 45.0])
+def test_nobody_waits_longer_than_a_minute_while_a_question_a_minute_for_each_fits(interval: float | None) -> None:
+    # 400 would be 400 questions a minute, and 600 are allowed. But a hundred want one every three seconds.
+    asked = Asked(per_minute=600, settings=replace(SETTINGS, requests_per_minute=600.0))
+    asked.ends = {f"task_{number}": 1e9 for number in range(300)} | {f"task_eager_{n}": 1e9 for n in range(100)}
+
+    async def work(mine: Pollers) -> None:
+        eager = [asyncio.create_task(follow(mine, asked, f"task_eager_{n}", poll_interval=3.0)) for n in range(100)]
+        async with waiting(mine, asked, 300, submitted_at=START - 900, poll_interval=interval):
+            await asyncio.sleep(900)
+        for each in eager:
+            each.cancel()
+        await asyncio.gather(*eager, return_exceptions=True)
+
+    run(work)
+    assert asked.throttled == 0
+    calm = [name for name in asked.times if "eager" not in name]
+    gaps = [after - one for name in calm for one, after in pairwise(asked.times[name]) if one > 120]
+    assert max(gaps) <= 62
+    # What is left over is the others'.
+    assert len(asked.questions) > 0.95 * 9.9 * 900
+    gaps = [after - one for n in range(100) for one, after in pairwise(asked.times[f"task_eager_{n}"]) if one > 120]
+    assert sum(gaps) / len(gaps) < 1.1 * 100 / (9.9 - 300 / poller_module.LONGEST_WAIT_SECONDS)
+
+
+def test_ten_thousand_are_each_asked_about_within_a_minute() -> None:
+    count = 10_000
+    asked = Asked(latency=0.2, ends={f"task_{number}": 1e9 for number in range(count)})
+
+    async def work(mine: Pollers) -> None:
+        async with waiting(mine, asked, count):
+            await asyncio.sleep(240)
+
+    run(work)
+    assert asked.most_at_once <= 60
+    assert len(asked.times) == count
+    assert max(times[0] for times in asked.times.values()) <= 60
+    assert max(after - one for times in asked.times.values() for one, after in pairwise([*times, 240])) <= 62
+
+
+def test_a_thousand_at_a_fixed_interval_keep_it() -> None:
+    asked = Asked(latency=0.2, ends={f"task_{number}": 1e9 for number in range(1000)})
+
+    async def work(mine: Pollers) -> None:
+        async with waiting(mine, asked, 1000, poll_interval=10.0):
+            await asyncio.sleep(300)
+
+    run(work)
+    gaps = [after - one for times in asked.times.values() for one, after in pairwise(times)]
+    assert sum(gaps) / len(gaps) < 10.5
+    assert max(gaps) < 16
+
+
+def test_no_more_are_under_way_than_the_rate_and_the_answers_make() -> None:
+    """Little's law, without anybody computing it: questions are sent evenly."""
+    asked = Asked(latency=0.2, ends={f"task_{number}": 1e9 for number in range(500)})
+    most: list[int] = []
+
+    async def one(mine: Pollers, number: int) -> None:
+        await asyncio.sleep(number / 50)
+        await follow(mine, asked, f"task_{number}", poll_interval=10.0, deadline=START + 300)
+
+    async def work(mine: Pollers) -> None:
+        many = asyncio.gather(*(one(mine, number) for number in range(500)))
+        for latency in (0.2, 0.8, 0.02):
+            asked.latency = latency
+            await asyncio.sleep(30)
+            asked.most_at_once = 0
+            await asyncio.sleep(30)
+            most.append(asked.most_at_once)
+        await many
+
+    run(work)
+    # Some 50 a second, with answers of 0.2, 0.8 and 0.02 seconds.
+    assert 8 <= most[0] <= 20 and 35 <= most[1] <= poller_module.MAX_REQUESTS and most[2] <= 8

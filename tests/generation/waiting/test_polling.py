@@ -258,5 +258,16 @@ def test_trouble_is_told_but_not_over_and_over() -> None:
 
 def test_who_is_not_answered_at_the_deadline_can_say_why() -> None:
     one = PollingWait("task_1", 0.0, 100.0, 75.0)
-    assert one.failed(errors.InsufficientBalanceError("nothing left", status=402), 100.0).wait_seconds is None
-    assert one.last_word == "no usable answer (nothing left (HTTP 402))"
+    assert one.failed(errors.ServerError("gateway", status=502), 100.0).wait_seconds is None
+    assert one.last_word == "no usable answer (gateway (HTTP 502))"
+
+
+@pytest.mark.parametrize("text", ["insufficient balance (current: 0.013570 USD, required: 0.050000 USD)", "pay"])
+def test_a_402_is_told_as_a_matter_of_money_to_the_end(text: str) -> None:
+    one = PollingWait("task_1", 0.0, 100.0, 75.0)
+    error = errors.InsufficientBalanceError(text, status=402)
+    going_on, ended = one.failed(error, 50.0), one.failed(error, 100.0)
+    for said in (str(going_on.say), str(ended.say), one.last_word):
+        assert "top up" in said and text in said
+    assert "task_1 is paid for" in str(going_on.say) and "The wait goes on" in str(going_on.say)
+    assert ended.wait_seconds is None and "task_1" in str(ended.say)

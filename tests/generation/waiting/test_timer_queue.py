@@ -133,3 +133,51 @@ def test_the_least_is_taken_from_anywhere_and_only_once() -> None:
     assert timers.pop_least(lambda item: (float(item == 8), -float(item))) == 9
     assert timers.wait(10.0) == 0 and timers.pop() == 1
     assert len(timers) == 3 and sorted(timers.drain()) == [3, 5, 8]
+
+
+# --- the latest time --------------------------------------------------------------------------------------------------
+
+
+def test_whose_latest_time_has_come_goes_first() -> None:
+    timers: TimerQueue[str] = TimerQueue(0.0)
+    timers.put("patient", 100.0, 0.0, latest=60.0)
+    for number in range(1000):
+        timers.put(f"eager {number}", 0.0, 0.0)
+    for second in range(60):
+        assert timers.wait(float(second)) == 0
+        assert timers.pop() == f"eager {second}"
+    assert timers.wait(60.0) == 0
+    assert timers.pop() == "patient"
+    assert len(timers) == 940
+    assert timers.pop() == "eager 60"
+
+
+def test_a_latest_time_wakes_who_waits() -> None:
+    timers: TimerQueue[str] = TimerQueue(0.0)
+    timers.put("a", 100.0, 0.0, latest=60.0)
+    assert timers.wait(0.0) == pytest.approx(60.0)
+    assert timers.wait(59.0, full=True) == 0, "there is room"
+    assert timers.wait(60.0) == 0
+    assert timers.pop() == "a"
+    assert timers.wait(60.0) is None
+
+
+def test_nobody_is_taken_twice_and_what_was_cancelled_is_not_taken() -> None:
+    timers: TimerQueue[str] = TimerQueue(0.0)
+    timers.put("soon", 1.0, 0.0, latest=60.0)
+    cancelled = timers.put("cancelled", 500.0, 0.0, latest=50.0)
+    timers.put("late", 500.0, 0.0, latest=60.0)
+    assert due(timers, 1.0) == ["soon"]
+    timers.cancel(cancelled)
+    assert timers.wait(2.0) == pytest.approx(58.0)
+    assert due(timers, 100.0) == ["late"]
+    assert len(timers) == 0
+    assert due(timers, 1000.0) == []
+
+
+def test_latest_times_that_never_come_are_forgotten() -> None:
+    timers: TimerQueue[str] = TimerQueue(0.0)
+    for number in range(10_000):
+        timers.put("again", 0.0, float(number), latest=60_000.0)
+        assert due(timers, float(number)) == ["again"]
+    assert len(timers._latest) < 200 and len(timers) == 0

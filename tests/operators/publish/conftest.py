@@ -7,6 +7,7 @@ import hashlib
 import json
 import time
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,7 +15,10 @@ from typing import Any
 import pytest
 from airflow.providers.common.compat.sdk import TaskDeferred
 
+from airflow_provider_apimart.hooks.decisions import record_decision
+from airflow_provider_apimart.hooks.storage.paths import file_of
 from airflow_provider_apimart.operators.publish import WebhookPublishOperator
+from airflow_provider_apimart.publishing.decision import Decision, Person, Verdict
 from tests.receiver import Receiver
 
 CONTENT = b"\x00\x00\x00\x18ftypmp42" + bytes(range(256)) * 40
@@ -92,3 +96,19 @@ def run_trigger(trigger: Any, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]
         raise AssertionError("no event")
 
     return asyncio.run(first_event())
+
+
+def decide(landed: dict[str, Any], verdict: str, **more: Any) -> None:
+    """Write what a person decided beside a landed video."""
+    video = landed["videos"][0]
+    values = {
+        "decision": Verdict(verdict),
+        "by": Person(id="7", name="Ada"),
+        "at": datetime.now(UTC),
+        "video_sha256": video["sha256"],
+        "dag_id": "ads",
+        "run_id": "monday",
+        "task_id": "approve",
+        **more,
+    }
+    record_decision(file_of(video["path"], "video"), Decision(**values))

@@ -14,7 +14,8 @@ from airflow.sdk import DAG
 from airflow.sdk.execution_time import task_runner
 
 from airflow_provider_apimart._compat import AirflowFailException, TaskDeferralTimeout
-from airflow_provider_apimart.hooks import metrics, publishers
+from airflow_provider_apimart.hooks import publishers
+from airflow_provider_apimart.hooks.reports import metrics
 from airflow_provider_apimart.links.publish import PostLink, StudioLink
 from airflow_provider_apimart.publishing.errors import (
     CredentialsError,

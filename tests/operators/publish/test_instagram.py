@@ -13,8 +13,8 @@ import httpx
 import pytest
 
 from airflow_provider_apimart._compat import AirflowFailException, ObjectStoragePath
-from airflow_provider_apimart.hooks.post_stores import NoPostStore
 from airflow_provider_apimart.hooks.posts import posts_of
+from airflow_provider_apimart.hooks.stores.post_stores import NoPostStore
 from airflow_provider_apimart.operators.publish import InstagramReelPublishOperator, base
 from tests.operators.conftest import Tries
 from tests.operators.publish.conftest import CONTENT, deferred, run_trigger
@@ -97,7 +97,7 @@ def test_a_signed_link_leads_to_the_video_and_is_kept_nowhere(
 ) -> None:
     caplog.set_level(logging.DEBUG)
     masked: list[str] = []
-    monkeypatch.setattr("airflow_provider_apimart.hooks.storage.mask", masked.append)
+    monkeypatch.setattr("airflow_provider_apimart.hooks.storage.paths.mask", masked.append)
     store.client.put_object(Bucket=BUCKET, Key="own/clip.mp4", Body=CONTENT)
     meta.polls = 1
     operator = make(ObjectStoragePath(f"{bucket}/own/clip.mp4"), url_expires=7200)

@@ -119,6 +119,18 @@ def test_a_refusal_ends_the_task_for_good(
     assert len(receiver.attempts) == 1 and not receiver.effects
 
 
+def test_a_message_that_was_refused_goes_to_the_url_that_is_put_right(
+    receiver: Receiver, landed: dict[str, Any], tries: Tries, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    receiver.answers = [Answer(302, {"Location": "http://127.0.0.1:1/elsewhere"}, effect=False)]
+    operator = make(landed)
+    with pytest.raises(AirflowFailException, match="final URL into the connection"):
+        operator.execute(tries.next(operator))
+    monkeypatch.setenv("AIRFLOW_CONN_WEBHOOK_DEFAULT", receiver.connection(host=f"{receiver.url}?final=1"))
+    operator.execute(tries.next(operator))
+    assert len(receiver.attempts) == 2 and len(receiver.effects) == 1
+
+
 def test_a_receiver_that_repeats_the_message_gives_no_link_away(
     receiver: Receiver, landed: dict[str, Any], tries: Tries
 ) -> None:
@@ -197,7 +209,7 @@ def test_the_record_travels_with_the_deferral_where_nothing_keeps_it(
 
 
 def _nowhere(record: Any) -> Any:
-    from airflow_provider_apimart.hooks.post_stores import NoPostStore
+    from airflow_provider_apimart.hooks.stores.post_stores import NoPostStore
 
     return NoPostStore(record)
 
@@ -268,7 +280,7 @@ def test_a_signed_link_leads_to_the_video(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     masked: list[str] = []
-    monkeypatch.setattr("airflow_provider_apimart.hooks.storage.mask", masked.append)
+    monkeypatch.setattr("airflow_provider_apimart.hooks.storage.paths.mask", masked.append)
     store.client.put_object(Bucket=BUCKET, Key="own/clip.mp4", Body=CONTENT)
     caplog.set_level(logging.DEBUG)
     payload = {"media": {"$video": "url"}, "dies": {"$video": "url_expires_at"}, "post": {"$post": "id"}}

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_apimart.hooks import posts
-from airflow_provider_apimart.hooks.model_stores import ObjectModelStore, TaskStateModelStore
 from airflow_provider_apimart.hooks.posts import posts_of
+from airflow_provider_apimart.hooks.stores.model_stores import ObjectModelStore, TaskStateModelStore
 from airflow_provider_apimart.publishing.exchange import Sender
+from airflow_provider_apimart.storage import rewriting
 from tests.operators.conftest import Tries
 from tests.operators.publish.conftest import land, make
 from tests.receiver import Answer, Receiver
@@ -30,10 +30,10 @@ class Deaths:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.passed = 0
         self.at: int | None = None
-        for store in (TaskStateModelStore, ObjectModelStore):
-            monkeypatch.setattr(store, "save", self._around(store.save))
+        monkeypatch.setattr(TaskStateModelStore, "save", self._around(TaskStateModelStore.save))
+        monkeypatch.setattr(ObjectModelStore, "_write", self._around(ObjectModelStore._write))
         monkeypatch.setattr(Sender, "_send", self._around(Sender._send))
-        monkeypatch.setattr(posts, "commit_bytes", self._around(posts.commit_bytes))
+        monkeypatch.setattr(rewriting, "commit_bytes", self._around(rewriting.commit_bytes))
 
     def _point(self) -> None:
         self.passed += 1

@@ -13,8 +13,8 @@ import pytest
 from airflow_provider_apimart._compat import AirflowFailException
 from airflow_provider_apimart.emulator.publishing.webhook import SECRET
 from airflow_provider_apimart.emulator.server import Emulator
+from airflow_provider_apimart.generation.waiting import worker
 from airflow_provider_apimart.hooks.webhook import SignedWebhookHook
-from airflow_provider_apimart.operators import veo
 from airflow_provider_apimart.operators.veo import VeoGenerateOperator
 from tests.operators.conftest import Tries
 from tests.operators.publish.conftest import make
@@ -29,7 +29,7 @@ def emulator(apimart_emulator_conn: Emulator, monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_from_the_prompt_to_the_receiver(emulator: Emulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(veo, "time", SimpleNamespace(time=time.time, sleep=lambda _: None))
+    monkeypatch.setattr(worker, "time", SimpleNamespace(time=time.time, sleep=lambda _: None))
     generate = VeoGenerateOperator(
         task_id="make", prompt="a cat", duration=4, deferrable=False, output_path=f"{tmp_path}/"
     )

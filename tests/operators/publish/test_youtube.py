@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import re
@@ -15,11 +16,14 @@ import pytest
 from airflow.sdk import DAG
 from airflow.sdk.exceptions import AirflowFailException, TaskDeferred
 
+from airflow_provider_apimart.hooks.storage.paths import file_of
+from airflow_provider_apimart.media.sidecar import MadeOf, Output, beside, keep_outputs
 from airflow_provider_apimart.operators.arguments import InvalidVeoArgument
 from airflow_provider_apimart.operators.publish import YouTubePublishOperator
 from airflow_provider_apimart.publishing.errors import PostParkedError
 from airflow_provider_apimart.publishing.targets.youtube import oauth
 from tests.operators.conftest import Tries
+from tests.operators.publish.conftest import decide, land
 from tests.operators.publish.test_webhook import run_trigger
 from tests.publishing.targets.youtube.fake import FakeYouTube, refuse
 
@@ -223,6 +227,36 @@ def test_a_refused_thumbnail_is_a_warning(
     assert fake.playlist == ["vid1"]
 
 
+@pytest.mark.parametrize("verdict", ["rejected", "approved"])
+def test_a_picture_of_a_rejected_video_is_no_thumbnail(
+    fake: FakeYouTube, landed: dict[str, Any], tries: Tries, tmp_path: Path, verdict: str
+) -> None:
+    other = land(tmp_path, "other.mp4", b"another content")
+    source = other["videos"][0]
+    content = b"\x89PNG\r\n\x1a\n...."
+    picture = tmp_path / "other.poster-0123456789.png"
+    picture.write_bytes(content)
+    output = Output(
+        kind="poster",
+        path=str(picture),
+        bytes=len(content),
+        sha256=hashlib.sha256(content).hexdigest(),
+        fingerprint="0123456789",
+        made_of=(MadeOf(path=source["path"], sha256=source["sha256"]),),
+        made_at="2026-11-26T12:00:00Z",
+    )
+    keep_outputs(beside(file_of(source["path"], "video")), source["sha256"], [output])
+    decide(other, verdict)
+    operator = make(landed, thumbnail=str(picture), deferrable=False)
+    if verdict == "approved":
+        operator.execute(tries.next(operator))
+        assert fake.published == ["vid1"]
+        return
+    with pytest.raises(AirflowFailException, match=r"other\.mp4 is not approved: rejected by Ada"):
+        operator.execute(tries.next(operator))
+    assert fake.published == []
+
+
 def test_a_missing_thumbnail_is_refused_before_the_upload(
     fake: FakeYouTube, landed: dict[str, Any], tries: Tries
 ) -> None:
@@ -271,3 +305,48 @@ def test_a_cleared_task_is_no_second_video(fake: FakeYouTube, landed: dict[str, 
     repost = make(landed, deferrable=False, on_clear="repost")
     assert repost.execute(tries.next(repost))["post_id"] == "vid2"
     assert fake.published == ["vid1", "vid2"]
+
+
+def published(fake: FakeYouTube, landed: dict[str, Any], tries: Tries) -> None:
+    operator = make(landed, deferrable=False)
+    operator.execute(tries.next(operator))
+    assert fake.published == ["vid1"]
+
+
+@pytest.mark.parametrize("fault", [(503, "backendError"), (403, "quotaExceeded")], ids=["busy", "quota"])
+def test_a_repost_is_not_taken_for_done_because_youtube_does_not_answer(
+    fake: FakeYouTube, landed: dict[str, Any], tries: Tries, fault: tuple[int, str]
+) -> None:
+    published(fake, landed, tries)
+    tries.clear()
+    fake.before["channel"] = [refuse(*fault)]
+    again = make(landed, on_clear="repost", deferrable=False)
+    try:
+        again.execute(tries.next(again))
+    except PostParkedError:
+        again.execute(tries.next(again))
+    assert fake.published == ["vid1", "vid2"]
+
+
+def test_another_video_is_not_called_public_because_youtube_does_not_answer(
+    fake: FakeYouTube, landed: dict[str, Any], tries: Tries
+) -> None:
+    published(fake, landed, tries)
+    path = Path(landed["videos"][0]["path"]).with_name("other.mp4")
+    path.write_bytes(b"another video")
+    fake.before["channel"] = [refuse(503, "backendError")]
+    other = make(str(path), deferrable=False)
+    with pytest.raises(AirflowFailException, match="another video"):
+        other.execute(tries.next(other))
+
+
+@pytest.mark.parametrize("kind", ["channel", "videos"])
+def test_a_used_up_quota_takes_nothing_from_what_is_public(
+    fake: FakeYouTube, landed: dict[str, Any], tries: Tries, kind: str
+) -> None:
+    published(fake, landed, tries)
+    fake.before[kind] = [refuse(403, "quotaExceeded")]
+    operator = make(landed, deferrable=False)
+    found = operator.execute(tries.next(operator))
+    assert found["post_id"] == "vid1" and "quotaExceeded" in found["warnings"][0]
+    assert fake.published == ["vid1"]

@@ -72,5 +72,10 @@ class Due:
         """Take the first row if it is due."""
         return heapq.heappop(self.heap)[2] if self.heap and self.heap[0][0] <= now else None
 
+    def clear(self) -> list[tuple[float, Active]]:
+        """Take all rows, and return them with the times at which they were due."""
+        taken, self.heap = self.heap, []
+        return [(when, active) for when, _, active in taken]
+
     def __len__(self) -> int:
         return len(self.heap)

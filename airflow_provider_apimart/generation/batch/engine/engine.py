@@ -37,8 +37,8 @@ from airflow_provider_apimart.generation.batch.plan import Plan
 from airflow_provider_apimart.generation.purchase.decide import KEY_LIFE
 from airflow_provider_apimart.generation.waiting.account import RequestLane
 
-#: Requests in flight at once; the client has as many connections.
-MAX_REQUESTS = 16
+#: Requests in flight at once; the client has more connections. With answers of 0.2 s that is 240 requests a second.
+MAX_REQUESTS = 48
 #: Videos that are being landed at once.
 MAX_LANDINGS = 8
 #: Finished generations that may wait for landing before no more are submitted.

@@ -15,7 +15,7 @@ from airflow_provider_apimart.client.errors import ApimartError, Charge
 from airflow_provider_apimart.generation.batch.states import Outcome
 from airflow_provider_apimart.generation.purchase.transitions import nothing_was_done
 
-LONGEST_WAIT_SECONDS = 60.0
+FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS = 0.5, 60.0
 #: How often APIMart may answer "not now" before the row is left to the next try.
 TEMPORARY_REFUSALS = 6
 #: The waits after "no channel for this model", after which its rows are left to the next try.
@@ -129,6 +129,7 @@ def stop_of(error: ApimartError) -> Stop | None:
 
 def wait_after(error: ApimartError, failures: int) -> float:
     """Return the seconds until a call is repeated after the ``failures``-th error in a row."""
-    if error.retry_after_seconds is not None:
-        return min(5 * LONGEST_WAIT_SECONDS, max(0.1, error.retry_after_seconds))
-    return min(LONGEST_WAIT_SECONDS, 0.5 * 2.0 ** min(failures - 1, 10))
+    # (0, or a date from a clock behind ours, does not say how long to wait.)
+    if asked := error.retry_after_seconds:
+        return min(5 * LONGEST_WAIT_SECONDS, max(FIRST_WAIT_SECONDS, asked))
+    return min(LONGEST_WAIT_SECONDS, FIRST_WAIT_SECONDS * 2.0 ** min(failures - 1, 10))

@@ -10,6 +10,29 @@ from airflow_provider_apimart.generation.batch.states import Outcome
 SAY_FIRST_SECONDS = 10.0
 SAY_EVERY_SECONDS = (30.0, 300.0)
 RECENT = 200
+#: The gaps between two lines about the same trouble.
+TROUBLE_FIRST_SECONDS, TROUBLE_LONGEST_SECONDS = 60.0, 1800.0
+
+
+@dataclass(slots=True)
+class Pace:
+    """When to log a line again that each of many polls would log: at once, then at gaps that double."""
+
+    _gap: float = 0.0
+    _said_at: float | None = None
+
+    def due(self, now: float) -> bool:
+        """Say whether the line is due, and if so, count it as logged."""
+        if self._said_at is not None and now - self._said_at < self._gap:
+            return False
+        self._gap = min(TROUBLE_LONGEST_SECONDS, max(TROUBLE_FIRST_SECONDS, 2 * self._gap))
+        self._said_at = now
+        return True
+
+    def over(self) -> bool:
+        """Begin anew, and say whether anything was logged."""
+        logged, self._gap, self._said_at = self._said_at is not None, 0.0, None
+        return logged
 
 
 @dataclass

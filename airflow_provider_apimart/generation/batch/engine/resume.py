@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import heapq
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
@@ -21,6 +22,14 @@ from airflow_provider_apimart.generation.purchase.record import LandedVideo
 
 #: How many rows are decided before other coroutines get a turn on the event loop.
 BREATH = 200
+#: How many of the rows that landed last show how long a job takes. Few, because APIMart's clock may not be ours: what
+#: this process sees itself soon counts for more.
+EXAMPLES = 5
+#: Why a row's video that came with the first answer is not asked for again.
+UNTRUSTED = (
+    "its video came with APIMart's answer, and only the same request again would give it again, which "
+    'on_unknown_submit="fail" does not send: look in APIMart\'s console (idempotency key {key})'
+)
 
 
 def read_ledger(plan: Plan) -> Ledger:
@@ -77,6 +86,7 @@ async def begin(run: RunState) -> None:
         # The connection is looked up again when it is needed. Running generations must not be given up because it is
         # missing now.
         run.log.warning("The connection cannot be used now: %s", error)
+    _learn_durations(run, ledger)
     taken_up = 0
     for position, slot in enumerate(run.plan.index.slots):
         row = ledger.rows.pop(slot, None)
@@ -94,6 +104,15 @@ async def begin(run: RunState) -> None:
             run.progress.failed,
             taken_up,
         )
+
+
+def _learn_durations(run: RunState, ledger: Ledger) -> None:
+    """Learn from the journal how long a job takes. Else every process would begin with what is known of Veo."""
+    landed = (row for row in ledger.rows.values() if row.completed_at and row.submitted_at and not row.reused)
+    for row in heapq.nlargest(EXAMPLES, landed, key=lambda row: row.at):
+        told, known_after = (row.completed_at or 0.0) - (row.submitted_at or 0.0), row.at - (row.submitted_at or 0.0)
+        if 0 < told <= known_after:
+            run.durations.finished(0.0, known_after, told)
 
 
 async def _take_up(run: RunState, position: int, slot: str, row: RowState | None) -> int:
@@ -129,19 +148,26 @@ async def _take_up(run: RunState, position: int, slot: str, row: RowState | None
         asked_by=run.plan.identity_of(planned).place,
     )
     active = Active(planned, slot, record)
-    if decision.action is Action.REFUSE:
+    # A result that came with the first answer has no id: only a replay of the submission gives it again.
+    replay = decision.action is Action.RESEND or record.generation_id == record.idempotency_key
+    untrusted = replay and run.rules.on_unknown_submit == "fail"
+    if decision.action is Action.REFUSE or untrusted:
         # An old failure is no reason to stop. The user who cleared the task wants the other rows.
-        note = str(decision.error).replace(f"row {slot}", key)
-        run.note(active, outcome=Outcome.UNKNOWN, note=note, final=True)
-        run.progress.ended(Outcome.UNKNOWN)
+        note = str(decision.error).replace(f"row {slot}", key) if decision.error else UNTRUSTED.format(key=key)
+        outcome = Outcome.UNLANDED if untrusted and record.generation_id else Outcome.UNKNOWN
+        run.note(active, outcome=outcome, note=note, final=True)
+        run.progress.ended(outcome)
         run.hopeless += 1
         return 0
     run.commit_money(active)
-    # A result that came with the first answer has no id: only a replay of the submission gives it again.
-    if decision.action is Action.RESEND or record.generation_id == record.idempotency_key:
+    if replay:
         active.doubtful = True
         run.in_flight.add(active)
         run.resends.push(run.now(), active)
+    elif run.durations.belief.known and run.now() - active.submitted >= run.durations.belief.median:
+        # It has probably ended while nobody watched.
+        run.in_flight.add(active)
+        run.polls.push(run.now(), active)
     else:
         wait_for(run, active)
     return 1

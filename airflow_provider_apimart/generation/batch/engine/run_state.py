@@ -16,20 +16,21 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
-from airflow_provider_apimart.client.errors import ApimartError
+from airflow_provider_apimart.client.errors import ApimartError, InsufficientBalanceError
 from airflow_provider_apimart.client.model_rules import ModelRules
 from airflow_provider_apimart.client.models import Video
 from airflow_provider_apimart.client.settings import Settings
 from airflow_provider_apimart.generation.batch.engine.active_rows import Active, Due, Todo
 from airflow_provider_apimart.generation.batch.engine.error_verdicts import LANDINGS_LOST, Stop, StopKind
-from airflow_provider_apimart.generation.batch.engine.progress import Progress
+from airflow_provider_apimart.generation.batch.engine.progress import Pace, Progress
 from airflow_provider_apimart.generation.batch.group_commit import GroupCommit
 from airflow_provider_apimart.generation.batch.plan import Plan, PlannedRow
 from airflow_provider_apimart.generation.batch.states import Outcome, line_of
 from airflow_provider_apimart.generation.purchase.images import LocalImage
 from airflow_provider_apimart.generation.purchase.record import LandedVideo, Record, RecordState
 from airflow_provider_apimart.generation.waiting.account import RequestLane
-from airflow_provider_apimart.generation.waiting.schedule import Durations
+from airflow_provider_apimart.generation.waiting.polling import refused_for_money
+from airflow_provider_apimart.generation.waiting.schedule import ENOUGH, Durations
 
 #: At most this many different strange answers are logged.
 STRANGE_WORDS = 20
@@ -119,8 +120,10 @@ class RunState:
         self.ended_models: dict[str, EndedModel] = {}
         #: The rows that were under way when so many models had ended.
         self.busy: tuple[int, frozenset[str]] = (0, frozenset())
+        self._scouts: set[Active] = set()
         self._wondered: set[str] = set()
         self._unanswered = 0
+        self._poor = Pace()
         self._committed_usd = 0.0
 
     @property
@@ -146,6 +149,12 @@ class RunState:
         """Say whether a request is due."""
         due = any(heap.heap[0][0] <= now for heap in (self.resends, self.polls) if heap)
         return due or bool(self.ready and len(self.in_flight) < self.rules.max_in_flight)
+
+    def is_scout(self, active: Active) -> bool:
+        """Say whether a row is one of the few that show how long a job takes, which nothing is known of yet."""
+        if active not in self._scouts and len(self._scouts & self.in_flight) < ENOUGH:
+            self._scouts = (self._scouts & self.in_flight) | {active}
+        return active in self._scouts
 
     def utc(self) -> datetime:
         """Return the time as a datetime."""
@@ -173,6 +182,22 @@ class RunState:
             self.log.warning(
                 "APIMart gave no usable answer (%d so far): %s. It is tried again.", self._unanswered, error
             )
+
+    def poll_failed(self, error: ApimartError) -> None:
+        """Log that a poll had no usable answer.
+
+        An account without money has all of its polls refused, so that is logged by the clock and not by their number.
+        """
+        if not isinstance(error, InsufficientBalanceError):
+            self.unanswered(error)
+        elif self._poor.due(self.now()):
+            text = "%s. %d generations are paid for and go on there. The wait goes on."
+            self.log.warning(text, refused_for_money(error), len(self.in_flight))
+
+    def poll_answered(self) -> None:
+        """Log that APIMart answers polls again, if it was logged that it refused them."""
+        if self._poor.over():
+            self.log.info("APIMart answers again: what has completed is landed.")
 
     def note(self, active: Active, **more: Any) -> None:
         """Write a row's state to the journal."""

@@ -15,11 +15,15 @@ from airflow_provider_apimart.generation.purchase.decide import Action
 from airflow_provider_apimart.generation.purchase.mismatch import mismatches, text_of
 from airflow_provider_apimart.generation.purchase.record import RecordState
 from airflow_provider_apimart.generation.purchase.settling import Settling, is_empty, may_fill
-from airflow_provider_apimart.generation.waiting.polling import last_word, spread_of, told_seconds
-from airflow_provider_apimart.generation.waiting.schedule import next_wait
+from airflow_provider_apimart.generation.waiting.polling import last_word, poll_error_text, spread_of, told_seconds
+from airflow_provider_apimart.generation.waiting.schedule import ENOUGH, next_wait
 
 #: The cost of a poll, as a share of a job's duration. In a batch, each poll takes a turn from another row.
 PRICE_SHARE = 0.02
+#: The first rows of a batch are asked about sooner than others until they have shown how long a job takes: after this
+#: time, and then whenever this share of the time that has passed has passed again. So few questions cost little, and
+#: whoever has short jobs does not wait for what is usual of Veo. They take this share of a limited account at most.
+SCOUT_SECONDS, SCOUT_SHARE, SCOUTS_OF_LIMIT = 2.0, 0.25, 0.15
 
 
 def wait_for(run: RunState, active: Active) -> None:
@@ -35,7 +39,11 @@ def _next_wait(run: RunState, active: Active, now: float) -> float:
         return fixed if active.asked else max(0.0, fixed - elapsed)
     belief = run.durations.belief
     spread = spread_of(active.record.generation_id or "")
-    return next_wait(belief, elapsed, asked=active.asked, price=PRICE_SHARE * belief.median, spread=spread)
+    usual = next_wait(belief, elapsed, asked=active.asked, price=PRICE_SHARE * belief.median, spread=spread)
+    if belief.known or not run.is_scout(active):
+        return usual
+    least = ENOUGH / (SCOUTS_OF_LIMIT * run.lane.per_second)
+    return min(usual, max(SCOUT_SECONDS - elapsed, SCOUT_SHARE * elapsed, least))
 
 
 def _no_later(run: RunState, active: Active, when: float) -> float:
@@ -53,6 +61,7 @@ async def ask(run: RunState, active: Active) -> None:
         await _no_answer(run, active, error, seen)
         return
     now = run.now()
+    run.poll_answered()
     active.failures, active.failing_since = 0, None
     elapsed = max(0.0, now - active.submitted)
     active.last_word = last_word(view)
@@ -86,12 +95,12 @@ async def _no_answer(run: RunState, active: Active, error: ApimartError, seen: i
             park(run, active, f"APIMart does not take the key any more: {error}")
             return
     if now >= run.deadline(active):
-        park(run, active, f"{_unfinished(run, now)}, and APIMart does not answer: {error}")
+        park(run, active, f"{_unfinished(run, now)}, and APIMart does not answer: {poll_error_text(error)}")
         return
     wait = 0.0
     if not isinstance(error, errors.RateLimitError):
         active.failures += 1
-        run.unanswered(error)
+        run.poll_failed(error)
         if active.failing_since is None:
             active.failing_since = run.lane.account.now()
         wait = error_verdicts.wait_after(error, active.failures)
@@ -113,7 +122,18 @@ def park(run: RunState, active: Active, why: str) -> None:
 def _learn(run: RunState, active: Active, view: Generation, elapsed: float) -> None:
     # A failed generation says nothing about how long a video takes.
     if view.status is GenerationStatus.COMPLETED:
+        known = run.durations.belief.known
         run.durations.finished(active.at_work, elapsed, told_seconds(view))
+        if run.durations.belief.known and not known:
+            _hurry(run)
+
+
+def _hurry(run: RunState) -> None:
+    """Ask sooner about the rows whose polls were scheduled before it was known how long a job takes."""
+    now = run.now()
+    for when, active in run.polls.clear():
+        sooner = when if active.asked or active.failures else min(when, now + _next_wait(run, active, now))
+        run.polls.push(sooner, active)
 
 
 def has_ended(run: RunState, active: Active, view: Generation) -> None:

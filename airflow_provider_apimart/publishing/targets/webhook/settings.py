@@ -11,6 +11,8 @@ import hashlib
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
+import httpx
+
 from airflow_provider_apimart.client.errors import ConfigurationError
 from airflow_provider_apimart.client.settings import is_host, is_loopback, shown
 from airflow_provider_apimart.publishing.exchange import NoCredentials
@@ -56,11 +58,17 @@ class WebhookSettings:
     @property
     def hidden(self) -> tuple[str, ...]:
         """The texts that no log and no error may show."""
-        parts = urlsplit(self.url)
+        # As entered, and as httpx writes it into its log.
+        urls = tuple(dict.fromkeys((self.url, str(httpx.URL(self.url)))))
+        texts = [text for url in urls for text in self._tails(url)]
+        return (*urls, *texts, *self.secrets, *(secret.removeprefix(SECRET_PREFIX) for secret in self.secrets))
+
+    @staticmethod
+    def _tails(url: str) -> list[str]:
+        parts = urlsplit(url)
         tail = f"{parts.path}?{parts.query}" if parts.query else parts.path
         # A short path is a word such as /videos, and masking it would garble every log.
-        long = [text for text in (tail, parts.path, parts.query) if len(text) >= SHORTEST_HIDDEN_PATH]
-        return (self.url, *long, *self.secrets, *(secret.removeprefix(SECRET_PREFIX) for secret in self.secrets))
+        return [text for text in (tail, parts.path, parts.query) if len(text) >= SHORTEST_HIDDEN_PATH]
 
 
 def _key(secret: str, number: int) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import random
 from collections import Counter
@@ -17,6 +18,7 @@ from airflow_provider_apimart.client.settings import Settings
 from airflow_provider_apimart.generation.batch.engine.engine import Engine
 from airflow_provider_apimart.generation.batch.engine.error_verdicts import StopKind
 from airflow_provider_apimart.generation.batch.engine.resume import read_ledger
+from airflow_provider_apimart.generation.batch.journal import read_journal
 from airflow_provider_apimart.generation.batch.plan import Rules
 from airflow_provider_apimart.generation.batch.states import Outcome
 from airflow_provider_apimart.generation.purchase.record import LandedVideo
@@ -131,6 +133,53 @@ def test_killed_at_a_third_and_at_two_thirds(batch: Callable[..., Batch], share:
     assert len(one.workers.landed) - before <= 600 - landed
 
 
+def test_the_next_process_knows_how_long_a_job_takes(batch: Callable[..., Batch]) -> None:
+    one = batch(200, Rules(max_in_flight=20))
+    assert one.run(kill_when=lambda engine: engine.state.progress.done >= 100) is None
+    killed_at = one.clock
+    assert one.run() is not None
+    check_paid_once(one, 200)
+    # A hundred jobs of five seconds, twenty at once. What is known of Veo in general would have it wait for ten first.
+    assert one.clock - killed_at <= 1.08 * (100 * 5 / 20)
+
+
+def test_short_jobs_are_not_waited_for_as_long_as_is_usual_of_veo(batch: Callable[..., Batch]) -> None:
+    one = batch(400, Rules(max_in_flight=40), job_seconds=3)
+    one.run()
+    check_paid_once(one, 400)
+    # The first questions about most rows would come at ten seconds: a third more than all of it takes.
+    assert one.clock <= 400 * 3 / 40 + 4
+    assert one.api.requests["task"] < 1.1 * 400
+
+
+def test_the_rows_that_show_how_long_a_job_takes_leave_a_limited_account_to_the_others(
+    batch: Callable[..., Batch],
+) -> None:
+    one = batch(30, Rules(max_in_flight=30, requests_per_minute=60), job_seconds=120)
+    one.run()
+    check_paid_once(one, 30)
+    assert one.clock <= 1.15 * (30 + 120 + 30)
+
+
+@pytest.mark.parametrize("hours", [1, -1])
+def test_a_clock_that_is_wrong_teaches_the_next_process_nothing(batch: Callable[..., Batch], hours: int) -> None:
+    one = batch(60, Rules(max_in_flight=20))
+    assert one.run(kill_when=lambda engine: engine.state.progress.done >= 30) is None
+    plan, asked = one.plan(), one.api.requests["task"]
+    lines = [
+        {**line, "completed_at": line["completed_at"] + hours * 3600}
+        for line in read_journal(plan.journal)
+        if "completed_at" in line
+    ]
+    for path in Path(plan.journal.path).glob("*.jsonl"):
+        kept = [line for line in map(json.loads, path.read_text().splitlines()) if "completed_at" not in line]
+        path.write_text("".join(json.dumps(line) + "\n" for line in [*kept, *lines]))
+    # (With a belief that is a thousand times too short, every job would be asked about ten times a second.)
+    assert one.run() is not None
+    check_paid_once(one, 60)
+    assert one.api.requests["task"] - asked < 100
+
+
 def test_a_402_in_the_middle_brings_home_what_runs_and_says_what_is_left(batch: Callable[..., Batch]) -> None:
     one = batch(60, Rules(max_in_flight=10), balance=30.4 * PRICE)
     ending = one.run()
@@ -141,6 +190,49 @@ def test_a_402_in_the_middle_brings_home_what_runs_and_says_what_is_left(batch: 
     one.api.balance = 1000.0
     assert one.run() is not None
     check_paid_once(one, 60)
+
+
+FLOOR = "[token_id=90701] insufficient balance (current: 0.013570 USD, required: 0.050000 USD)"
+
+
+def below_the_floor(until: float) -> Callable[[str, Any], errors.ApimartError | None]:
+    """Every request is refused from the twentieth second on, until somebody tops up."""
+
+    def refuse(kind: str, call: Any) -> errors.ApimartError | None:
+        poor = 20 <= asyncio.get_running_loop().time() < until
+        return errors.InsufficientBalanceError(FLOOR, status=402) if poor else None
+
+    return refuse
+
+
+def test_below_the_floor_a_batch_says_why_it_waits_and_brings_home_everything_after_the_top_up(
+    batch: Callable[..., Batch],
+) -> None:
+    one = batch(200, Rules(max_in_flight=200), job_seconds=60)
+    one.api.refuse = below_the_floor(until=1200)
+    ending = one.run()
+    assert ending is not None and ending.stop is None
+    check_paid_once(one, 200)
+    said = [line for line in one.said if "0.01357 USD" in line]
+    # In twenty minutes, after 0, 1, 3, 7 and 15 of them, whatever the number of polls.
+    assert len(said) == 5
+    assert all("top up" in line and "200 generations are paid for" in line for line in said)
+    assert sum("answers again" in line for line in one.said) == 1
+    assert not [line for line in one.said if "no usable answer" in line]
+    assert one.clock < 1200 + 120
+
+
+def test_below_the_floor_to_the_deadline_the_rows_are_parked_with_the_reason(batch: Callable[..., Batch]) -> None:
+    one = batch(3, Rules(timeout_seconds=600), job_seconds=60)
+    one.api.refuse = below_the_floor(until=10_000)
+    assert one.run() is not None
+    assert one.outcomes() == {Outcome.PARKED: 3}
+    for row in read_ledger(one.plan()).rows.values():
+        assert "0.01357 USD" in (row.note or "") and "top up" in (row.note or "")
+        assert "the next try re-attaches" in (row.note or "")
+    one.clock = 10_000
+    assert one.run() is not None
+    check_paid_once(one, 3)
 
 
 def test_a_402_that_follows_a_lost_answer_leaves_the_row_unknown(batch: Callable[..., Batch]) -> None:
@@ -525,7 +617,8 @@ def test_rows_that_wait_for_longer_than_a_key_lives_are_paid_for_all_the_same(ba
 def test_a_process_that_stood_still_for_a_day_pays_for_nothing_that_another_may_have_paid_for(
     batch: Callable[..., Batch],
 ) -> None:
-    one = batch(40, Rules(max_in_flight=8))
+    # (The jobs have ended by the first question: APIMart does not stand still with us.)
+    one = batch(40, Rules(max_in_flight=8), job_seconds=1)
     stood: list[float] = []
 
     def stand_still(engine: Engine) -> bool:

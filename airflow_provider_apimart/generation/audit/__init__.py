@@ -1,0 +1,1 @@
+"""The bill audit: what the account was billed beside what tasks have written down."""

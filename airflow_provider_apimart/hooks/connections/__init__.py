@@ -1,0 +1,1 @@
+"""Airflow connections: read, checked, and what hooks of them share."""

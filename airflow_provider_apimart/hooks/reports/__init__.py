@@ -1,0 +1,1 @@
+"""What tasks tell others: notes for the pages, metrics, lineage."""

@@ -1,0 +1,1 @@
+"""Rows of a prompt table, from SQL or a file, as requests."""

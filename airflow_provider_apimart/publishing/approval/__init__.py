@@ -1,0 +1,1 @@
+"""A person decides on a video before it is published: the case, the form, the answer. Without Airflow."""
