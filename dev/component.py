@@ -22,10 +22,15 @@ HEAVY = {
 }
 
 
+#: How many seconds a component waits for another one's transaction; sqlite3's own 5 s are too few on a busy machine.
+#: ``database.sql_alchemy_connect_args`` of :class:`dev.local_airflow.LocalAirflow` names this.
+CONNECT_ARGS = {"timeout": 60}
+
+
 def do_not_wait_for_the_disk(connection: Any, _: object) -> None:
     """If a new connection is to SQLite, let the operating system decide when to write to disk.
 
-    If the disk is busy for 5 s (flushing a fresh installation is enough), Airflow's scheduler thinks that its own
+    If the disk is busy for long (flushing a fresh installation is enough), Airflow's scheduler thinks that its own
     database is locked, and ends. A killed process loses nothing by this setting. A power failure can destroy this
     Airflow's database, which holds nothing of value.
     """
@@ -36,9 +41,21 @@ def do_not_wait_for_the_disk(connection: Any, _: object) -> None:
         cursor.close()
 
 
+def let_readers_and_writers_go_on(connection: Any, _: object) -> None:
+    """Give the new database a write-ahead log; it keeps the setting.
+
+    Without the log, who reads holds up who writes, and the other way around: six components did so until
+    ``airflow backfill create`` found the database locked eight times in a row.
+    """
+    if "sqlite" in type(connection).__module__:
+        connection.execute("PRAGMA journal_mode=WAL").close()
+
+
 def main(gate: Path, arguments: list[str]) -> None:
     """Import, wait for the gate, become ``airflow <arguments>``."""
     event.listen(Engine, "connect", do_not_wait_for_the_disk)
+    if arguments[0] == "db":
+        event.listen(Engine, "connect", let_readers_and_writers_go_on)
     for module in HEAVY.get(arguments[0], ()):
         importlib.import_module(module)
     cli = importlib.import_module("airflow.__main__")

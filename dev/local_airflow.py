@@ -250,6 +250,8 @@ class LocalAirflow(AirflowApi):
             "api.base_url": self.url,
             "api.workers": "1",
             "database.sql_alchemy_conn": f"sqlite:///{self.db_path}",
+            "database.sql_alchemy_connect_args": "dev.component.CONNECT_ARGS",
+            "database.sql_alchemy_connect_args_async": "dev.component.CONNECT_ARGS",
             "logging.base_log_folder": str(self.task_logs),
             "logging.worker_log_server_port": str(worker_log_port),
             "logging.trigger_log_server_port": str(trigger_log_port),

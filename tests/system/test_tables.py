@@ -51,6 +51,7 @@ def backfill(airflow: LocalAirflow, *arguments: str) -> int:
             known = airflow.api("GET", "backfills", params={"dag_id": BACKFILL})["backfills"]
             return max(int(each["id"]) for each in known)
         assert "database is locked" in done.stderr, done.stdout + done.stderr
+        time.sleep(2)
         if "--reprocess-behavior" not in arguments:
             arguments = (*arguments, "--reprocess-behavior", "failed")
     raise AssertionError(f"the database was locked each time: {done.stderr[-2000:]}")
