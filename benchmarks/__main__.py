@@ -21,7 +21,18 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.full_airflow import triggerer
-from benchmarks.measurements import delay, imports, joining, landings, mapped, pacing, renditions, scale, turns
+from benchmarks.measurements import (
+    delay,
+    imports,
+    joining,
+    landings,
+    mapped,
+    pacing,
+    question,
+    renditions,
+    scale,
+    turns,
+)
 from benchmarks.peers.contestants import CONTESTANTS
 from benchmarks.reports import report
 
@@ -29,6 +40,7 @@ PARTS = {
     "pacing": pacing.run,
     "imports": imports.run,
     "mapped": mapped.run,
+    "question": question.run,
     "landing": landings.run,
     "joining": joining.run,
     "renditions": renditions.run,
@@ -48,6 +60,7 @@ SETTINGS = {
     "pacing": ("answer_seconds", "intervals", "simulated_jobs", "sigma"),
     "imports": ("operators", "import_rounds", "parse_rounds"),
     "mapped": ("mapped_rows", "mapped_rounds"),
+    "question": ("questions", "question_rounds"),
     "landing": ("megabytes", "rates", "rounds"),
     "joining": ("clip_megabytes", "rounds"),
     "renditions": ("rendition_rounds",),
@@ -102,6 +115,8 @@ def parser() -> argparse.ArgumentParser:
     parse.add_argument("--parse-rounds", type=int, default=3)
     parse.add_argument("--mapped-rows", type=int, default=5, help="mapped: of each contestant, in each round")
     parse.add_argument("--mapped-rounds", type=int, default=3)
+    parse.add_argument("--questions", type=int, default=1600, help="question: in a round")
+    parse.add_argument("--question-rounds", type=int, default=3)
     return parse
 
 

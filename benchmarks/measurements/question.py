@@ -1,6 +1,6 @@
 """What one status question costs the process that asks: ours beside plain HTTP clients. Loopback only.
 
-``python -m benchmarks.measurements.question`` takes about ten seconds. A server in a process of its own answers each
+``make bench BENCH_ARGS=question`` takes about ten seconds. A server in a process of its own answers each
 question after 20 ms; sixteen are under way at once. The figure is the CPU of the asking process for each question, with
 the answer read as JSON (ours: into a ``Generation``). Each contestant has several rounds, in turn, and the least is
 shown: other work on the machine only adds. Only ratios carry over to another machine.
@@ -13,12 +13,12 @@ import asyncio
 import importlib.util
 import json
 import multiprocessing
-import os
 import ssl
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from multiprocessing.connection import Connection
+from typing import Any
 
 import aiohttp
 import httpx
@@ -140,25 +140,18 @@ def measure(url: str, names: list[str], rounds: int, count: int) -> dict[str, fl
     return found
 
 
-def main() -> None:
-    """Measure and print one line for each contestant."""
-    parse = argparse.ArgumentParser(description=__doc__)
-    parse.add_argument("--rounds", type=int, default=3)
-    parse.add_argument("--count", type=int, default=1600, help="questions in a round")
-    options = parse.parse_args()
+def run(options: argparse.Namespace) -> dict[str, Any]:
+    """Measure all contestants that are installed."""
     names = [name for name in CONTESTANTS if importlib.util.find_spec(name.replace("-", "_")) or name == "ours"]
     receiving, sending = multiprocessing.Pipe(duplex=False)
     server = multiprocessing.get_context("spawn").Process(target=serve, args=(sending,), daemon=True)
     server.start()
     try:
-        found = measure(f"http://127.0.0.1:{receiving.recv()}", names, options.rounds, options.count)
+        found = measure(f"http://127.0.0.1:{receiving.recv()}", names, options.question_rounds, options.questions)
     finally:
         server.kill()
         server.join()
-    print(f"CPU for each question; load of the machine {os.getloadavg()[0]:.1f}")
     for name, milliseconds in sorted(found.items(), key=lambda pair: pair[1]):
-        print(f"  {name:14} {milliseconds:.3f} ms")
-
-
-if __name__ == "__main__":
-    main()
+        print(f"  {name}: {milliseconds:.3f} ms", flush=True)
+    lines = [{"row": name, "cpu_ms": cpu, "ours_to_this": found["ours"] / cpu} for name, cpu in found.items()]
+    return {"lines": lines, "at_once": AT_ONCE, "answer_seconds": _Answers.seconds, "rounds": options.question_rounds}

@@ -260,7 +260,24 @@ def mapped(found: dict[str, Any]) -> str:
     )
 
 
+def question(found: dict[str, Any]) -> str:
+    """Return (i)."""
+    rows = [[line["row"], f"{line['cpu_ms']:.3f} ms", figure(line["ours_to_this"])] for line in found["lines"]]
+    return "\n\n".join(
+        [
+            "## One status question",
+            about(found),
+            f"CPU of the process that asks, for each question: {found['at_once']} at once, answers after "
+            f"{found['answer_seconds'] * 1000:.0f} ms. *ours* reads the answer into a `Generation`; the others are "
+            "plain HTTP clients that read it as JSON. "
+            f"The least of {found['rounds']} rounds, in turn.",
+            table(["", "CPU", "ours to this"], rows),
+        ]
+    )
+
+
 SECTIONS: dict[str, Callable[[dict[str, Any]], str]] = {
+    "question": question,
     "scale": scale,
     "turns": turns,
     "delay": delay,

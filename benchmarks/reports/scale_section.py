@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from benchmarks.peers.contestants import CONTESTANTS
@@ -37,7 +38,7 @@ def scale(found: dict[str, Any]) -> str:
     """Return (a)."""
     interval = f"every {found['interval']:g} s" if found["interval"] else "at each one's default interval"
     head = ["", "pace kept", "asked at all", "loop lag p50", "p99", "max", "connections", "polls a trigger",
-            "CPU a trigger", "CPU a poll", "CPUs", "memory a trigger"]  # fmt: skip
+            "CPU a trigger", "CPU a poll", "to the cheapest peer's", "CPUs", "memory a trigger"]  # fmt: skip
     parts = [
         "## Triggers in one event loop",
         about(found),
@@ -56,20 +57,39 @@ def scale(found: dict[str, Any]) -> str:
         "polls fit, all triggers are polled less often, in turn: *pace kept* falls, and so does *asked at all* if "
         "the window is shorter than a turn. [How long a turn is, and whether every trigger gets "
         "one](#everybody-in-turn), is measured below.",
+        "*To the cheapest peer's*: the CPU of a poll, divided by that of the peer that needs least of those that were "
+        "not stalled.",
         method(found),
     ]
     for size in dict.fromkeys(line["triggers"] for line in found["lines"]):
-        rows = [scale_row(line) for line in found["lines"] if line["triggers"] == size]
+        lines = [line for line in found["lines"] if line["triggers"] == size]
+        rows = [scale_row(line, cheapest(lines)) for line in lines]
         parts += [f"### {size:,} triggers", table(head, rows)]
     parts += ["![Loop lag p99 by the number of triggers](benchmarks/lag.svg)"]
     return "\n\n".join(parts)
 
 
-def scale_row(line: dict[str, Any]) -> list[str]:
-    """Return one row; a contestant that gave no figures says why."""
+def cheapest(lines: Sequence[dict[str, Any]]) -> float | None:
+    """Return the CPU of a poll of the peer that needs least, of those that asked all their triggers."""
+    found = [
+        line["cpu_ms_per_poll"]
+        for line in lines
+        if line.get("cpu_ms_per_poll")
+        and line["row"] != "base"
+        and not line["row"].startswith("ours")
+        and line["started"] == line["triggers"]
+    ]
+    return min(found, default=None)
+
+
+def scale_row(line: dict[str, Any], least: float | None = None) -> list[str]:
+    """Return one row; a contestant that gave no figures says why.
+
+    :param least: the cheapest peer's CPU of a poll, in milliseconds.
+    """
     name = {"base": "*triggers that only sleep*"}.get(line["row"], line["row"])
     if "lag" not in line:
-        return [name, f"did not finish: {line['error'][:80]}", *[""] * 10]
+        return [name, f"did not finish: {line['error'][:80]}", *[""] * 11]
     lag = line["lag"]
     stalled = f" (stalled: {line['started']:,} started)" if line["started"] < line["triggers"] else ""
     lost = f" ({line['lost']} ended in an error)" if line["lost"] else ""
@@ -82,6 +102,7 @@ def scale_row(line: dict[str, Any]) -> list[str]:
         figure(line["polls_per_trigger"]),
         milliseconds(line["cpu_ms_per_trigger"]),
         milliseconds(line["cpu_ms_per_poll"]),
+        figure(line["cpu_ms_per_poll"] / least if line["cpu_ms_per_poll"] and least else None),
         figure(line["cpu_share"]),
         figure(line["kb_per_trigger"], " KB"),
     ]
