@@ -78,7 +78,8 @@ arrows: $(VENV)/.test  ## Of lint: which room imports which, and whether docs/ar
 	$(BIN)/lint-imports
 	$(BIN)/python -m dev.house --check --check-circles
 
-workflows: $(VENV)/.test  ## Of lint: the forms of .github's files, and what is unsafe in workflows; without the network
+workflows: $(VENV)/.test  ## Of lint: the forms of .github's files and of deploy/compose.yaml, and what is unsafe in workflows; without the network
+	$(BIN)/check-jsonschema --quiet --builtin-schema vendor.compose-spec deploy/compose.yaml
 	$(BIN)/check-jsonschema --quiet --builtin-schema vendor.github-workflows .github/workflows/*.yml
 	$(BIN)/check-jsonschema --quiet --builtin-schema custom.github-workflows-require-timeout .github/workflows/*.yml
 	$(BIN)/check-jsonschema --quiet --builtin-schema vendor.dependabot .github/dependabot.yml
