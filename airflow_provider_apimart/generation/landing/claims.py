@@ -35,7 +35,14 @@ from airflow_provider_apimart.generation.landing.sidecars import (
     sidecar_of,
 )
 from airflow_provider_apimart.generation.purchase.record import LandedVideo
-from airflow_provider_apimart.storage.conditional import ABSENT, ANY, ChangedError, ConditionalWrites, Stored
+from airflow_provider_apimart.storage.conditional.writes import (
+    ABSENT,
+    ANY,
+    ChangedError,
+    ConditionalWrites,
+    Stored,
+    UnsupportedError,
+)
 from airflow_provider_apimart.storage.files import Target, looking, safe_name, storage_errors, stored_sha256
 
 log = logging.getLogger(__name__)
@@ -151,6 +158,7 @@ class Claim:
         """Write the video and its sidecar, and return the place of the video.
 
         :raises LandingError: if the storage does not answer, or others change the name again and again.
+        :raises UnsupportedError: if the store does not take such writes; nothing was written.
         """
         if self._own_name:
             return self._settle_own(self._target)
@@ -252,7 +260,7 @@ class Claim:
         self, place: Target, file: BinaryIO, size: int, sha256: str, content_type: str, when: str, note: str
     ) -> str:
         try:
-            with storage_errors(place, "written", passing=ChangedError):
+            with storage_errors(place, "written", passing=(ChangedError, UnsupportedError)):
                 return self._writes.put(
                     place.path, file, size, sha256=sha256, content_type=content_type, note=note, when=when
                 )

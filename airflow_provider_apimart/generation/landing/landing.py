@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import asdict
 from typing import Any
 
@@ -31,7 +31,8 @@ from airflow_provider_apimart.generation.landing.sidecars import (
     sidecar_of,
 )
 from airflow_provider_apimart.generation.purchase.record import LandedVideo
-from airflow_provider_apimart.storage.conditional import ConditionalWrites, conditional_writes
+from airflow_provider_apimart.storage.conditional.stores import conditional_writes
+from airflow_provider_apimart.storage.conditional.writes import ConditionalWrites, UnsupportedError
 from airflow_provider_apimart.storage.files import (
     Staged,
     Target,
@@ -93,6 +94,7 @@ def land(
             return LandedVideo(path=place.uri, bytes=size, sha256=sha256, **asdict(info))
 
         provenance = {**provenance, "mismatches": compare(describe(target)) if compare else None}
+        place = None
         if (writes := _writes(target, own_name=own_name)) is not None:
             claim = Claim(
                 writes,
@@ -104,9 +106,10 @@ def land(
                 own_name=own_name,
                 seen=seen,
             )
-            place = claim.settle()
-            _say_replaced(target, claim.replaced, provenance)
-        else:
+            with suppress(UnsupportedError):
+                place = claim.settle()
+                _say_replaced(target, claim.replaced, provenance)
+        if place is None:
             with nullcontext() if own_name else exclusive(target):
                 place = _commit(staged, target, describe, provenance, sample, writer, own_name=own_name)
     video = describe(place)

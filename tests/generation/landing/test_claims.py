@@ -14,7 +14,9 @@ import pytest
 from airflow_provider_apimart.generation.landing import claims, landing
 from airflow_provider_apimart.generation.landing.landing import already_landed, find, land
 from airflow_provider_apimart.generation.purchase.record import LandedVideo
-from airflow_provider_apimart.storage import conditional
+from airflow_provider_apimart.storage.conditional import s3
+from airflow_provider_apimart.storage.conditional import writes as conditional
+from airflow_provider_apimart.storage.conditional.stores import conditional_writes
 from airflow_provider_apimart.storage.files import Target, commit_bytes
 from tests.generation.landing.media_files import mp4
 from tests.storage.fake_s3 import Bucket, bucket
@@ -63,7 +65,7 @@ def delivered(data: bytes, target: Target, provenance: dict[str, Any], *, own_na
 
 def warm(bucket: Bucket) -> None:
     """Let the trial of this process be made, and forget its requests."""
-    writes = conditional.conditional_writes(bucket.fs)
+    writes = conditional_writes(bucket.fs)
     assert writes is not None and writes.trusted(bucket.target("clip.mp4").path)
     assert bucket.names == [] and len(bucket.store.asked) == 5
     bucket.store.asked.clear()
@@ -93,7 +95,7 @@ def test_five_requests_to_replace_an_earlier_video(bucket: Bucket, caplog: pytes
     assert "held the video of generation g1 (run r1)" in caplog.text
 
 
-class InMemory(conditional.ConditionalWrites):
+class InMemory(s3.S3Writes):
     """The same store without HTTP between, which takes 1,000 pairs in two seconds."""
 
     def __init__(self, bucket: Bucket) -> None:
@@ -282,8 +284,8 @@ def test_a_large_file_goes_in_parts_and_the_last_request_holds_the_condition(
     bucket: Bucket, rival: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     warm(bucket)
-    monkeypatch.setattr(conditional, "PUT_BYTES", 0)
-    monkeypatch.setattr(conditional, "BLOCK_BYTES", len(VIDEO) // 2)
+    monkeypatch.setattr(s3, "PUT_BYTES", 0)
+    monkeypatch.setattr(s3, "BLOCK_BYTES", len(VIDEO) // 2)
     if rival:
         run(OTHER, bucket.target("clip.mp4"), made("g1", map_index=1))
     video = run(VIDEO, bucket.target("clip.mp4"), made("g"), seen=claims.Seen())
