@@ -77,8 +77,15 @@ class AzureWrites(ConditionalWrites):
             return _stored(await blob.get_blob_properties(**self._timeouts))
 
     async def _read(self, path: str, limit: int) -> Read | None:
+        from azure.core.exceptions import HttpResponseError
+
         async with self._blob(path) as blob:
-            found = await blob.download_blob(offset=0, length=limit + 1, **self._timeouts)
+            try:
+                found = await blob.download_blob(offset=0, length=limit + 1, **self._timeouts)
+            except HttpResponseError as error:
+                if error.status_code != 416:
+                    raise
+                return Read(b"", _stored(await blob.get_blob_properties(**self._timeouts)))  # Empty: it has no range.
             if found.properties.size > limit:
                 return None
             return Read(await found.readall(), _stored(found.properties))
