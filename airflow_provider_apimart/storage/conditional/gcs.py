@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import io
 import json
+import re
 import uuid
 from collections.abc import AsyncIterator, Callable
 from typing import Any, BinaryIO
@@ -29,9 +31,10 @@ from airflow_provider_apimart.storage.conditional.writes import (
 
 #: What this needs of gcsfs. Another file system for GCS may lack some of it.
 NEEDED = ("loop", "split_path", "_location", "_call")
-#: The largest file sent in one request, and the pieces of larger ones: a multiple of 256 KiB. aiohttp gives a request
-#: five minutes, and one that breaks starts over.
-PIECE_BYTES = 64 * 1024 * 1024
+#: The largest file sent in one request: aiohttp gives each five minutes, and one that breaks starts over.
+WHOLE_BYTES = 64 * 1024 * 1024
+#: The pieces of larger files, a multiple of 256 KiB. One is held in memory.
+PIECE_BYTES = 16 * 1024 * 1024
 READ_BYTES = 256 * 1024
 _GOOGLE = ".googleapis.com"
 
@@ -43,7 +46,7 @@ class GcsWrites(ConditionalWrites):
 
     def _put(self, path: str, content: Content, when: str) -> str:
         md5 = _md5(content.file)
-        whole = content.size <= PIECE_BYTES
+        whole = content.size <= WHOLE_BYTES
         try:
             return self._run((self._whole if whole else self._in_pieces)(path, content, md5, _condition(when)))
         except Exception as error:
@@ -63,7 +66,7 @@ class GcsWrites(ConditionalWrites):
             f"--{mark}\r\nContent-Type: application/json; charset=UTF-8\r\n\r\n{about}\r\n"
             f"--{mark}\r\nContent-Type: {content.content_type}\r\n\r\n"
         )
-        body = _Body(content.file, 0, content.size, before.encode(), f"\r\n--{mark}--\r\n".encode())
+        body = _Body(content, before.encode(), f"\r\n--{mark}--\r\n".encode())
         answer = await self._fs._call(
             "POST",
             self._uploads,
@@ -90,23 +93,21 @@ class GcsWrites(ConditionalWrites):
         )
         session, start = headers["Location"], 0
         while True:
-            size = min(PIECE_BYTES, content.size - start)
+            content.file.seek(start)
+            piece = content.file.read(PIECE_BYTES)
+            if not piece:
+                raise OSError(f"the store has all {start} bytes and does not say that it is done")
             headers, said = await self._fs._call(
                 "PUT",
                 session,
-                headers={
-                    "Content-Range": f"bytes {start}-{start + size - 1}/{content.size}",
-                    "Content-Length": str(size),
-                },
-                data=_Body(content.file, start, size),
+                headers={"Content-Range": f"bytes {start}-{start + len(piece) - 1}/{content.size}"},
+                data=_Piece(piece),
             )
             if said:
                 return _version(json.loads(said), content.size)
             # It says how much it has kept, which may be less than it was sent.
-            kept = headers.get("Range", "bytes=0--1").rpartition("=")[2].partition("-")[2]
-            if int(kept) + 1 >= content.size:
-                raise OSError(f"the store has all {content.size} bytes, and does not say that it is done")
-            start = int(kept) + 1
+            kept = re.fullmatch(r"bytes=0-(\d+)", headers.get("Range", ""))
+            start = int(kept[1]) + 1 if kept else 0
 
     @property
     def _uploads(self) -> str:
@@ -141,6 +142,11 @@ class GcsWrites(ConditionalWrites):
         )
         return headers, data
 
+    def _remove(self, path: str) -> None:
+        # Not through ``rm_file``: it asks over gRPC first what kind of bucket this is, and an emulator cannot answer.
+        bucket, key, _ = self._fs.split_path(path)
+        self._run(self._fs._call("DELETE", "b/{}/o/{}", bucket, key))
+
     def _place(self, path: str) -> str:
         return str(self._fs.split_path(path)[0])
 
@@ -156,31 +162,33 @@ class GcsWrites(ConditionalWrites):
 
 
 class _Body:
-    """A piece of a file between two texts, read while it is sent. A repeated request reads it anew."""
+    """A file between two texts, read while it is sent. A repeated request reads it anew."""
 
-    def __init__(self, file: BinaryIO, start: int, size: int, before: bytes = b"", after: bytes = b"") -> None:
-        self._file = file
-        self._start = start
-        self._size = size
+    def __init__(self, content: Content, before: bytes, after: bytes) -> None:
+        self._content = content
         self._before = before
         self._after = after
 
     def __len__(self) -> int:
-        return len(self._before) + self._size + len(self._after)
+        return len(self._before) + self._content.size + len(self._after)
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        if self._before:
-            yield self._before
-        left = self._size
-        self._file.seek(self._start)
-        while left:
-            piece = self._file.read(min(left, READ_BYTES))
-            if not piece:
-                raise OSError(f"the staged file ends {left} bytes early")
-            left -= len(piece)
+        yield self._before
+        self._content.file.seek(0)
+        while piece := self._content.file.read(READ_BYTES):
             yield piece
-        if self._after:
-            yield self._after
+        yield self._after
+
+
+class _Piece(io.BytesIO):
+    """The body of a request that may be repeated.
+
+    aiohttp closes a body that it has sent. One that it could not rewind would fail at GCS' 308, which it takes for a
+    redirect until it finds no address in it.
+    """
+
+    def close(self) -> None:
+        """Stay open."""
 
 
 def _md5(file: BinaryIO) -> str:

@@ -139,6 +139,9 @@ class ConditionalWrites(ABC):
     def _documented(self, place: str) -> bool:
         """Return whether the store's documentation promises what is needed here."""
 
+    def _remove(self, path: str) -> None:
+        self._fs.rm_file(path)
+
     def trusted(self, path: str) -> bool:
         """Return whether this store refuses a write whose condition does not hold.
 
@@ -179,7 +182,7 @@ class ConditionalWrites(ABC):
             return kept is not None and kept.note == note and refused(ABSENT) and refused(self.no_version)
         finally:
             try:
-                self._fs.rm_file(path)
+                self._remove(path)
             except Exception as error:
                 log.debug("%s stays: %s", path, error)
 
