@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import os
 import threading
@@ -12,55 +11,16 @@ from typing import Any
 import pytest
 
 from airflow_provider_apimart.generation.landing import claims, landing
-from airflow_provider_apimart.generation.landing.landing import already_landed, find, land
+from airflow_provider_apimart.generation.landing.landing import already_landed
 from airflow_provider_apimart.generation.purchase.record import LandedVideo
 from airflow_provider_apimart.storage.conditional import s3
 from airflow_provider_apimart.storage.conditional import writes as conditional
 from airflow_provider_apimart.storage.conditional.stores import conditional_writes
-from airflow_provider_apimart.storage.files import Target, commit_bytes
-from tests.generation.landing.media_files import mp4
+from airflow_provider_apimart.storage.files import commit_bytes
+from tests.generation.landing.landings import OTHER, VIDEO, Killed, delivered, made, run
 from tests.storage.fake_s3 import Bucket, bucket
 
 __all__ = ["bucket"]
-
-VIDEO = mp4(noise=True)
-OTHER = mp4(2, audio=False)
-
-
-class Fetched:
-    """Stands in for the download, which is not what is tested here."""
-
-    def __init__(self, data: bytes) -> None:
-        self.data = data
-        self.fetched = 0
-
-    def fetch(self, url: str, refresh: Any, sink: Any, **_: Any) -> tuple[int, str]:
-        self.fetched += 1
-        sink.write(self.data)
-        return len(self.data), hashlib.sha256(self.data).hexdigest()
-
-
-def made(generation_id: str, **airflow: Any) -> dict[str, Any]:
-    whose = {"dag_id": "d", "run_id": "r1", "task_id": "t", "map_index": -1, **airflow}
-    return {"generation_id": generation_id, "airflow": whose}
-
-
-def run(data: bytes, target: Target, provenance: dict[str, Any], **options: Any) -> LandedVideo:
-    return land(
-        "http://unused",
-        target,
-        refresh=lambda: None,
-        downloader=Fetched(data),  # type: ignore[arg-type]
-        max_bytes=10**9,
-        provenance=provenance,
-        **options,
-    )
-
-
-def delivered(data: bytes, target: Target, provenance: dict[str, Any], *, own_name: bool = False) -> LandedVideo:
-    """What a task does for each video: look, then land with what was seen."""
-    found, seen = find(target, provenance["generation_id"], 1, own_name=own_name)
-    return found or run(data, target, provenance, own_name=own_name, seen=seen)
 
 
 def warm(bucket: Bucket) -> None:
@@ -163,10 +123,6 @@ def test_a_thousand_pairs_at_once_lose_no_video(
         assert refused == 1, "nobody was refused the first name, so nothing was at the same time"
     assert len(bucket.store.written) == len(set(bucket.store.written)), "something was written twice"
     assert len(bucket.names) == 4 * pairs
-
-
-class Killed(BaseException):
-    """The process dies here."""
 
 
 @pytest.mark.parametrize("when", ["before the video", "after the video", "after the sidecar"])
