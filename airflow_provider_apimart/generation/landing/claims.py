@@ -19,6 +19,7 @@ import io
 import json
 import logging
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from typing import Any, BinaryIO
 
@@ -40,6 +41,7 @@ from airflow_provider_apimart.storage.conditional.writes import (
     ANY,
     ChangedError,
     ConditionalWrites,
+    Read,
     Stored,
     UnsupportedError,
 )
@@ -106,16 +108,20 @@ class Seen:
     stored: Stored | None = None
 
 
-def see(writes: ConditionalWrites, target: Target) -> Seen:
+def see(writes: ConditionalWrites, target: Target, reading: Future[Read | None] | None = None) -> Seen:
     """Read the sidecar of a video, in one request.
 
+    :param reading: that request, if it is under way.
     :raises LandingError: if the storage does not answer.
     """
     place = sidecar_of(target)
     with storage_errors(place, "read"):
         try:
             with looking(place):
-                found = writes.read(place.path, MAX_SIDECAR_BYTES)
+                if reading is None:
+                    found = writes.read(place.path, MAX_SIDECAR_BYTES)
+                else:
+                    found = writes.finish_reading(reading)
         except FileNotFoundError:
             found = None
     return Seen(parsed(found.data), found.stored) if found else Seen()

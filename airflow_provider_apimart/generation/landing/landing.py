@@ -18,7 +18,7 @@ from dataclasses import asdict
 from typing import Any
 
 from airflow_provider_apimart.client.errors import LandingError
-from airflow_provider_apimart.generation.landing.claims import Claim, Seen, see
+from airflow_provider_apimart.generation.landing.claims import Claim, Seen
 from airflow_provider_apimart.generation.landing.download import Downloader, Progress
 from airflow_provider_apimart.generation.landing.mp4 import read_mp4
 from airflow_provider_apimart.generation.landing.sidecars import (
@@ -62,7 +62,7 @@ def land(
     own_name: bool = False,
     level: int = logging.INFO,
     compare: Callable[[LandedVideo], list[dict[str, Any]]] | None = None,
-    seen: Seen | None = None,
+    seen: Callable[[], Seen | None] = lambda: None,
 ) -> LandedVideo:
     """Copy a video into storage and write its sidecar.
 
@@ -77,7 +77,7 @@ def land(
     :param level: the log level of the line about this video: one of ten thousand videos is no news.
     :param compare: returns where the video differs from the request, for the sidecar. The sidecar says ``null`` if that
         is not known.
-    :param seen: the sidecar under this name, if it has been read; see :func:`find`.
+    :param seen: returns the sidecar under this name, if it has been read. It is called once the video has been fetched.
     :raises LandingError: and its subclasses.
     """
     generation_id = str(provenance["generation_id"])
@@ -104,7 +104,7 @@ def land(
                 provenance=provenance,
                 sample=sample,
                 own_name=own_name,
-                seen=seen,
+                seen=seen(),
             )
             with suppress(UnsupportedError):
                 place = claim.settle()
@@ -126,41 +126,23 @@ def _writes(target: Target, *, own_name: bool) -> ConditionalWrites | None:
         return writes if writes.trusted(target.path) else None
 
 
-def find(
-    target: Target, generation_id: str, sample: int, *, own_name: bool = False
-) -> tuple[LandedVideo | None, Seen | None]:
-    """Look for this generation's video with as few requests as are needed, before it is fetched.
-
-    :param own_name: the name contains the generation's id, so that the video cannot have landed beside it.
-    :return: the video if it is in storage, whole; and the sidecar that was seen, for :func:`land`.
-    :raises LandingError: if the storage does not answer.
-    """
-    writes = conditional_writes(target.fs)
-    if writes is None:
-        return already_landed(target, generation_id, sample), None
-    seen = see(writes, target)
-    video = _whole(target, described(seen.sidecar, target, generation_id, sample))
-    # It lands beside the name only if another task's video is there.
-    if video is None and not own_name and seen.stored is not None:
-        place = beside(target, generation_id)
-        video = _whole(place, described(read_sidecar(place), place, generation_id, sample))
-    return video, seen
-
-
 def already_landed(target: Target, generation_id: str, sample: int) -> LandedVideo | None:
     """Return this generation's video if it is in storage, whole: its sidecar says so and its bytes prove it.
 
     :raises LandingError: if the storage does not answer.
     """
     for place in (target, beside(target, generation_id)):
-        video = _whole(place, described(read_sidecar(place), place, generation_id, sample))
+        video = whole(place, described(read_sidecar(place), place, generation_id, sample))
         if video is not None:
             return video
     return None
 
 
-def _whole(place: Target, video: LandedVideo | None) -> LandedVideo | None:
-    """Return the video that a sidecar describes, if it is there as the sidecar says."""
+def whole(place: Target, video: LandedVideo | None) -> LandedVideo | None:
+    """Return the video that a sidecar describes, if it is there as the sidecar says.
+
+    :raises LandingError: if the storage does not answer.
+    """
     if video is None or stored_size(place) != video.bytes or stored_sha256(place) != video.sha256:
         return None
     return video

@@ -18,6 +18,7 @@ import threading
 import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Coroutine
+from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, BinaryIO, ClassVar, TypeVar
 
@@ -123,8 +124,16 @@ class ConditionalWrites(ABC):
 
     def read(self, path: str, limit: int) -> Read | None:
         """Return a small object; ``None`` if there is none or it is larger than ``limit`` bytes."""
+        return self.finish_reading(self.start_reading(path, limit))
+
+    def start_reading(self, path: str, limit: int) -> Future[Read | None]:
+        """Begin to read a small object, and return at once."""
+        return asyncio.run_coroutine_threadsafe(self._read(path, limit), self._fs.loop)
+
+    def finish_reading(self, reading: Future[Read | None]) -> Read | None:
+        """Wait for what :meth:`start_reading` has begun, and return what :meth:`read` returns."""
         try:
-            return self._run(self._read(path, limit))
+            return self._wait(reading)
         except FileNotFoundError:
             return None
 
@@ -187,7 +196,9 @@ class ConditionalWrites(ABC):
                 log.debug("%s stays: %s", path, error)
 
     def _run(self, work: Coroutine[Any, Any, Result]) -> Result:
-        doing = asyncio.run_coroutine_threadsafe(work, self._fs.loop)
+        return self._wait(asyncio.run_coroutine_threadsafe(work, self._fs.loop))
+
+    def _wait(self, doing: Future[Result]) -> Result:
         try:
             return doing.result()
         finally:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 from typing import Any
 
-from airflow_provider_apimart.generation.landing.landing import find, land
+from airflow_provider_apimart.generation.landing.landing import land
+from airflow_provider_apimart.generation.landing.once import land_once
 from airflow_provider_apimart.generation.purchase.record import LandedVideo
 from airflow_provider_apimart.storage.files import Target
 from tests.generation.landing.media_files import mp4
@@ -33,21 +34,22 @@ def made(generation_id: str, **airflow: Any) -> dict[str, Any]:
 
 
 def run(data: bytes, target: Target, provenance: dict[str, Any], **options: Any) -> LandedVideo:
-    return land(
-        "http://unused",
-        target,
-        refresh=lambda: None,
-        downloader=Fetched(data),  # type: ignore[arg-type]
-        max_bytes=10**9,
-        provenance=provenance,
-        **options,
-    )
+    """Land without a look before."""
+    return land("http://unused", target, **_options(data, provenance), **options)
 
 
 def delivered(data: bytes, target: Target, provenance: dict[str, Any], *, own_name: bool = False) -> LandedVideo:
-    """What a task does for each video: look, then land with what was seen."""
-    found, seen = find(target, provenance["generation_id"], 1, own_name=own_name)
-    return found or run(data, target, provenance, own_name=own_name, seen=seen)
+    """What a task does for each video."""
+    return land_once("http://unused", target, **_options(data, provenance), own_name=own_name)
+
+
+def _options(data: bytes, provenance: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "refresh": lambda: None,
+        "downloader": Fetched(data),
+        "max_bytes": 10**9,
+        "provenance": provenance,
+    }
 
 
 class Killed(BaseException):

@@ -108,7 +108,7 @@ def test_a_thousand_pairs_at_once_lose_no_video(
         for pair in range(pairs):
             start.wait()
             name, data = bucket.target(f"{pair}.mp4"), (VIDEO, OTHER)[writer]
-            landed.append(run(data, name, made(f"g{writer}", map_index=writer), seen=claims.Seen()))
+            landed.append(run(data, name, made(f"g{writer}", map_index=writer), seen=claims.Seen))
         return landed
 
     with ThreadPoolExecutor(2) as pool:
@@ -173,7 +173,7 @@ def test_a_lost_answer_is_asked_for_again_and_found_to_be_ours(bucket: Bucket, l
 def test_the_same_bytes_of_another_task_are_not_ours(bucket: Bucket) -> None:
     warm(bucket)
     run(VIDEO, bucket.target("clip.mp4"), made("g1"))
-    second = run(VIDEO, bucket.target("clip.mp4"), made("g2", task_id="other"), seen=claims.Seen())
+    second = run(VIDEO, bucket.target("clip.mp4"), made("g2", task_id="other"), seen=claims.Seen)
     assert second.path == "s3://videos/clip-g2.mp4"
 
 
@@ -207,7 +207,7 @@ def test_a_sidecar_that_came_first_is_replaced_by_the_owner_of_the_video(bucket:
     warm(bucket)
     target = bucket.target("clip.mp4")
     commit_bytes(target.sibling("clip.mp4.json"), b'{"generation_id": "g0"}')
-    video = run(VIDEO, target, made("g"), seen=claims.Seen())
+    video = run(VIDEO, target, made("g"), seen=claims.Seen)
     assert already_landed(target, "g", 1) == video
 
 
@@ -244,7 +244,7 @@ def test_a_large_file_goes_in_parts_and_the_last_request_holds_the_condition(
     monkeypatch.setattr(s3, "BLOCK_BYTES", len(VIDEO) // 2)
     if rival:
         run(OTHER, bucket.target("clip.mp4"), made("g1", map_index=1))
-    video = run(VIDEO, bucket.target("clip.mp4"), made("g"), seen=claims.Seen())
+    video = run(VIDEO, bucket.target("clip.mp4"), made("g"), seen=claims.Seen)
     assert video.path == ("s3://videos/clip-g.mp4" if rival else "s3://videos/clip.mp4")
     assert bucket.data(video.path.removeprefix("s3://videos/")) == VIDEO and not bucket.store.parts
     assert bucket.data("clip.mp4") == (OTHER if rival else VIDEO)

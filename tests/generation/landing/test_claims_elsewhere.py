@@ -91,7 +91,7 @@ def test_pairs_at_once_lose_no_video(bucket: Bucket, caplog: pytest.LogCaptureFi
         for pair in range(PAIRS):
             start.wait()
             name, data = bucket.target(f"{pair}.mp4"), (VIDEO, OTHER)[writer]
-            landed.append(run(data, name, made(f"g{writer}", map_index=writer), seen=claims.Seen()))
+            landed.append(run(data, name, made(f"g{writer}", map_index=writer), seen=claims.Seen))
         return landed
 
     with ThreadPoolExecutor(2) as pool:
@@ -164,7 +164,7 @@ def test_a_large_file_goes_in_pieces_and_the_condition_is_kept(
         monkeypatch.setattr(module, name, len(VIDEO) // 2)
     if rival:
         run(OTHER, bucket.target("clip.mp4"), made("g1", map_index=1))
-    video = run(VIDEO, bucket.target("clip.mp4"), made("g"), seen=claims.Seen())
+    video = run(VIDEO, bucket.target("clip.mp4"), made("g"), seen=claims.Seen)
     assert video.path == bucket.uri("clip-g.mp4" if rival else "clip.mp4")
     assert bucket.data(video.path) == VIDEO and bucket.data(bucket.uri("clip.mp4")) == (OTHER if rival else VIDEO)
 
