@@ -26,7 +26,8 @@ from typing import Any, BinaryIO, cast
 
 from airflow_provider_apimart.client.errors import ApimartError, LandingError
 from airflow_provider_apimart.storage import localfs, permissions
-from airflow_provider_apimart.storage.uploads import BLOCK_BYTES, content_type_of, move, protocols, remove, upload
+from airflow_provider_apimart.storage.moves import move
+from airflow_provider_apimart.storage.uploads import BLOCK_BYTES, content_type_of, protocols, remove, upload
 
 log = logging.getLogger(__name__)
 

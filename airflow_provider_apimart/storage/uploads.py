@@ -145,17 +145,6 @@ def _abandon(sink: Any) -> None:
         log.debug("Could not discard the upload of %s: %s", getattr(sink, "path", "a file"), error)
 
 
-def move(fs: Any, source: str, destination: str) -> None:
-    """Rename a stored file, even if the storage does not move onto an existing file (HDFS, FTP)."""
-    try:
-        fs.mv(source, destination)
-    except Exception:
-        if not fs.exists(destination) or not fs.exists(source):
-            raise
-        fs.rm_file(destination)
-        fs.mv(source, destination)
-
-
 def remove(fs: Any, path: str) -> None:
     """Remove a stored file if it exists and can be removed."""
     try:

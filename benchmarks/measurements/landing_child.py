@@ -18,7 +18,7 @@ import fsspec
 import psutil
 
 from airflow_provider_apimart.generation.landing.download import Downloader
-from airflow_provider_apimart.generation.landing.landing import land
+from airflow_provider_apimart.generation.landing.once import land_once
 from airflow_provider_apimart.storage.files import Target
 
 PROVENANCE = {"generation_id": "bench", "airflow": {"dag_id": "d", "run_id": "r", "task_id": "t", "map_index": -1}}
@@ -56,7 +56,7 @@ def main() -> None:
         def landed(url: str, name: str) -> float:
             began = time.perf_counter()
             target, limit = place(name), 2**40
-            land(url, target, refresh=lambda: None, downloader=downloader, max_bytes=limit, provenance=PROVENANCE)
+            land_once(url, target, refresh=lambda: None, downloader=downloader, max_bytes=limit, provenance=PROVENANCE)
             return time.perf_counter() - began
 
         first = landed(order["tiny"], "tiny.mp4")

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import s3fs
 
-from airflow_provider_apimart.storage import conditional
+from airflow_provider_apimart.storage.conditional import writes
 from airflow_provider_apimart.storage.files import Target
 from benchmarks.servers.s3 import FakeS3, Server
 
@@ -62,6 +62,6 @@ def serving(store: FakeS3) -> Iterator[Bucket]:
 def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[Bucket]:
     for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "AWS_PROFILE"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(conditional, "_verdicts", {})
+    monkeypatch.setattr(writes, "_verdicts", {})
     with serving(FakeS3()) as opened:
         yield opened

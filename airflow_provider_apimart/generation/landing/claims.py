@@ -19,6 +19,7 @@ import io
 import json
 import logging
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from typing import Any, BinaryIO
 
@@ -35,7 +36,15 @@ from airflow_provider_apimart.generation.landing.sidecars import (
     sidecar_of,
 )
 from airflow_provider_apimart.generation.purchase.record import LandedVideo
-from airflow_provider_apimart.storage.conditional import ABSENT, ANY, ChangedError, ConditionalWrites, Stored
+from airflow_provider_apimart.storage.conditional.writes import (
+    ABSENT,
+    ANY,
+    ChangedError,
+    ConditionalWrites,
+    Read,
+    Stored,
+    UnsupportedError,
+)
 from airflow_provider_apimart.storage.files import Target, looking, safe_name, storage_errors, stored_sha256
 
 log = logging.getLogger(__name__)
@@ -99,16 +108,20 @@ class Seen:
     stored: Stored | None = None
 
 
-def see(writes: ConditionalWrites, target: Target) -> Seen:
+def see(writes: ConditionalWrites, target: Target, reading: Future[Read | None] | None = None) -> Seen:
     """Read the sidecar of a video, in one request.
 
+    :param reading: that request, if it is under way.
     :raises LandingError: if the storage does not answer.
     """
     place = sidecar_of(target)
     with storage_errors(place, "read"):
         try:
             with looking(place):
-                found = writes.read(place.path, MAX_SIDECAR_BYTES)
+                if reading is None:
+                    found = writes.read(place.path, MAX_SIDECAR_BYTES)
+                else:
+                    found = writes.finish_reading(reading)
         except FileNotFoundError:
             found = None
     return Seen(parsed(found.data), found.stored) if found else Seen()
@@ -151,6 +164,7 @@ class Claim:
         """Write the video and its sidecar, and return the place of the video.
 
         :raises LandingError: if the storage does not answer, or others change the name again and again.
+        :raises UnsupportedError: if the store does not take such writes; nothing was written.
         """
         if self._own_name:
             return self._settle_own(self._target)
@@ -252,7 +266,7 @@ class Claim:
         self, place: Target, file: BinaryIO, size: int, sha256: str, content_type: str, when: str, note: str
     ) -> str:
         try:
-            with storage_errors(place, "written", passing=ChangedError):
+            with storage_errors(place, "written", passing=(ChangedError, UnsupportedError)):
                 return self._writes.put(
                     place.path, file, size, sha256=sha256, content_type=content_type, note=note, when=when
                 )

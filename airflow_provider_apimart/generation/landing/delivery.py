@@ -16,7 +16,8 @@ from airflow_provider_apimart.client.models import Video
 from airflow_provider_apimart.client.request import VeoRequest
 from airflow_provider_apimart.generation.landing.addresses import host_is_private
 from airflow_provider_apimart.generation.landing.download import Downloader
-from airflow_provider_apimart.generation.landing.landing import already_landed, find, land
+from airflow_provider_apimart.generation.landing.landing import already_landed
+from airflow_provider_apimart.generation.landing.once import land_once
 from airflow_provider_apimart.generation.purchase import report
 from airflow_provider_apimart.generation.purchase.mismatch import mismatches
 from airflow_provider_apimart.generation.purchase.record import LandedVideo, Record
@@ -51,25 +52,20 @@ def deliver(
         for sample, (video, target) in enumerate(
             zip(videos, video_targets(output, generation_id, len(videos)), strict=True), start=1
         ):
-            found, seen = find(target, generation_id, sample, own_name=output.is_folder)
-            if found is not None:
-                log.log(level, "%s is there already, whole: not fetched again.", found.path)
-            else:
-                with _believing_the_expiry(video):
-                    found = land(
-                        video.url,
-                        target,
-                        refresh=_refresher(client, generation_id, sample),
-                        downloader=downloader,
-                        max_bytes=client.settings.max_video_bytes,
-                        provenance=provenance,
-                        sample=sample,
-                        on_progress=_progress_logger() if level >= logging.INFO else None,
-                        own_name=output.is_folder,
-                        level=level,
-                        compare=_comparing(request, record, sample, len(videos)),
-                        seen=seen,
-                    )
+            with _believing_the_expiry(video):
+                found = land_once(
+                    video.url,
+                    target,
+                    refresh=_refresher(client, generation_id, sample),
+                    downloader=downloader,
+                    max_bytes=client.settings.max_video_bytes,
+                    provenance=provenance,
+                    sample=sample,
+                    on_progress=_progress_logger() if level >= logging.INFO else None,
+                    own_name=output.is_folder,
+                    level=level,
+                    compare=_comparing(request, record, sample, len(videos)),
+                )
             landed.append(found)
     return tuple(landed)
 

@@ -13,12 +13,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import asdict
 from typing import Any
 
 from airflow_provider_apimart.client.errors import LandingError
-from airflow_provider_apimart.generation.landing.claims import Claim, Seen, see
+from airflow_provider_apimart.generation.landing.claims import Claim, Seen
 from airflow_provider_apimart.generation.landing.download import Downloader, Progress
 from airflow_provider_apimart.generation.landing.mp4 import read_mp4
 from airflow_provider_apimart.generation.landing.sidecars import (
@@ -31,7 +31,8 @@ from airflow_provider_apimart.generation.landing.sidecars import (
     sidecar_of,
 )
 from airflow_provider_apimart.generation.purchase.record import LandedVideo
-from airflow_provider_apimart.storage.conditional import ConditionalWrites, conditional_writes
+from airflow_provider_apimart.storage.conditional.stores import conditional_writes
+from airflow_provider_apimart.storage.conditional.writes import ConditionalWrites, UnsupportedError
 from airflow_provider_apimart.storage.files import (
     Staged,
     Target,
@@ -61,7 +62,7 @@ def land(
     own_name: bool = False,
     level: int = logging.INFO,
     compare: Callable[[LandedVideo], list[dict[str, Any]]] | None = None,
-    seen: Seen | None = None,
+    seen: Callable[[], Seen | None] = lambda: None,
 ) -> LandedVideo:
     """Copy a video into storage and write its sidecar.
 
@@ -76,7 +77,7 @@ def land(
     :param level: the log level of the line about this video: one of ten thousand videos is no news.
     :param compare: returns where the video differs from the request, for the sidecar. The sidecar says ``null`` if that
         is not known.
-    :param seen: the sidecar under this name, if it has been read; see :func:`find`.
+    :param seen: returns the sidecar under this name, if it has been read. It is called once the video has been fetched.
     :raises LandingError: and its subclasses.
     """
     generation_id = str(provenance["generation_id"])
@@ -93,6 +94,7 @@ def land(
             return LandedVideo(path=place.uri, bytes=size, sha256=sha256, **asdict(info))
 
         provenance = {**provenance, "mismatches": compare(describe(target)) if compare else None}
+        place = None
         if (writes := _writes(target, own_name=own_name)) is not None:
             claim = Claim(
                 writes,
@@ -102,11 +104,12 @@ def land(
                 provenance=provenance,
                 sample=sample,
                 own_name=own_name,
-                seen=seen,
+                seen=seen(),
             )
-            place = claim.settle()
-            _say_replaced(target, claim.replaced, provenance)
-        else:
+            with suppress(UnsupportedError):
+                place = claim.settle()
+                _say_replaced(target, claim.replaced, provenance)
+        if place is None:
             with nullcontext() if own_name else exclusive(target):
                 place = _commit(staged, target, describe, provenance, sample, writer, own_name=own_name)
     video = describe(place)
@@ -123,41 +126,23 @@ def _writes(target: Target, *, own_name: bool) -> ConditionalWrites | None:
         return writes if writes.trusted(target.path) else None
 
 
-def find(
-    target: Target, generation_id: str, sample: int, *, own_name: bool = False
-) -> tuple[LandedVideo | None, Seen | None]:
-    """Look for this generation's video with as few requests as are needed, before it is fetched.
-
-    :param own_name: the name contains the generation's id, so that the video cannot have landed beside it.
-    :return: the video if it is in storage, whole; and the sidecar that was seen, for :func:`land`.
-    :raises LandingError: if the storage does not answer.
-    """
-    writes = conditional_writes(target.fs)
-    if writes is None:
-        return already_landed(target, generation_id, sample), None
-    seen = see(writes, target)
-    video = _whole(target, described(seen.sidecar, target, generation_id, sample))
-    # It lands beside the name only if another task's video is there.
-    if video is None and not own_name and seen.stored is not None:
-        place = beside(target, generation_id)
-        video = _whole(place, described(read_sidecar(place), place, generation_id, sample))
-    return video, seen
-
-
 def already_landed(target: Target, generation_id: str, sample: int) -> LandedVideo | None:
     """Return this generation's video if it is in storage, whole: its sidecar says so and its bytes prove it.
 
     :raises LandingError: if the storage does not answer.
     """
     for place in (target, beside(target, generation_id)):
-        video = _whole(place, described(read_sidecar(place), place, generation_id, sample))
+        video = whole(place, described(read_sidecar(place), place, generation_id, sample))
         if video is not None:
             return video
     return None
 
 
-def _whole(place: Target, video: LandedVideo | None) -> LandedVideo | None:
-    """Return the video that a sidecar describes, if it is there as the sidecar says."""
+def whole(place: Target, video: LandedVideo | None) -> LandedVideo | None:
+    """Return the video that a sidecar describes, if it is there as the sidecar says.
+
+    :raises LandingError: if the storage does not answer.
+    """
     if video is None or stored_size(place) != video.bytes or stored_sha256(place) != video.sha256:
         return None
     return video

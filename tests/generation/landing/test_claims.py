@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import os
 import threading
@@ -12,58 +11,21 @@ from typing import Any
 import pytest
 
 from airflow_provider_apimart.generation.landing import claims, landing
-from airflow_provider_apimart.generation.landing.landing import already_landed, find, land
+from airflow_provider_apimart.generation.landing.landing import already_landed
 from airflow_provider_apimart.generation.purchase.record import LandedVideo
-from airflow_provider_apimart.storage import conditional
-from airflow_provider_apimart.storage.files import Target, commit_bytes
-from tests.generation.landing.media_files import mp4
+from airflow_provider_apimart.storage.conditional import s3
+from airflow_provider_apimart.storage.conditional import writes as conditional
+from airflow_provider_apimart.storage.conditional.stores import conditional_writes
+from airflow_provider_apimart.storage.files import commit_bytes
+from tests.generation.landing.landings import OTHER, VIDEO, Killed, delivered, made, run
 from tests.storage.fake_s3 import Bucket, bucket
 
 __all__ = ["bucket"]
 
-VIDEO = mp4(noise=True)
-OTHER = mp4(2, audio=False)
-
-
-class Fetched:
-    """Stands in for the download, which is not what is tested here."""
-
-    def __init__(self, data: bytes) -> None:
-        self.data = data
-        self.fetched = 0
-
-    def fetch(self, url: str, refresh: Any, sink: Any, **_: Any) -> tuple[int, str]:
-        self.fetched += 1
-        sink.write(self.data)
-        return len(self.data), hashlib.sha256(self.data).hexdigest()
-
-
-def made(generation_id: str, **airflow: Any) -> dict[str, Any]:
-    whose = {"dag_id": "d", "run_id": "r1", "task_id": "t", "map_index": -1, **airflow}
-    return {"generation_id": generation_id, "airflow": whose}
-
-
-def run(data: bytes, target: Target, provenance: dict[str, Any], **options: Any) -> LandedVideo:
-    return land(
-        "http://unused",
-        target,
-        refresh=lambda: None,
-        downloader=Fetched(data),  # type: ignore[arg-type]
-        max_bytes=10**9,
-        provenance=provenance,
-        **options,
-    )
-
-
-def delivered(data: bytes, target: Target, provenance: dict[str, Any], *, own_name: bool = False) -> LandedVideo:
-    """What a task does for each video: look, then land with what was seen."""
-    found, seen = find(target, provenance["generation_id"], 1, own_name=own_name)
-    return found or run(data, target, provenance, own_name=own_name, seen=seen)
-
 
 def warm(bucket: Bucket) -> None:
     """Let the trial of this process be made, and forget its requests."""
-    writes = conditional.conditional_writes(bucket.fs)
+    writes = conditional_writes(bucket.fs)
     assert writes is not None and writes.trusted(bucket.target("clip.mp4").path)
     assert bucket.names == [] and len(bucket.store.asked) == 5
     bucket.store.asked.clear()
@@ -93,7 +55,7 @@ def test_five_requests_to_replace_an_earlier_video(bucket: Bucket, caplog: pytes
     assert "held the video of generation g1 (run r1)" in caplog.text
 
 
-class InMemory(conditional.ConditionalWrites):
+class InMemory(s3.S3Writes):
     """The same store without HTTP between, which takes 1,000 pairs in two seconds."""
 
     def __init__(self, bucket: Bucket) -> None:
@@ -146,7 +108,7 @@ def test_a_thousand_pairs_at_once_lose_no_video(
         for pair in range(pairs):
             start.wait()
             name, data = bucket.target(f"{pair}.mp4"), (VIDEO, OTHER)[writer]
-            landed.append(run(data, name, made(f"g{writer}", map_index=writer), seen=claims.Seen()))
+            landed.append(run(data, name, made(f"g{writer}", map_index=writer), seen=claims.Seen))
         return landed
 
     with ThreadPoolExecutor(2) as pool:
@@ -161,10 +123,6 @@ def test_a_thousand_pairs_at_once_lose_no_video(
         assert refused == 1, "nobody was refused the first name, so nothing was at the same time"
     assert len(bucket.store.written) == len(set(bucket.store.written)), "something was written twice"
     assert len(bucket.names) == 4 * pairs
-
-
-class Killed(BaseException):
-    """The process dies here."""
 
 
 @pytest.mark.parametrize("when", ["before the video", "after the video", "after the sidecar"])
@@ -215,7 +173,7 @@ def test_a_lost_answer_is_asked_for_again_and_found_to_be_ours(bucket: Bucket, l
 def test_the_same_bytes_of_another_task_are_not_ours(bucket: Bucket) -> None:
     warm(bucket)
     run(VIDEO, bucket.target("clip.mp4"), made("g1"))
-    second = run(VIDEO, bucket.target("clip.mp4"), made("g2", task_id="other"), seen=claims.Seen())
+    second = run(VIDEO, bucket.target("clip.mp4"), made("g2", task_id="other"), seen=claims.Seen)
     assert second.path == "s3://videos/clip-g2.mp4"
 
 
@@ -249,7 +207,7 @@ def test_a_sidecar_that_came_first_is_replaced_by_the_owner_of_the_video(bucket:
     warm(bucket)
     target = bucket.target("clip.mp4")
     commit_bytes(target.sibling("clip.mp4.json"), b'{"generation_id": "g0"}')
-    video = run(VIDEO, target, made("g"), seen=claims.Seen())
+    video = run(VIDEO, target, made("g"), seen=claims.Seen)
     assert already_landed(target, "g", 1) == video
 
 
@@ -282,11 +240,11 @@ def test_a_large_file_goes_in_parts_and_the_last_request_holds_the_condition(
     bucket: Bucket, rival: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     warm(bucket)
-    monkeypatch.setattr(conditional, "PUT_BYTES", 0)
-    monkeypatch.setattr(conditional, "BLOCK_BYTES", len(VIDEO) // 2)
+    monkeypatch.setattr(s3, "PUT_BYTES", 0)
+    monkeypatch.setattr(s3, "BLOCK_BYTES", len(VIDEO) // 2)
     if rival:
         run(OTHER, bucket.target("clip.mp4"), made("g1", map_index=1))
-    video = run(VIDEO, bucket.target("clip.mp4"), made("g"), seen=claims.Seen())
+    video = run(VIDEO, bucket.target("clip.mp4"), made("g"), seen=claims.Seen)
     assert video.path == ("s3://videos/clip-g.mp4" if rival else "s3://videos/clip.mp4")
     assert bucket.data(video.path.removeprefix("s3://videos/")) == VIDEO and not bucket.store.parts
     assert bucket.data("clip.mp4") == (OTHER if rival else VIDEO)
