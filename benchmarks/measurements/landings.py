@@ -119,9 +119,7 @@ def curl_s3(url: str, folder: Path, endpoint: str) -> dict[str, float]:
 
 
 def ours(url: str, output: str, endpoint: str | None) -> dict[str, Any]:
-    """Land in a process of its own, under an unused name, because replacing a large file takes long."""
-    if endpoint is None:
-        Path(output, "video.mp4").unlink(missing_ok=True)
+    """Land in a process of its own, under an unused name."""
     tiny = f"{url.rpartition('/')[0]}/{TINY}"
     order = {"url": url, "tiny": tiny, "output": output} | ({"endpoint": endpoint} if endpoint else {})
     env = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
