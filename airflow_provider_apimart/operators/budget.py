@@ -1,15 +1,26 @@
-"""``max_cost_usd``: checked before a new generation is paid for, never for one that is already paid for."""
+"""``max_cost_usd`` and ``budget``: checked before a new generation is paid for, never for one that is paid for."""
 
 from __future__ import annotations
 
 import logging
 from decimal import Decimal
+from typing import TYPE_CHECKING, Any
 
 from airflow_provider_apimart.client.client import ApimartClient
 from airflow_provider_apimart.client.errors import FieldProblem
 from airflow_provider_apimart.client.request import VeoRequest
 from airflow_provider_apimart.generation.pricing.balance import price_list
+from airflow_provider_apimart.generation.pricing.budget import Budget, budget_problem
+from airflow_provider_apimart.generation.purchase.identity import Identity
+from airflow_provider_apimart.generation.purchase.record import RecordStore
+from airflow_provider_apimart.hooks.storage.paths import target_of
 from airflow_provider_apimart.operators import arguments
+
+if TYPE_CHECKING:
+    from airflow_provider_apimart.generation.pricing.ledger import Ledger
+    from airflow_provider_apimart.generation.purchase.spending import Spending
+
+__all__ = ["Budget"]
 
 log = logging.getLogger(__name__)
 
@@ -31,3 +42,28 @@ def approve(owner: str, request: VeoRequest, limit: Decimal, client: ApimartClie
         allowed = f"this request ({request.model}) costs about {price}"
         arguments.refuse(owner, [FieldProblem("max_cost_usd", float(limit), allowed)])
     log.info("This request (%s) costs about %s; max_cost_usd is %s.", request.model, price, limit)
+
+
+def budget_problems(name: str, value: Any) -> list[FieldProblem]:
+    """Return what is wrong with a ``budget`` argument."""
+    problem = budget_problem(value)
+    return [] if problem is None else [FieldProblem(name, value, problem)]
+
+
+def spending_of(budget: Budget | None, identity: Identity, store: RecordStore) -> Spending | None:
+    """Return the budget that a task pays from. Its folder is opened when it is needed.
+
+    :param store: keeps the records of the task.
+    """
+    if budget is None:
+        return None
+    # Loaded only by who has one.
+    from airflow_provider_apimart.generation.pricing.ledger import ledger_name, ledger_of
+    from airflow_provider_apimart.generation.purchase.spending import Spending
+
+    name = ledger_name(budget, identity.dag_id)
+
+    def open_ledger() -> Ledger:
+        return ledger_of(budget, name, target_of(budget.folder))
+
+    return Spending(budget, name, open_ledger, identity.place, durable=store.durable)

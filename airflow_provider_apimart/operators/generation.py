@@ -35,6 +35,7 @@ from airflow_provider_apimart.hooks.storage.paths import read_images, target_of
 from airflow_provider_apimart.hooks.stores.record_stores import record_store
 from airflow_provider_apimart.links.veo import ApimartHelpLink, VeoVideoLink, only_useful
 from airflow_provider_apimart.operators import arguments, models, veo_arguments
+from airflow_provider_apimart.operators.budget import spending_of
 from airflow_provider_apimart.operators.labels import check_name, labels_of
 from airflow_provider_apimart.operators.lineage import TellsLineage
 from airflow_provider_apimart.operators.recall import recall, wanted_here
@@ -81,7 +82,7 @@ class GenerationOperator(TellsLineage, AuthorTemplates, BaseOperator):
 
     A subclass sets ``model``, ``resolution``, ``generate_audio``, ``fallback_model``, ``rules``, ``output_path``,
     ``apimart_conn_id``, ``deferrable``, ``timeout``, ``poll_interval``, ``on_clear``, ``on_unknown_submit``,
-    ``on_mismatch``, ``check``, ``max_cost_usd`` and ``labels``, and calls :meth:`_begin` at the end of its
+    ``on_mismatch``, ``check``, ``max_cost_usd``, ``budget`` and ``labels``, and calls :meth:`_begin` at the end of its
     ``__init__``.
     """
 
@@ -107,6 +108,7 @@ class GenerationOperator(TellsLineage, AuthorTemplates, BaseOperator):
     on_mismatch: Any
     check: Any = None
     max_cost_usd: Any
+    budget: Any = None
     labels: Any
 
     def __init__(self, **kwargs: Any) -> None:
@@ -182,6 +184,7 @@ class GenerationOperator(TellsLineage, AuthorTemplates, BaseOperator):
                 apimart_conn_id=self.apimart_conn_id,
                 approve=lambda wanted: self._approve(wanted, client),
                 fallback=models.fallback_of(self.fallback_model, request, at_last=models.is_last_try(context)),
+                spending=spending_of(self.budget, identity_of(context), store),
             )
             while True:
                 try:
@@ -365,6 +368,9 @@ class GenerationOperator(TellsLineage, AuthorTemplates, BaseOperator):
             metrics.count("parked", record)
             raise GenerationParkedError(text, generation_id=record.generation_id or "")
         decision, record = settled(record, view)
+        spending = spending_of(self.budget, identity_of(context), paid.store)
+        if spending is not None:
+            spending.settle(record)
         output = self._output()
         if decision.error is not None or output is None:
             keep(paid.store, record)
