@@ -34,6 +34,7 @@ _ADVICE = {
     StopKind.DEADLINE: "The next try, or a clear, goes on with what is left and pays for no row again; a longer "
     "execution_timeout gives each try more time",
     StopKind.BUDGET: "Raise max_cost_usd, then clear the task: it goes on with what is left",
+    StopKind.SHARED_BUDGET: "No try pays again for what was paid for: the next one goes on with what is left",
 }
 
 

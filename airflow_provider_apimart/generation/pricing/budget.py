@@ -81,6 +81,11 @@ class Budget:
         """The limit as an exact number."""
         return Decimal(str(self.usd))
 
+    def as_json(self) -> dict[str, Any]:
+        """Return the arguments as plain JSON."""
+        named = {"name": self.name, "timezone": self.timezone}
+        return {"usd": str(self.limit), "per": self.per, "folder": str(self.folder), **named}
+
     def period_at(self, moment: datetime) -> Period:
         """Return the period that a moment lies in."""
         zone = ZoneInfo(self.timezone)
@@ -121,8 +126,8 @@ def refusal(
     """
     return BudgetExhaustedError(
         f"{title(budget, name, period.name)} has {max(Decimal(0), left):f} USD left, and {what}. The budget resets at "
-        f"{period.resets_at:%Y-%m-%d %H:%M} UTC. To go on now, raise usd in the DAG's Budget to {needed:f} or more, then "
-        "clear the task; to go on later, clear it after the reset"
+        f"{period.resets_at:%Y-%m-%d %H:%M} UTC. To go on now, raise usd in the DAG's Budget to {needed:f} or more, "
+        "then clear the task; to go on later, clear it after the reset"
     )
 
 

@@ -1,4 +1,4 @@
-"""What a budget has spent: small files that are never rewritten, whose *names* hold the amounts. One listing is the sum.
+"""What a budget has spent: small files that are never rewritten. Their *names* hold the amounts: one listing is the sum.
 
 ::
 
@@ -179,6 +179,14 @@ class Ledger:
                 number = int(found["number"] or 0)
                 sums.lines.append(Line(name, found["entry"], found["kind"], number, usd, _is_old(file)))
         return sums
+
+    def opened(self, period: str) -> Sums:
+        """Return what is reserved and paid in a period; make its folder on a local disk.
+
+        :raises BudgetUnavailableError: if the storage does not answer.
+        """
+        with self._asking(period):
+            return self.sums(period)
 
     def holds(self, period: str, key: str) -> bool:
         """Return whether a generation counts in a period.

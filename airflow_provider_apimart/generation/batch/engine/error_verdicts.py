@@ -35,6 +35,7 @@ class StopKind(StrEnum):
     CONNECTION = "connection"
     ROW_FAILURE = "row_failure"
     BUDGET = "budget"
+    SHARED_BUDGET = "shared_budget"
     STORAGE = "storage"
     NO_ANSWER = "no_answer"
     DEADLINE = "deadline"

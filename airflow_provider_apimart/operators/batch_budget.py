@@ -1,0 +1,55 @@
+"""The two ends of a batch that is paid from a budget: a look at what is left, and what was really spent."""
+
+from __future__ import annotations
+
+import logging
+from datetime import UTC, datetime
+from decimal import Decimal
+
+from airflow_provider_apimart.client.errors import ApimartError, FieldProblem
+from airflow_provider_apimart.generation.batch import shares
+from airflow_provider_apimart.generation.batch.bill import Bill
+from airflow_provider_apimart.generation.batch.engine.resume import read_ledger
+from airflow_provider_apimart.generation.batch.plan import Plan
+from airflow_provider_apimart.generation.batch.states import Ledger
+from airflow_provider_apimart.generation.pricing.budget import Budget, title
+from airflow_provider_apimart.generation.pricing.ledger import entry_of, ledger_name, ledger_of
+from airflow_provider_apimart.hooks.storage.paths import target_of
+from airflow_provider_apimart.operators import arguments
+
+log = logging.getLogger(__name__)
+
+
+def look(owner: str, plan: Plan, budget: Budget, bill: Bill, fallback_bill: Bill) -> None:
+    """Log what the budget has left for a batch, and refuse a table that it cannot be compared with.
+
+    :raises InvalidVeoArgument: if a price is not known; nothing was submitted.
+    """
+    unknown = {*bill.unknown, *fallback_bill.unknown}
+    if unknown:
+        allowed = (
+            f"no price is known for {', '.join(sorted(unknown))}, so a budget cannot be kept; leave it out to go on"
+        )
+        arguments.refuse(owner, [FieldProblem("budget", float(budget.limit), allowed)])
+    name = ledger_name(budget, plan.index.identity.dag_id)
+    period = budget.period_at(datetime.now(UTC)).name
+    try:
+        # (On a local disk, this also makes the folder, by which the triggerer knows that it sees the same disk.)
+        sums = ledger_of(budget, name, target_of(budget.folder)).opened(period)
+    except ApimartError as error:
+        # What is under way is brought home all the same.
+        log.warning("No further row is paid for as long as this lasts: %s", error)
+        return
+    left = max(Decimal(0), budget.limit - sums.without(entry_of(shares.share_key(plan))).total)
+    log.info(
+        "%s has %s USD for this batch. Rows are paid for as long as it lasts.", title(budget, name, period), f"{left:f}"
+    )
+
+
+def read_and_settle(plan: Plan) -> Ledger:
+    """Return what is known about the rows, and tell the budget, if there is one, what they have cost."""
+    spent = shares.Spent.of(plan)
+    ledger = read_ledger(plan, spent)
+    if spent is not None:
+        shares.settle(plan, spent, lambda: target_of(spent.budget.folder))
+    return ledger
