@@ -13,7 +13,8 @@ from airflow_provider_apimart.generation.batch.engine.resume import read_ledger
 from airflow_provider_apimart.generation.batch.plan import Plan
 from airflow_provider_apimart.generation.batch.states import Ledger
 from airflow_provider_apimart.generation.pricing.budget import Budget, title
-from airflow_provider_apimart.generation.pricing.ledger import entry_of, ledger_name, ledger_of
+from airflow_provider_apimart.generation.pricing.ledger import ledger_name, ledger_of
+from airflow_provider_apimart.generation.pricing.ledger_files import entry_of
 from airflow_provider_apimart.hooks.storage.paths import target_of
 from airflow_provider_apimart.operators import arguments
 

@@ -1,4 +1,4 @@
-"""What a budget has spent: small files that are never rewritten. Their *names* hold the amounts: one listing is the sum.
+"""What a budget has spent: small files that are never rewritten. Their *names* hold the amounts (``ledger_files.py``).
 
 ::
 
@@ -25,21 +25,25 @@ same task goes on with it, or the period ends.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import logging
 import random
-import re
-import secrets
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
 from airflow_provider_apimart.client.errors import ApimartError
 from airflow_provider_apimart.generation.pricing.budget import Budget, BudgetBusyError, BudgetUnavailableError
+from airflow_provider_apimart.generation.pricing.ledger_files import (
+    Sums,
+    entry_of,
+    paid_name,
+    reserved_name,
+    rounded,
+    share_name,
+)
 from airflow_provider_apimart.storage.files import (
     Target,
     commit_bytes,
@@ -54,80 +58,8 @@ log = logging.getLogger(__name__)
 #: How often a task that met others asks again, and how often the first of them looks whether they have gone.
 ROUNDS, LOOKS = 8, 6
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.1, 3.0
-#: What has been there through so long a wait is not taken back any more; and what is so old by the storage's own clock.
+#: What has been there through so long a wait is not taken back any more.
 LASTING_SECONDS = 4.0
-OLD = timedelta(minutes=10)
-MICRO = Decimal(1_000_000)
-_NAME = re.compile(
-    r"(?P<entry>[0-9a-f]{32})~(?:(?P<number>\d{8})~)?(?:[0-9a-f]{16}~)?(?P<micro>\d+)\.(?P<kind>reserved|paid|share)\.json"
-)
-#: Where listings say when a file was written.
-_TIMES = ("LastModified", "last_modified", "updated", "mtime", "created")
-
-
-@dataclass(frozen=True)
-class Line:
-    """One file of a ledger.
-
-    :param number: of the shares of one batch, the later ones replace the earlier ones.
-    """
-
-    name: str
-    entry: str
-    kind: str
-    number: int
-    usd: Decimal
-    old: bool = False
-
-    @property
-    def stays(self) -> bool:
-        """Whether nobody will take it back."""
-        return self.kind == "paid" or self.old
-
-
-@dataclass
-class Sums:
-    """What a period's ledger holds."""
-
-    lines: list[Line] = field(default_factory=list)
-
-    def by_entry(self, kind: str) -> dict[str, Decimal]:
-        """Return the amounts of one kind in USD, by entry."""
-        found: dict[str, Line] = {}
-        for line in self.lines:
-            other = found.get(line.entry)
-            if line.kind == kind and (other is None or (line.number, line.usd) > (other.number, other.usd)):
-                found[line.entry] = line
-        return {entry: line.usd for entry, line in found.items()}
-
-    @property
-    def entries(self) -> set[str]:
-        """All entries."""
-        return {line.entry for line in self.lines}
-
-    @property
-    def names(self) -> set[str]:
-        """All files."""
-        return {line.name for line in self.lines}
-
-    @property
-    def total(self) -> Decimal:
-        """What counts as spent."""
-        counted = {**self.by_entry("share"), **self.by_entry("reserved"), **self.by_entry("paid")}
-        return sum(counted.values(), Decimal(0))
-
-    def share(self, entry: str) -> tuple[int, Decimal]:
-        """Return the number and the amount of a batch's share; zeros if it has none."""
-        mine = [(line.number, line.usd) for line in self.lines if line.kind == "share" and line.entry == entry]
-        return max(mine, default=(0, Decimal(0)))
-
-    def without(self, entry: str) -> Sums:
-        """Return what the others have."""
-        return Sums([line for line in self.lines if line.entry != entry])
-
-    def of(self, names: Collection[str]) -> Sums:
-        """Return what stays, and what these files add."""
-        return Sums([line for line in self.lines if line.stays or line.name in names])
 
 
 def ledger_name(budget: Budget, dag_id: str) -> str:
@@ -141,11 +73,6 @@ def ledger_of(budget: Budget, name: str, folder: Target) -> Ledger:
     :param folder: the budget's folder, opened.
     """
     return Ledger(folder.child(safe_name(f"{name}-{budget.per}")))
-
-
-def entry_of(idempotency_key: str) -> str:
-    """Return the name of a generation's entry."""
-    return hashlib.sha256(idempotency_key.encode()).hexdigest()[:32]
 
 
 class Ledger:
@@ -165,20 +92,12 @@ class Ledger:
         :raises BudgetUnavailableError: if the storage does not answer.
         """
         place = self.home.child(period)
-        sums = Sums()
         with _unavailable(place), storage_errors(place, "read"):
             place.fs.invalidate_cache(place.path)
             try:
-                files = place.fs.ls(place.path, detail=True)
+                return Sums.of_files(place.fs.ls(place.path, detail=True))
             except FileNotFoundError:
-                files = []
-        for file in files:
-            name = str(file["name"]).rstrip("/").rpartition("/")[2]
-            if found := _NAME.fullmatch(name):
-                usd = Decimal(found["micro"]) / MICRO
-                number = int(found["number"] or 0)
-                sums.lines.append(Line(name, found["entry"], found["kind"], number, usd, _is_old(file)))
-        return sums
+                return Sums()
 
     def opened(self, period: str) -> Sums:
         """Return what is reserved and paid in a period; make its folder on a local disk.
@@ -211,7 +130,7 @@ class Ledger:
             if entry in before.entries:
                 return before.total if limit is None else min(before.total, limit)
             if limit is None:
-                self._write(period, f"{entry}~{secrets.token_hex(8)}~{_micro(usd)}.reserved.json", about)
+                self._write(period, reserved_name(entry, usd), about)
                 return before.total + usd
             self._say_if_empty(period, before)
             return self._take(period, before, _Wish(entry, usd, usd, limit, "reserved"), about)[1]
@@ -244,9 +163,9 @@ class Ledger:
         with self._asking(period):
             before = self.sums(period)
             number, share = before.share(entry)
-            if share == Decimal(_micro(usd)) / MICRO:
+            if share == rounded(usd):
                 return
-            self._write(period, _share_name(entry, number + 1, usd), about)
+            self._write(period, share_name(entry, number + 1, usd), about)
             self._drop_shares(period, before, entry)
 
     def settle(self, period: str, key: str, usd: Decimal, about: Mapping[str, Any]) -> None:
@@ -255,7 +174,7 @@ class Ledger:
         :raises BudgetUnavailableError: if the storage does not answer.
         """
         with _unavailable(self.home.child(period)):
-            self._write(period, f"{entry_of(key)}~{_micro(usd)}.paid.json", about)
+            self._write(period, paid_name(entry_of(key), usd), about)
 
     def release(self, period: str, key: str) -> None:
         """Take back what is reserved for a generation that was certainly not paid for. Repeatable.
@@ -364,8 +283,8 @@ class _Wish:
     def name_for(self, usd: Decimal, before: Sums) -> str:
         """Return the name of a new file."""
         if self.kind == "share":
-            return _share_name(self.entry, before.share(self.entry)[0] + 1, usd)
-        return f"{self.entry}~{secrets.token_hex(8)}~{_micro(usd)}.reserved.json"
+            return share_name(self.entry, before.share(self.entry)[0] + 1, usd)
+        return reserved_name(self.entry, usd)
 
 
 def _lasting(others: Sums, seen_at: dict[str, float], waited: float) -> set[str]:
@@ -376,27 +295,6 @@ def _lasting(others: Sums, seen_at: dict[str, float], waited: float) -> set[str]
     for name in others.names:
         seen_at.setdefault(name, waited)
     return {name for name in others.names if waited - seen_at[name] >= LASTING_SECONDS}
-
-
-def _is_old(file: Mapping[str, Any]) -> bool:
-    found = next((file[name] for name in _TIMES if file.get(name) is not None), None)
-    if found is None:
-        return False
-    try:
-        if isinstance(found, str):
-            found = datetime.fromisoformat(found)
-        at = found if isinstance(found, datetime) else datetime.fromtimestamp(float(found), tz=UTC)
-    except (TypeError, ValueError):
-        return False
-    return datetime.now(UTC) - (at if at.tzinfo else at.replace(tzinfo=UTC)) >= OLD
-
-
-def _share_name(entry: str, number: int, usd: Decimal) -> str:
-    return f"{entry}~{number:08d}~{secrets.token_hex(8)}~{_micro(usd)}.share.json"
-
-
-def _micro(usd: Decimal) -> int:
-    return int((usd * MICRO).to_integral_value(rounding="ROUND_CEILING"))
 
 
 @contextlib.contextmanager

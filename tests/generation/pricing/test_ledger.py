@@ -15,6 +15,7 @@ import fsspec
 import pytest
 
 from airflow_provider_apimart.generation.pricing import ledger as ledger_module
+from airflow_provider_apimart.generation.pricing import ledger_files
 from airflow_provider_apimart.generation.pricing.budget import Budget, BudgetBusyError, BudgetUnavailableError
 from airflow_provider_apimart.generation.pricing.ledger import Ledger
 from airflow_provider_apimart.storage.files import Target
@@ -149,7 +150,7 @@ class Crowd:
         self.on_wait(self.waited)
 
     def put(self, key: str, usd: str) -> str:
-        name = f"{ledger_module.entry_of(key)}~{uuid.uuid4().hex[:16]}~{int(Decimal(usd) * 1_000_000)}.reserved.json"
+        name = f"{ledger_files.entry_of(key)}~{uuid.uuid4().hex[:16]}~{int(Decimal(usd) * 1_000_000)}.reserved.json"
         self.home.child(DAY).fs.pipe_file(self.home.child(DAY).child(name).path, b"{}")
         return name
 
@@ -186,7 +187,7 @@ def test_what_stays_refuses_after_a_while_and_what_is_paid_or_old_at_once(monkey
     assert take(crowd.ledger, "mine", "1") == 2
     assert crowd.waited >= ledger_module.LASTING_SECONDS
     crowd.waited = 0.0
-    monkeypatch.setattr(ledger_module, "OLD", timedelta(seconds=-1))
+    monkeypatch.setattr(ledger_files, "OLD", timedelta(seconds=-1))
     assert take(crowd.ledger, "mine", "1") == 2
     monkeypatch.undo()
     crowd.ledger.settle(DAY, "other", ONE, {})

@@ -122,13 +122,14 @@ class Purse:
             self._held, self.stop = share, None
             return
         all_rows, count = sum([*costs, *rest], Decimal(0)), len(costs) + len(rest)
+        needed = f"{count:,} rows to be paid for need about {all_rows:f} USD"
         error = refusal(
             self.budget,
             self.name,
             self._period,
             left=self.budget.limit - (whole - costs[0]),
             needed=whole - costs[0] + all_rows,
-            what=f"the next row costs about {costs[0]:f} USD ({count:,} rows to be paid for need about {all_rows:f} USD)",
+            what=f"the next row costs about {costs[0]:f} USD ({needed})",
         )
         self.stop = Stop(StopKind.SHARED_BUDGET, error.message, True)
 
