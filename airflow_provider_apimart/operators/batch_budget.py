@@ -12,7 +12,7 @@ from airflow_provider_apimart.generation.batch.bill import Bill
 from airflow_provider_apimart.generation.batch.engine.resume import read_ledger
 from airflow_provider_apimart.generation.batch.plan import Plan
 from airflow_provider_apimart.generation.batch.states import Ledger
-from airflow_provider_apimart.generation.pricing.budget import Budget, title
+from airflow_provider_apimart.generation.pricing.budget import Budget, amount, title
 from airflow_provider_apimart.generation.pricing.ledger import ledger_name, ledger_of
 from airflow_provider_apimart.generation.pricing.ledger_files import entry_of
 from airflow_provider_apimart.hooks.storage.paths import target_of
@@ -42,9 +42,8 @@ def look(owner: str, plan: Plan, budget: Budget, bill: Bill, fallback_bill: Bill
         log.warning("No further row is paid for as long as this lasts: %s", error)
         return
     left = max(Decimal(0), budget.limit - sums.without(entry_of(shares.share_key(plan))).total)
-    log.info(
-        "%s has %s USD for this batch. Rows are paid for as long as it lasts.", title(budget, name, period), f"{left:f}"
-    )
+    text = title(budget, name, period)
+    log.info("%s has %s USD for this batch. Rows are paid for as long as it lasts.", text, amount(left))
 
 
 def read_and_settle(plan: Plan) -> Ledger:

@@ -57,7 +57,7 @@ class Boundaries:
         for store in (TaskStateRecordStore, ObjectRecordStore):
             for name in ("load", "save"):
                 setattr(store, name, self._around(f"record.{name}", getattr(store, name)))
-        for name in ("reserve", "settle"):
+        for name in ("reserve", "settle", "grow", "note_share"):
             setattr(Ledger, name, self._around(f"budget.{name}", getattr(Ledger, name)))
         Ledger._write = self._around("budget file", Ledger._write)  # type: ignore[method-assign]
         ResumableFile.write = self._around("chunk", ResumableFile.write)  # type: ignore[method-assign]

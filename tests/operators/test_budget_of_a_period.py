@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import logging
 from pathlib import Path
 from typing import Any
@@ -9,7 +11,8 @@ from typing import Any
 import pytest
 from airflow.sdk import DAG
 
-from airflow_provider_apimart._compat import AirflowFailException
+from airflow_provider_apimart._compat import AirflowFailException, ObjectStoragePath
+from airflow_provider_apimart.decorators.veo import veo_task
 from airflow_provider_apimart.emulator.server import Emulator
 from airflow_provider_apimart.operators.arguments import InvalidVeoArgument
 from airflow_provider_apimart.operators.batch import VeoGenerateBatchOperator
@@ -21,6 +24,10 @@ from tests.operators.conftest import Tries
 from tests.operators.single import make
 
 pytestmark = pytest.mark.usefixtures("no_waiting")
+
+
+def a_cat() -> str:
+    return "a cat"
 
 
 def of_a_day(folder: Path, usd: float = 0.3, name: str | None = None) -> Budget:
@@ -86,23 +93,94 @@ def test_each_shot_of_a_storyboard_pays_from_it(tmp_path: Path) -> None:
     assert [shot.budget for shot in film.shots] == [budget, budget]
 
 
-def test_a_batch_says_that_it_keeps_none(tmp_path: Path) -> None:
-    with pytest.raises(InvalidVeoArgument, match=r"budget=.*a batch keeps no Budget.*max_cost_usd"):
-        VeoGenerateBatchOperator(
-            task_id="b", requests=[{"prompt": "a"}], output_path=f"{tmp_path}/", budget=of_a_day(tmp_path)
-        )
-
-
 @pytest.mark.parametrize("value", [20, "20 a day", {"usd": 20}])
 def test_anything_else_is_refused_when_the_dag_is_parsed(value: Any) -> None:
     with pytest.raises(InvalidVeoArgument, match=r"budget=.*a Budget, such as"):
         make(budget=value)
 
 
-def test_a_mapped_task_is_serialized_with_it(tmp_path: Path) -> None:
+@pytest.mark.parametrize("folder", ["/mnt/budgets/", ObjectStoragePath("file:///mnt/budgets")])
+def test_a_dag_with_it_is_serialized_always_in_the_same_way(folder: Any) -> None:
+    """Airflow compares what it stores: a text that changes with each parse would make a new version of the DAG."""
     from airflow.serialization.serialized_objects import DagSerialization
 
-    with DAG("budget_mapped", schedule=None) as dag:
-        VeoGenerateOperator.partial(task_id="a", budget=of_a_day(tmp_path)).expand(prompt=["one", "two"])
-    told = str(DagSerialization.to_dict(dag))
-    assert told == str(DagSerialization.to_dict(dag)) and "0x" not in told
+    def told() -> str:
+        budget = Budget(20, "day", folder)
+        with DAG("budget_mapped", schedule=None, default_args={"budget": budget}) as dag:
+            VeoGenerateOperator.partial(task_id="a", budget=budget).expand(prompt=["one", "two"])
+            VeoGenerateOperator.partial(task_id="b").expand(prompt=["one", "two"])
+            VeoGenerateOperator(task_id="c", prompt="a cat")
+            VeoGenerateBatchOperator(task_id="d", requests=[{"prompt": "a cat"}], output_path="/mnt/videos/")
+            veo_task(budget=budget)(a_cat)()
+        value = DagSerialization.to_dict(dag)
+        assert len(DagSerialization.from_dict(json.loads(json.dumps(value))).task_ids) == 5
+        return str(value)
+
+    assert told() == told() and "0x" not in told()
+
+
+@pytest.mark.parametrize("budget_in", ["partial", "default_args"])
+def test_mapped_tasks_pay_from_it(emulator: Emulator, tmp_path: Path, budget_in: str) -> None:
+    budget = of_a_day(tmp_path, usd=0.6)
+    fixed: dict[str, Any] = {"budget": budget} if budget_in == "partial" else {}
+    with DAG("mapped", schedule=None, default_args={"budget": budget}):
+        mapped = VeoGenerateOperator.partial(task_id="a", deferrable=False, duration=4, **fixed).expand(
+            prompt=["one", "two", "three"]
+        )
+    refused = 0
+    for number, prompt in enumerate(("one", "two", "three")):
+        operator = mapped.unmap({"prompt": prompt})
+        context = Tries().next(operator)
+        context["ti"].map_index = number
+        try:
+            operator.execute(context)
+        except AirflowFailException as error:
+            refused += "left" in str(error)
+    assert (refused, emulator.state()["paid"]) == (1, 2)
+
+
+def test_the_decorator_pays_from_it(emulator: Emulator, tmp_path: Path) -> None:
+    with DAG("decorated", schedule=None):
+        made = veo_task(budget=of_a_day(tmp_path, usd=0.1), deferrable=False)(a_cat)()
+    operator = made.operator
+    with pytest.raises(AirflowFailException, match=r"has 0\.10 USD left"):
+        operator.execute(Tries().next(operator))
+    assert emulator.requests("submit") == []
+
+
+def test_another_limit_the_next_day_is_the_one_that_counts(emulator: Emulator, tmp_path: Path) -> None:
+    """Limits are not kept in the ledger: each task brings its own."""
+    for usd, paid in ((0.3, 1), (0.3, 1), (0.6, 2), (0.3, 2)):
+        operator = make(tmp_path, task_id=f"at_{usd}_{paid}", budget=of_a_day(tmp_path, usd=usd))
+        tries = Tries()
+        with contextlib.suppress(AirflowFailException):
+            operator.execute(tries.next(operator))
+        assert emulator.state()["paid"] == paid
+
+
+def test_the_ledger_tells_who_asked_and_neither_prompt_nor_key(emulator: Emulator, tmp_path: Path) -> None:
+    operator = make(tmp_path, prompt="a very secret campaign", budget=of_a_day(tmp_path))
+    operator.execute(Tries().next(operator))
+    files = [path for path in (tmp_path / "budgets").rglob("*") if path.is_file() and path.suffix == ".json"]
+    assert len(files) == 2
+    for path in files:
+        text = path.read_text() + path.name
+        assert "a_dag" in text and "make" in text
+        assert "secret" not in text and emulator.api_key not in text and "airflow-veo-" not in text
+
+
+def test_a_folder_that_cannot_be_used_keeps_no_paid_video_back(
+    emulator: Emulator, tries: Tries, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    emulator.fault("media", "status", status=404, times=-1)
+    operator = make(tmp_path, budget=of_a_day(tmp_path))
+    with pytest.raises(Exception, match="paid for"):
+        operator.execute(tries.next(operator))
+    emulator.clear_faults()
+    operator = make(tmp_path, budget=Budget(1, "day", "nosuch://bucket/budgets/"))
+    assert operator.execute(tries.next(operator))["status"] == "completed"
+    assert "counts by its estimate" in caplog.text
+    other = make(tmp_path, task_id="other", budget=Budget(1, "day", "nosuch://bucket/budgets/"))
+    with pytest.raises(Exception, match="nosuch"):
+        other.execute(Tries().next(other))
+    assert emulator.state()["paid"] == 1

@@ -111,6 +111,12 @@ class Period:
     resets_at: datetime
 
 
+def amount(usd: Decimal) -> str:
+    """Return an amount for people: with cents, and no zeros after them."""
+    text = f"{usd:.6f}".rstrip("0")
+    return text + "0" * max(0, 2 - len(text.partition(".")[2]))
+
+
 def title(budget: Budget, name: str, period: str) -> str:
     """Return how a budget is called in messages."""
     return f"Budget {name!r} ({budget.limit:f} USD per {budget.per}, {period}, {budget.timezone})"
@@ -125,9 +131,9 @@ def refusal(
     :param what: what does not fit, and what it costs.
     """
     return BudgetExhaustedError(
-        f"{title(budget, name, period.name)} has {max(Decimal(0), left):f} USD left, and {what}. The budget resets at "
-        f"{period.resets_at:%Y-%m-%d %H:%M} UTC. To go on now, raise usd in the DAG's Budget to {needed:f} or more, "
-        "then clear the task; to go on later, clear it after the reset"
+        f"{title(budget, name, period.name)} has {amount(max(Decimal(0), left))} USD left, and {what}. The budget resets "
+        f"at {period.resets_at:%Y-%m-%d %H:%M} UTC. To go on now, raise usd in the DAG's Budget to {amount(needed)} or "
+        "more, then clear the task; to go on later, clear it after the reset"
     )
 
 

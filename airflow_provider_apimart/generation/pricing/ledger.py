@@ -241,7 +241,7 @@ class Ledger:
 
     def _say_if_empty(self, period: str, before: Sums) -> None:
         if not before.lines:
-            log.warning(
+            log.info(
                 "The budget's ledger %s is empty, so it counts from 0. That is right for the first payment of a "
                 "period; if files were lost, what they counted is not in it: see `airflow-provider-apimart audit`.",
                 self.home.child(period).uri,

@@ -27,7 +27,7 @@ from airflow_provider_apimart.client.client import ApimartClient
 from airflow_provider_apimart.client.errors import ApimartError
 from airflow_provider_apimart.client.request import VeoRequest
 from airflow_provider_apimart.generation.pricing.balance import price_list
-from airflow_provider_apimart.generation.pricing.budget import Budget, BudgetExhaustedError, refusal, title
+from airflow_provider_apimart.generation.pricing.budget import Budget, BudgetExhaustedError, amount, refusal, title
 from airflow_provider_apimart.generation.pricing.ledger import Ledger
 from airflow_provider_apimart.generation.purchase.decide import KEY_LIFE
 from airflow_provider_apimart.generation.purchase.record import Record, RecordState
@@ -94,7 +94,7 @@ class Spending:
         log.info(
             "%s: %s USD spent or reserved, this request (about %s) included.",
             title(self.budget, self.name, period.name),
-            spent,
+            amount(spent),
             price,
         )
 

@@ -208,14 +208,14 @@ def test_a_ledger_that_goes_away_later_keeps_no_video_back(
     assert purse.spent == COST
 
 
-def test_a_lost_ledger_is_told_and_blocks_nothing(
+def test_an_empty_ledger_is_told_and_blocks_nothing(
     emulator: Emulator, purse: Purse, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with caplog.at_level(logging.WARNING):
+    with caplog.at_level(logging.INFO):
         purse.obtain(emulator, Store())
     assert "is empty, so it counts from 0" in caplog.text
     caplog.clear()
-    with caplog.at_level(logging.WARNING):
+    with caplog.at_level(logging.INFO):
         purse.obtain(emulator, Store(), identity=Identity("marketing", "manual__2", "video"))
     assert "is empty" not in caplog.text
 

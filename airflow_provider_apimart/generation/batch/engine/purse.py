@@ -18,7 +18,7 @@ from airflow_provider_apimart.generation.batch import shares
 from airflow_provider_apimart.generation.batch.engine.active_rows import Active
 from airflow_provider_apimart.generation.batch.engine.error_verdicts import Stop, StopKind
 from airflow_provider_apimart.generation.batch.plan import Plan
-from airflow_provider_apimart.generation.pricing.budget import Budget, BudgetBusyError, Period, refusal
+from airflow_provider_apimart.generation.pricing.budget import Budget, BudgetBusyError, Period, amount, refusal
 from airflow_provider_apimart.generation.pricing.ledger import Ledger, ledger_of
 from airflow_provider_apimart.storage.files import Target, check_same_machine
 
@@ -122,14 +122,14 @@ class Purse:
             self._held, self.stop = share, None
             return
         all_rows, count = sum([*costs, *rest], Decimal(0)), len(costs) + len(rest)
-        needed = f"{count:,} rows to be paid for need about {all_rows:f} USD"
+        needed = f"{count:,} rows to be paid for need about {amount(all_rows)} USD"
         error = refusal(
             self.budget,
             self.name,
             self._period,
             left=self.budget.limit - (whole - costs[0]),
             needed=whole - costs[0] + all_rows,
-            what=f"the next row costs about {costs[0]:f} USD ({needed})",
+            what=f"the next row costs about {amount(costs[0])} USD ({needed})",
         )
         self.stop = Stop(StopKind.SHARED_BUDGET, error.message, True)
 
