@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,14 @@ from airflow_provider_apimart.client.client import ApimartClient
 from airflow_provider_apimart.client.errors import FieldProblem
 from airflow_provider_apimart.client.request import VeoRequest
 from airflow_provider_apimart.generation.pricing.balance import price_list
-from airflow_provider_apimart.generation.pricing.budget import Budget, budget_problem
+from airflow_provider_apimart.generation.pricing.budget import (
+    Budget,
+    BudgetExhaustedError,
+    amount,
+    budget_problem,
+    refusal,
+    title,
+)
 from airflow_provider_apimart.generation.purchase.identity import Identity
 from airflow_provider_apimart.generation.purchase.record import RecordStore
 from airflow_provider_apimart.hooks.storage.paths import target_of
@@ -48,6 +56,37 @@ def budget_problems(name: str, value: Any) -> list[FieldProblem]:
     """Return what is wrong with a ``budget`` argument."""
     problem = budget_problem(value)
     return [] if problem is None else [FieldProblem(name, value, problem)]
+
+
+def check_together(budget: Budget, identity: Identity, usd: Decimal | None, what: str) -> None:
+    """Refuse what several tasks will pay if the budget has no room for all of it. It reserves nothing.
+
+    What has fitted once is not compared again: it may be paid for, and after a clear it counts in the ledger already.
+
+    :param usd: what it costs together; ``None``: a price is not known.
+    :param what: what it is, for the message.
+    :raises BudgetExhaustedError: if it does not fit.
+    :raises BudgetUnavailableError: if the ledger cannot be used.
+    """
+    from airflow_provider_apimart.generation.pricing.ledger import ledger_name, ledger_of
+
+    name = ledger_name(budget, identity.dag_id)
+    ledger = ledger_of(budget, name, target_of(budget.folder))
+    key = f"plan {identity.slug}"
+    if ledger.has_passed(key):
+        return
+    period = budget.period_at(datetime.now(UTC))
+    if usd is None:
+        raise BudgetExhaustedError(
+            f"{title(budget, name, period.name)} cannot be kept: a price of {what} is not known. Leave budget out, or "
+            "ask for something with a known price"
+        )
+    spent = ledger.opened(period.name).total
+    if spent + usd > budget.limit:
+        cost = f"{what} together cost about {amount(usd)} USD"
+        raise refusal(budget, name, period, left=budget.limit - spent, needed=spent + usd, what=cost)
+    ledger.note_passed(key, identity.place)
+    log.info("%s has room for %s, about %s USD.", title(budget, name, period.name), what, amount(usd))
 
 
 def spending_of(budget: Budget | None, identity: Identity, store: RecordStore) -> Spending | None:

@@ -131,9 +131,9 @@ def refusal(
     :param what: what does not fit, and what it costs.
     """
     return BudgetExhaustedError(
-        f"{title(budget, name, period.name)} has {amount(max(Decimal(0), left))} USD left, and {what}. The budget resets "
-        f"at {period.resets_at:%Y-%m-%d %H:%M} UTC. To go on now, raise usd in the DAG's Budget to {amount(needed)} or "
-        "more, then clear the task; to go on later, clear it after the reset"
+        f"{title(budget, name, period.name)} has {amount(max(Decimal(0), left))} USD left, and {what}. The budget "
+        f"resets at {period.resets_at:%Y-%m-%d %H:%M} UTC. To go on now, raise usd in the DAG's Budget to "
+        f"{amount(needed)} or more, then clear the task; to go on later, clear it after the reset"
     )
 
 

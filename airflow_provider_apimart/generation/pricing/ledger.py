@@ -51,6 +51,7 @@ from airflow_provider_apimart.storage.files import (
     is_local,
     safe_name,
     storage_errors,
+    stored_size,
 )
 
 log = logging.getLogger(__name__)
@@ -185,6 +186,27 @@ class Ledger:
             for line in self.sums(period).lines:
                 if line.entry == entry_of(key) and line.kind == "reserved":
                     self._remove(period, line.name)
+
+    def note_passed(self, key: str, about: Mapping[str, Any]) -> None:
+        """Note that something was compared as a whole, and fitted.
+
+        :raises BudgetUnavailableError: if the storage does not answer.
+        """
+        place = self._passed(key)
+        with _unavailable(place):
+            commit_bytes(place, json.dumps(about, indent=1).encode())
+
+    def has_passed(self, key: str) -> bool:
+        """Return whether something has fitted before, in any period. It may be paid for by now.
+
+        :raises BudgetUnavailableError: if the storage does not answer.
+        """
+        place = self._passed(key)
+        with _unavailable(place):
+            return stored_size(place) is not None
+
+    def _passed(self, key: str) -> Target:
+        return self.home.child("passed").child(f"{entry_of(key)}.json")
 
     # --- steps -------------------------------------------------------------------------------------------------------
 
