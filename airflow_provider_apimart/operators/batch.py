@@ -233,6 +233,16 @@ class VeoGenerateBatchOperator(TellsLineage, AuthorTemplates, BaseOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Read and check the table, write the plan, and carry it out here or in the triggerer."""
+        return self._run(context)
+
+    def execute_after_reset(self, context: Context, event: Any = None) -> dict[str, Any]:
+        """Go on with the rows that are left in the budget's next day or month, as a retry does.
+
+        :param event: the trigger's event; see :class:`~airflow_provider_apimart.triggers.budget.BudgetResetTrigger`.
+        """
+        return self._run(context)
+
+    def _run(self, context: Context) -> dict[str, Any]:
         arguments.refuse(self._owner, batch_arguments.late_problems(self))
         check_name(self, context)
         began = time.time()
@@ -400,6 +410,7 @@ class VeoGenerateBatchOperator(TellsLineage, AuthorTemplates, BaseOperator):
         try:
             batch_end.refuse(totals, stop, target.uri, rules.max_failed_share, short, rules.on_mismatch, gone)
         except AirflowException as error:
+            batch_budget.when_exhausted(self, stop, totals, str(error))
             told = partial(notes.of_batch, self, outcome="failed", manifest=target.uri, summary=found, error=str(error))
             notes.leave(context, told)
             raise

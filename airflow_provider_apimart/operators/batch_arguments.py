@@ -99,6 +99,7 @@ def _argument_problems(task: BatchArguments, check: arguments.Check) -> list[Fie
     problems += check(arguments.range_problems, "max_failed_share", task.max_failed_share, 0, 1, "a share from 0 to 1")
     problems += check(arguments.money_problems, "max_cost_usd", task.max_cost_usd)
     problems += budget.budget_problems("budget", task.budget)
+    problems += budget.wait_problems("budget", task.budget, task.deferrable)
     problems += check(arguments.truth_problems, "dry_run", task.dry_run_only)
     problems += check(arguments.mapping_problems, "columns", task.columns)
     problems += check(arguments.mapping_problems, "defaults", task.defaults)

@@ -5,11 +5,15 @@ from __future__ import annotations
 import logging
 from datetime import UTC, datetime
 from decimal import Decimal
+from typing import Any
 
+from airflow_provider_apimart._compat import AirflowSkipException
 from airflow_provider_apimart.client.errors import ApimartError, FieldProblem
 from airflow_provider_apimart.generation.batch import shares
 from airflow_provider_apimart.generation.batch.bill import Bill
+from airflow_provider_apimart.generation.batch.engine.error_verdicts import Stop, StopKind
 from airflow_provider_apimart.generation.batch.engine.resume import read_ledger
+from airflow_provider_apimart.generation.batch.manifest import Totals
 from airflow_provider_apimart.generation.batch.plan import Plan
 from airflow_provider_apimart.generation.batch.states import Ledger
 from airflow_provider_apimart.generation.pricing.budget import Budget, amount, title
@@ -17,6 +21,7 @@ from airflow_provider_apimart.generation.pricing.ledger import ledger_name, ledg
 from airflow_provider_apimart.generation.pricing.ledger_files import entry_of
 from airflow_provider_apimart.hooks.storage.paths import target_of
 from airflow_provider_apimart.operators import arguments
+from airflow_provider_apimart.operators.budget import wait_for_reset
 
 log = logging.getLogger(__name__)
 
@@ -44,6 +49,23 @@ def look(owner: str, plan: Plan, budget: Budget, bill: Bill, fallback_bill: Bill
     left = max(Decimal(0), budget.limit - sums.without(entry_of(shares.share_key(plan))).total)
     text = title(budget, name, period)
     log.info("%s has %s USD for this batch. Rows are paid for as long as it lasts.", text, amount(left))
+
+
+def when_exhausted(task: Any, stop: Stop | None, totals: Totals, text: str) -> None:
+    """Do what the budget says about a batch whose rows it has no room for. Return if the task is to fail.
+
+    :param text: what the task fails with.
+    :raises AirflowSkipException: for ``on_exhausted="skip"``, if nothing but the budget keeps the batch from its end.
+    """
+    if task.budget is None or stop is None or stop.kind is not StopKind.SHARED_BUDGET or stop.until is None:
+        return
+    # What is paid for and not landed cannot wait for a day: a retry lands it, and then comes here again.
+    if totals.owed or totals.unchecked:
+        return
+    if task.budget.on_exhausted == "wait":
+        wait_for_reset(task, shares.moment(stop.until), stop.text)
+    if task.budget.on_exhausted == "skip" and not totals.failed:
+        raise AirflowSkipException(text)
 
 
 def read_and_settle(plan: Plan) -> Ledger:

@@ -60,7 +60,8 @@ def stop_of(event: Any) -> Stop | None:
     stop = event.get("stop")
     if stop is None:
         return None
-    return Stop(StopKind(stop["kind"]), str(stop["text"]), bool(stop["final"]))
+    until = stop.get("until")
+    return Stop(StopKind(stop["kind"]), str(stop["text"]), bool(stop["final"]), None if until is None else float(until))
 
 
 def plan_uri_of(kept: str | None, event: Any) -> str:

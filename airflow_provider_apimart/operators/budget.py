@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+import random
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
+from airflow_provider_apimart._compat import AirflowSkipException
 from airflow_provider_apimart.client.client import ApimartClient
 from airflow_provider_apimart.client.errors import FieldProblem
 from airflow_provider_apimart.client.request import VeoRequest
@@ -28,9 +30,12 @@ if TYPE_CHECKING:
     from airflow_provider_apimart.generation.pricing.ledger import Ledger
     from airflow_provider_apimart.generation.purchase.spending import Spending
 
-__all__ = ["Budget"]
+__all__ = ["Budget", "BudgetExhaustedError"]
 
 log = logging.getLogger(__name__)
+
+#: Tasks that wait for a reset ask again within this time after it.
+SPREAD_SECONDS = 60.0
 
 
 def approve(owner: str, request: VeoRequest, limit: Decimal, client: ApimartClient) -> None:
@@ -56,6 +61,13 @@ def budget_problems(name: str, value: Any) -> list[FieldProblem]:
     """Return what is wrong with a ``budget`` argument."""
     problem = budget_problem(value)
     return [] if problem is None else [FieldProblem(name, value, problem)]
+
+
+def wait_problems(name: str, value: Any, deferrable: Any) -> list[FieldProblem]:
+    """Return whether a budget asks a task to wait that does not wait in the triggerer."""
+    if not isinstance(value, Budget) or value.on_exhausted != "wait" or deferrable is not False:
+        return []
+    return [FieldProblem(name, value, 'on_exhausted="wait" needs deferrable=True: the wait is in the triggerer')]
 
 
 def check_together(budget: Budget, identity: Identity, usd: Decimal | None, what: str) -> None:
@@ -84,9 +96,33 @@ def check_together(budget: Budget, identity: Identity, usd: Decimal | None, what
     spent = ledger.opened(period.name).total
     if spent + usd > budget.limit:
         cost = f"{what} together cost about {amount(usd)} USD"
-        raise refusal(budget, name, period, left=budget.limit - spent, needed=spent + usd, what=cost)
+        raise refusal(budget, name, period, left=budget.limit - spent, needed=spent + usd, cost=usd, what=cost)
     ledger.note_passed(key, identity.place)
     log.info("%s has room for %s, about %s USD.", title(budget, name, period.name), what, amount(usd))
+
+
+def when_exhausted(task: Any, error: BudgetExhaustedError) -> None:
+    """Do what the budget says about a task for which it has no room. Return if the task is to fail.
+
+    :param task: has ``budget`` and ``execute_after_reset``.
+    :raises AirflowSkipException: for ``on_exhausted="skip"``.
+    """
+    if task.budget is None or error.resets_at is None:
+        return
+    if task.budget.on_exhausted == "skip":
+        raise AirflowSkipException(f"{error.message}. Nothing was submitted")
+    if task.budget.on_exhausted == "wait":
+        wait_for_reset(task, error.resets_at, error.message)
+
+
+def wait_for_reset(task: Any, moment: datetime, why: str) -> NoReturn:
+    """Defer a task until its budget resets, and a little longer, so that not all tasks come at once."""
+    from airflow_provider_apimart.triggers.budget import BudgetResetTrigger
+
+    at = moment.timestamp() + random.uniform(0, SPREAD_SECONDS)  # noqa: S311
+    task.log.warning("%s. Nothing was submitted. This task waits for the reset, and asks again then.", why)
+    task.defer(trigger=BudgetResetTrigger(moment=at), method_name="execute_after_reset")
+    raise AssertionError("a deferral ends the method")
 
 
 def spending_of(budget: Budget | None, identity: Identity, store: RecordStore) -> Spending | None:

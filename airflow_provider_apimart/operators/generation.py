@@ -35,7 +35,7 @@ from airflow_provider_apimart.hooks.storage.paths import read_images, target_of
 from airflow_provider_apimart.hooks.stores.record_stores import record_store
 from airflow_provider_apimart.links.veo import ApimartHelpLink, VeoVideoLink, only_useful
 from airflow_provider_apimart.operators import arguments, models, veo_arguments
-from airflow_provider_apimart.operators.budget import spending_of
+from airflow_provider_apimart.operators.budget import BudgetExhaustedError, spending_of, when_exhausted
 from airflow_provider_apimart.operators.labels import check_name, labels_of
 from airflow_provider_apimart.operators.lineage import TellsLineage
 from airflow_provider_apimart.operators.recall import recall, wanted_here
@@ -154,6 +154,16 @@ class GenerationOperator(TellsLineage, AuthorTemplates, BaseOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Obtain the generation, wait for it here or in the triggerer, and land it."""
+        return self._run(context)
+
+    def execute_after_reset(self, context: Context, event: Any = None) -> dict[str, Any]:
+        """Ask the budget again in its next day or month, and go on. Nothing was paid for when the wait began.
+
+        :param event: the trigger's event; see :class:`~airflow_provider_apimart.triggers.budget.BudgetResetTrigger`.
+        """
+        return self._run(context)
+
+    def _run(self, context: Context) -> dict[str, Any]:
         began = time.time()
         request = self._checked_request()
         check_name(self, context)
@@ -192,6 +202,9 @@ class GenerationOperator(TellsLineage, AuthorTemplates, BaseOperator):
                 except GenerationModelGoneError as error:
                     if purchase.fallback is None:
                         raise models.with_advice(error, purchase.request.model, client) from None
+                except BudgetExhaustedError as error:
+                    when_exhausted(self, error)
+                    raise
 
     def _approve(self, request: VeoRequest, client: ApimartClient) -> None:
         """Refuse what cannot be carried out to its end, or costs too much, before it is paid for."""

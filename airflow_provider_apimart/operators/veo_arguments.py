@@ -66,6 +66,7 @@ def argument_problems(task: VeoArguments, check: arguments.Check) -> list[FieldP
     problems += check(arguments.choice_problems, "rules", task.rules, ("table", "schema"))
     problems += check(arguments.money_problems, "max_cost_usd", task.max_cost_usd)
     problems += budget.budget_problems("budget", task.budget)
+    problems += budget.wait_problems("budget", task.budget, task.deferrable)
     problems += check(arguments.connection_problems, "apimart_conn_id", task.apimart_conn_id)
     problems += check(arguments.output_problems, "output_path", task.output_path)
     return problems + check(arguments.label_problems, "labels", task.labels)

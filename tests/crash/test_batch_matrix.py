@@ -14,7 +14,7 @@ from tests.crash.batch_life import ROWS
 from tests.crash.running import results_of
 
 pytestmark = pytest.mark.crash
-STEP = 4
+STEP = 5
 PRICE = 0.256
 
 

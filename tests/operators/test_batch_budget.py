@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
+import dataclasses
 import logging
 import re
 import shutil
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
+from airflow.providers.common.compat.sdk import TaskDeferred
 
-from airflow_provider_apimart._compat import AirflowException, AirflowFailException
+from airflow_provider_apimart._compat import AirflowException, AirflowFailException, AirflowSkipException
 from airflow_provider_apimart.emulator.server import Emulator
 from airflow_provider_apimart.generation.batch import bill
 from airflow_provider_apimart.generation.pricing.ledger import Ledger, ledger_of
@@ -21,7 +24,7 @@ from airflow_provider_apimart.hooks.storage.paths import target_of
 from airflow_provider_apimart.operators.arguments import InvalidVeoArgument
 from airflow_provider_apimart.operators.batch_end import BatchIncompleteError
 from airflow_provider_apimart.operators.budget import Budget
-from tests.operators.batches import PRICE, batch, lines, paid, prompts, run
+from tests.operators.batches import PRICE, batch, first_event, lines, paid, prompts, run
 from tests.operators.conftest import Tries
 from tests.operators.single import make
 
@@ -157,3 +160,45 @@ def test_a_dry_run_needs_no_budget(emulator: Emulator, tries: Tries, tmp_path: P
 def test_a_budget_is_checked_when_the_dag_is_parsed(tmp_path: Path) -> None:
     with pytest.raises(InvalidVeoArgument, match=r"budget=20.*a Budget, such as"):
         batch(tmp_path, prompts(1), budget=20)
+
+
+def test_skip_skips_a_batch_that_only_the_budget_keeps_from_its_end(
+    emulator: Emulator, tmp_path: Path, deferrable: bool
+) -> None:
+    tries = Tries()
+    budget = dataclasses.replace(of_a_month(tmp_path, 2), on_exhausted="skip")
+    with pytest.raises(AirflowSkipException, match="2 of 3 rows have their videos"):
+        run(batch(tmp_path, prompts(3), budget=budget, deferrable=deferrable), tries)
+    assert [line["outcome"] for line in manifest_of(tmp_path)].count("landed") == 2
+
+
+def test_wait_goes_on_with_the_rows_that_are_left(
+    emulator: Emulator, tries: Tries, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    budget = dataclasses.replace(of_a_month(tmp_path, 2), on_exhausted="wait")
+    operator = batch(tmp_path, prompts(3), budget=budget, deferrable=True)
+    with pytest.raises(TaskDeferred) as deferral:
+        run(operator, tries)
+    assert deferral.value.method_name == "execute_after_reset"
+    assert sum(paid(emulator).values()) == 2
+    at, now = Budget.period_at, datetime.now(UTC)
+
+    def a_month_on(self: Budget, moment: datetime) -> Any:
+        return at(self, moment if moment < now else moment + timedelta(days=31))
+
+    monkeypatch.setattr(Budget, "period_at", a_month_on)
+    context: Any = tries.next(operator, store=False)
+    with pytest.raises(TaskDeferred) as deferral:
+        operator.execute_after_reset(context, event={"reason": "reset"})
+    event = asyncio.run(first_event(deferral.value.trigger))
+    assert operator.execute_complete(context, event=event, **(deferral.value.kwargs or {}))["landed"] == 3
+    assert set(paid(emulator).values()) == {1}
+
+
+def test_what_is_paid_for_and_not_landed_does_not_wait_for_a_day(
+    emulator: Emulator, tries: Tries, tmp_path: Path
+) -> None:
+    emulator.fault("media", "status", status=404, times=-1)
+    budget = dataclasses.replace(of_a_month(tmp_path, 2), on_exhausted="wait")
+    with pytest.raises(BatchIncompleteError, match="the next try lands them"):
+        run(batch(tmp_path, prompts(3), budget=budget, deferrable=True), tries)

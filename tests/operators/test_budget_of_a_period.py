@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import logging
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from airflow.providers.common.compat.sdk import TaskDeferred
 from airflow.sdk import DAG
 
-from airflow_provider_apimart._compat import AirflowFailException, ObjectStoragePath
+from airflow_provider_apimart._compat import AirflowFailException, AirflowSkipException, ObjectStoragePath
 from airflow_provider_apimart.decorators.veo import veo_task
 from airflow_provider_apimart.emulator.server import Emulator
 from airflow_provider_apimart.operators.arguments import InvalidVeoArgument
 from airflow_provider_apimart.operators.batch import VeoGenerateBatchOperator
-from airflow_provider_apimart.operators.budget import Budget
+from airflow_provider_apimart.operators.budget import SPREAD_SECONDS, Budget
 from airflow_provider_apimart.operators.media.storyboards import storyboard
 from airflow_provider_apimart.operators.remix import VeoRemixOperator
 from airflow_provider_apimart.operators.veo import VeoGenerateOperator
@@ -184,3 +187,89 @@ def test_a_folder_that_cannot_be_used_keeps_no_paid_video_back(
     with pytest.raises(Exception, match="nosuch"):
         other.execute(Tries().next(other))
     assert emulator.state()["paid"] == 1
+
+
+# --- on_exhausted ---------------------------------------------------------------------------------------------------
+
+
+def poor(folder: Path, on_exhausted: Any, usd: float = 0.3) -> Budget:
+    return Budget(usd, "day", f"{folder}/budgets", "poor", on_exhausted=on_exhausted)
+
+
+def used_up(folder: Path) -> None:
+    operator = make(folder, task_id="earlier", budget=poor(folder, "fail"))
+    operator.execute(Tries().next(operator))
+
+
+def test_skip_skips_the_task_and_pays_nothing(emulator: Emulator, tmp_path: Path) -> None:
+    used_up(tmp_path)
+    operator = make(tmp_path, budget=poor(tmp_path, "skip"))
+    with pytest.raises(AirflowSkipException, match=r"has 0\.044 USD left.*Nothing was submitted"):
+        operator.execute(Tries().next(operator))
+    assert emulator.state()["paid"] == 1
+
+
+@pytest.mark.parametrize("kind", ["operator", "decorator"])
+def test_wait_waits_for_the_next_day_and_then_pays(
+    emulator: Emulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    used_up(tmp_path)
+    budget = poor(tmp_path, "wait")
+    if kind == "operator":
+        operator: Any = make(tmp_path, budget=budget, deferrable=True)
+    else:
+        with DAG("decorated", schedule=None):
+            operator = veo_task(budget=budget, duration=4)(a_cat)().operator
+    tries = Tries()
+    context = tries.next(operator)
+    with pytest.raises(TaskDeferred) as deferral:
+        operator.execute(context)
+    assert deferral.value.method_name == "execute_after_reset"
+    path, values = deferral.value.trigger.serialize()
+    assert path == "airflow_provider_apimart.triggers.budget.BudgetResetTrigger"
+    reset = budget.period_at(datetime.now(UTC)).resets_at.timestamp()
+    assert reset <= values["moment"] <= reset + SPREAD_SECONDS
+    assert emulator.state()["paid"] == 1
+    # Too early: the same again.
+    with pytest.raises(TaskDeferred) as deferral:
+        operator.execute_after_reset(context, event={"reason": "reset"})
+    assert deferral.value.method_name == "execute_after_reset"
+    at = Budget.period_at
+    monkeypatch.setattr(Budget, "period_at", lambda self, moment: at(self, moment + timedelta(days=1)))
+    with pytest.raises(TaskDeferred) as deferral:
+        operator.execute_after_reset(context, event={"reason": "reset"})
+    assert deferral.value.method_name == "execute_complete"
+    assert emulator.state()["paid"] == 2
+
+
+@pytest.mark.parametrize("on_exhausted", ["skip", "wait"])
+def test_what_costs_more_than_the_whole_budget_fails_in_any_case(
+    emulator: Emulator, tmp_path: Path, on_exhausted: Any
+) -> None:
+    operator = make(tmp_path, budget=poor(tmp_path, on_exhausted, usd=0.1), deferrable=True)
+    with pytest.raises(AirflowFailException, match=r"more than the whole budget\. To go on, raise usd .* to 0\.256"):
+        operator.execute(Tries().next(operator))
+
+
+def test_a_wait_needs_a_triggerer(tmp_path: Path) -> None:
+    with pytest.raises(InvalidVeoArgument, match=r"budget=.*needs deferrable=True"):
+        make(tmp_path, budget=poor(tmp_path, "wait"), deferrable=False)
+
+
+def test_the_trigger_waits_until_the_moment(monkeypatch: pytest.MonkeyPatch) -> None:
+    from airflow_provider_apimart.triggers import budget as trigger_module
+
+    slept: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        slept.append(seconds)
+
+    monkeypatch.setattr(trigger_module.asyncio, "sleep", sleep)
+    monkeypatch.setattr(trigger_module.time, "time", lambda: 1000.0)
+
+    async def event_of(moment: float) -> Any:
+        _, values = trigger_module.BudgetResetTrigger(moment=moment).serialize()
+        return [event.payload async for event in trigger_module.BudgetResetTrigger(**values).run()]
+
+    assert asyncio.run(event_of(4600.0)) == asyncio.run(event_of(1001.0)) == [{"reason": "reset"}]
+    assert slept == [3600.0, trigger_module.FIRST_EVENT_SECONDS]

@@ -18,11 +18,16 @@ from airflow_provider_apimart.client.errors import ApimartError, Charge
 Per = Literal["day", "month"]
 
 
+OnExhausted = Literal["fail", "skip", "wait"]
+
+
 class BudgetExhaustedError(ApimartError):
     """The budget has no room for this request. Nothing was sent."""
 
     terminal = True
     charge = Charge.NO
+    #: When it would have room again; ``None`` if waiting is of no use.
+    resets_at: datetime | None = None
 
 
 class BudgetUnavailableError(ApimartError):
@@ -48,6 +53,9 @@ class Budget:
     :param name: what the ledger is called. Tasks with the same folder, name and period share one budget. ``None``: the
         id of the DAG.
     :param timezone: an IANA name, such as ``Asia/Seoul``.
+    :param on_exhausted: what a task does for which there is no room. ``"fail"``: it fails without a retry. ``"skip"``:
+        it is skipped. ``"wait"``: it waits in the triggerer for the next day or month, then asks again. What costs more
+        than the whole budget fails in any case.
     :raises ValueError: when one of them cannot be used.
     """
 
@@ -56,6 +64,7 @@ class Budget:
     folder: str | os.PathLike[str]
     name: str | None = None
     timezone: str = "UTC"
+    on_exhausted: OnExhausted = "fail"
 
     def __post_init__(self) -> None:
         try:
@@ -70,6 +79,9 @@ class Budget:
             raise ValueError(f"Budget: folder={self.folder!r} is not allowed; a folder that all workers reach")
         if self.name is not None and not str(self.name).strip():
             raise ValueError(f"Budget: name={self.name!r} is not allowed; text, or None for the id of the DAG")
+        if self.on_exhausted not in ("fail", "skip", "wait"):
+            text = f"Budget: on_exhausted={self.on_exhausted!r} is not allowed; 'fail', 'skip' or 'wait'"
+            raise ValueError(text)
         try:
             ZoneInfo(self.timezone)
         except Exception:
@@ -83,7 +95,7 @@ class Budget:
 
     def as_json(self) -> dict[str, Any]:
         """Return the arguments as plain JSON."""
-        named = {"name": self.name, "timezone": self.timezone}
+        named = {"name": self.name, "timezone": self.timezone, "on_exhausted": self.on_exhausted}
         return {"usd": str(self.limit), "per": self.per, "folder": str(self.folder), **named}
 
     def period_at(self, moment: datetime) -> Period:
@@ -123,18 +135,24 @@ def title(budget: Budget, name: str, period: str) -> str:
 
 
 def refusal(
-    budget: Budget, name: str, period: Period, *, left: Decimal, needed: Decimal, what: str
+    budget: Budget, name: str, period: Period, *, left: Decimal, needed: Decimal, cost: Decimal, what: str
 ) -> BudgetExhaustedError:
     """Return the error for what does not fit, with all that a person needs to go on.
 
     :param needed: the limit that would do.
-    :param what: what does not fit, and what it costs.
+    :param cost: what does not fit, in USD.
+    :param what: the same in words.
     """
-    return BudgetExhaustedError(
-        f"{title(budget, name, period.name)} has {amount(max(Decimal(0), left))} USD left, and {what}. The budget "
-        f"resets at {period.resets_at:%Y-%m-%d %H:%M} UTC. To go on now, raise usd in the DAG's Budget to "
-        f"{amount(needed)} or more, then clear the task; to go on later, clear it after the reset"
+    text = f"{title(budget, name, period.name)} has {amount(max(Decimal(0), left))} USD left, and {what}. "
+    raise_it = f"raise usd in the DAG's Budget to {amount(needed)} or more, then clear the task"
+    if cost > budget.limit:
+        return BudgetExhaustedError(f"{text}That is more than the whole budget. To go on, {raise_it}")
+    error = BudgetExhaustedError(
+        f"{text}The budget resets at {period.resets_at:%Y-%m-%d %H:%M} UTC. To go on now, {raise_it}; to go on later, "
+        "clear it after the reset"
     )
+    error.resets_at = period.resets_at
+    return error
 
 
 def budget_problem(value: Any) -> str | None:

@@ -90,7 +90,8 @@ class Spending:
         spent = self.ledger.reserve(period.name, key, price.usd, limit, self._about(request.model))
         if spent > limit:
             what = f"this request ({request.model}) costs about {price}"
-            raise refusal(self.budget, self.name, period, left=limit - (spent - price.usd), needed=spent, what=what)
+            left = limit - (spent - price.usd)
+            raise refusal(self.budget, self.name, period, left=left, needed=spent, cost=price.usd, what=what)
         log.info(
             "%s: %s USD spent or reserved, this request (about %s) included.",
             title(self.budget, self.name, period.name),

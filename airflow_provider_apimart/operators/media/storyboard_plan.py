@@ -16,7 +16,7 @@ from airflow_provider_apimart.generation.pricing.prices import Estimate, PriceLi
 from airflow_provider_apimart.hooks.apimart import ApimartHook
 from airflow_provider_apimart.media.extra import require_media
 from airflow_provider_apimart.operators import arguments
-from airflow_provider_apimart.operators.budget import Budget, check_together
+from airflow_provider_apimart.operators.budget import Budget, BudgetExhaustedError, check_together, when_exhausted
 from airflow_provider_apimart.operators.media.shots import picture_problems, requests_of, shot_problems
 from airflow_provider_apimart.operators.task import failures, identity_of
 from airflow_provider_apimart.operators.templates import AuthorTemplates
@@ -66,6 +66,13 @@ class StoryboardPlanOperator(AuthorTemplates, BaseOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Refuse the storyboard, or return what it costs."""
+        return self._run(context)
+
+    def execute_after_reset(self, context: Context, event: Any = None) -> dict[str, Any]:
+        """Compare again in the budget's next day or month."""
+        return self._run(context)
+
+    def _run(self, context: Context) -> dict[str, Any]:
         problems = arguments.money_problems("max_cost_usd", self.max_cost_usd)
         problems += arguments.connection_problems("apimart_conn_id", self.apimart_conn_id)
         for number, shot in enumerate(self.shots, start=1):
@@ -84,7 +91,7 @@ class StoryboardPlanOperator(AuthorTemplates, BaseOperator):
             costs = [_dearest(prices, requests) for requests in shots]
             self._approve(prices, costs)
             if self.budget is not None:
-                check_together(self.budget, identity_of(context), _total(costs), f"the {len(costs)} shots")
+                self._ask_budget(self.budget, context, costs)
         return {
             "shots": [
                 {"model": requests[0].model, "cost_usd": None if cost is None else float(cost.usd)}
@@ -109,6 +116,13 @@ class StoryboardPlanOperator(AuthorTemplates, BaseOperator):
         elif total > limit:
             allowed = f"the {len(costs)} shots together cost about {_usd(total)} USD (prices: {prices.source})"
             self._refuse([FieldProblem("max_cost_usd", float(limit), allowed)])
+
+    def _ask_budget(self, budget: Budget, context: Context, costs: Sequence[Estimate | None]) -> None:
+        try:
+            check_together(budget, identity_of(context), _total(costs), f"the {len(costs)} shots")
+        except BudgetExhaustedError as error:
+            when_exhausted(self, error)
+            raise
 
     def _refuse(self, problems: Sequence[FieldProblem]) -> None:
         """Refuse the storyboard if there are problems."""

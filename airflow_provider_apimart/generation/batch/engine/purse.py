@@ -129,9 +129,11 @@ class Purse:
             self._period,
             left=self.budget.limit - (whole - costs[0]),
             needed=whole - costs[0] + all_rows,
+            cost=costs[0],
             what=f"the next row costs about {amount(costs[0])} USD ({needed})",
         )
-        self.stop = Stop(StopKind.SHARED_BUDGET, error.message, True)
+        until = None if error.resets_at is None else error.resets_at.timestamp()
+        self.stop = Stop(StopKind.SHARED_BUDGET, error.message, True, until)
 
     def _ask(self, ledger: Ledger, period: str, least: Decimal, most: Decimal) -> tuple[Decimal | None, Decimal]:
         key, who = shares.share_key(self._plan), shares.about(self._plan)
