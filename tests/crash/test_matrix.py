@@ -37,7 +37,7 @@ OF_A_BUDGET = {
 PLANS = {name: plan for name, plan in PLANS.items() if plan["store"] in STORES}
 FULL = os.environ.get("CRASH_MATRIX") == "full"
 #: Killed twice in a row at each boundary, too; with CRASH_MATRIX=full in the environment all of them are.
-TWICE = set(PLANS) if FULL else {"deferrable", "sync", "budget"}
+TWICE = set(PLANS) if FULL else {"deferrable", "sync"}
 #: These go through the newer response format (X-APIMart-Response-Version), the others through the default; in full,
 #: all go through both.
 VERSIONED = {"sync", "deferrable_31"}

@@ -121,6 +121,8 @@ def settle(plan: Plan, spent: Spent, open_folder: Callable[[], Target]) -> None:
     try:
         ledger = ledger_of(*found, open_folder())
         for period, usd in {**idle, **spent.by_period()}.items():
+            if not usd and not ledger.sums(period).lines:
+                continue
             ledger.note_share(period, share_key(plan), usd, about(plan))
     except ApimartError as error:
         log.warning("The batch counts by its estimates: %s", error)

@@ -399,10 +399,8 @@ class Purchase:
             undone = nothing_was_done(error, doubtful=doubtful)
             if isinstance(error, (errors.ModelGoneError, errors.NoChannelError)):
                 error = self._about_the_model(error, undone)
-            if undone:
-                self._refused(record, error)
-                if self.spending is not None:
-                    self.spending.release(record)
+            if undone and self._refused(record, error) and self.spending is not None:
+                self.spending.release(record)
             raise error
         paid = submitted(record, answer, datetime.now(UTC))
         self._remember(paid, answer)
@@ -423,14 +421,17 @@ class Purchase:
         error.advice = f"{unused}{gone.advice(model, models)}"
         return error
 
-    def _refused(self, record: Record, error: ApimartError) -> None:
-        """Record that nothing was done, unless another try with the same key has got further."""
+    def _refused(self, record: Record, error: ApimartError) -> bool:
+        """Record that nothing was done, unless another try with the same key has got further. Return whether it is."""
         try:
-            if self.store.load() == self._stored:
+            stands = self.store.load() == self._stored
+            if stands:
                 self._save(refused(record, error))
+            return stands
         except Exception as failure:
             # The intent stays, which is safe. The error to report is the refusal, not this failure to save it.
             log.warning("The record could not be written (%s); it says that the outcome is not known.", failure)
+            return False
 
     def _remember(self, record: Record, answer: Submission) -> None:
         log.info(

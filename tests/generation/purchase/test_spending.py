@@ -12,7 +12,8 @@ from typing import Any
 import fsspec
 import pytest
 
-from airflow_provider_apimart.client.errors import ApimartError, Charge
+from airflow_provider_apimart.client.client import ApimartClient
+from airflow_provider_apimart.client.errors import ApimartError, Charge, InsufficientBalanceError
 from airflow_provider_apimart.emulator import Emulator
 from airflow_provider_apimart.generation.pricing.budget import Budget, BudgetExhaustedError, BudgetUnavailableError
 from airflow_provider_apimart.generation.pricing.ledger import Ledger, ledger_of
@@ -116,6 +117,29 @@ def test_a_refused_request_gives_its_reservation_back(emulator: Emulator, purse:
     with pytest.raises(ApimartError):
         purse.obtain(emulator, store, retry=ONCE)
     assert store.record.state is RecordState.REFUSED
+    assert purse.spent == 0
+
+
+def test_a_refusal_takes_nothing_back_that_another_try_has_paid_for(
+    emulator: Emulator, purse: Purse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A zombie and its retry have the same key. One is refused, the other has got further."""
+    store = Store()
+
+    def submit(*args: Any, **kwargs: Any) -> Any:
+        store.change(state=RecordState.SUBMITTED, generation_id="task_of_the_other")
+        raise InsufficientBalanceError("top up", status=402)
+
+    monkeypatch.setattr(ApimartClient, "submit", submit)
+    with pytest.raises(InsufficientBalanceError):
+        purse.obtain(emulator, store)
+    assert purse.spent == COST
+
+
+def test_without_records_a_refused_request_gives_its_reservation_back(emulator: Emulator, purse: Purse) -> None:
+    emulator.fault("submit", "status", status=402, times=-1)
+    with pytest.raises(ApimartError):
+        purse.obtain(emulator, NoRecordStore("nowhere"), retry=ONCE)
     assert purse.spent == 0
 
 
@@ -265,7 +289,6 @@ def test_a_crash_at_each_line_counts_once_and_pays_once(
 
 def wait_for_death(monkeypatch: pytest.MonkeyPatch, store: Store, point: str) -> None:
     """Let the process die at a line."""
-    from airflow_provider_apimart.client.client import ApimartClient
 
     def dying(original: Callable[..., Any], *, after: bool) -> Callable[..., Any]:
         def call(*args: Any, **kwargs: Any) -> Any:
