@@ -66,6 +66,7 @@ def get_provider_info() -> dict[str, Any]:
                     "airflow_provider_apimart.triggers.veo",
                     "airflow_provider_apimart.triggers.batch",
                     "airflow_provider_apimart.triggers.balance",
+                    "airflow_provider_apimart.triggers.budget",
                     "airflow_provider_apimart.triggers.publish",
                 ],
             }

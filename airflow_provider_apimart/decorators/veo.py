@@ -77,6 +77,11 @@ class VeoDecoratedOperator(DecoratedOperator, VeoGenerateOperator):
         self._set(self._asked(context))
         return VeoGenerateOperator.execute(self, context)
 
+    def execute_after_reset(self, context: Context, event: Any = None) -> dict[str, Any]:
+        """Ask the budget again, with what the function returns, as a retry does."""
+        self._set(self._asked(context))
+        return super().execute_after_reset(context, event)
+
     def execute_complete(
         self,
         context: Context,

@@ -28,17 +28,25 @@ from airflow_provider_apimart.generation.batch.bill import Bill
 from airflow_provider_apimart.generation.batch.draft import PlanDraft
 from airflow_provider_apimart.generation.batch.engine import closing
 from airflow_provider_apimart.generation.batch.engine.error_verdicts import Stop, StopKind
-from airflow_provider_apimart.generation.batch.engine.resume import read_ledger
 from airflow_provider_apimart.generation.batch.plan import STATE_FOLDER, Plan, read_plan, state_folder
 from airflow_provider_apimart.generation.batch.states import Ledger
 from airflow_provider_apimart.generation.pricing.balance import price_list
+from airflow_provider_apimart.generation.pricing.budget import Budget
 from airflow_provider_apimart.generation.purchase.decide import OnClear, OnUnknownSubmit
 from airflow_provider_apimart.generation.purchase.mismatch import OnMismatch
 from airflow_provider_apimart.generation.tables.rows import TableError
 from airflow_provider_apimart.hooks.apimart import ApimartHook
 from airflow_provider_apimart.hooks.reports import lineage, notes
 from airflow_provider_apimart.hooks.storage.paths import target_of
-from airflow_provider_apimart.operators import arguments, batch_arguments, batch_end, batch_start, batch_work, models
+from airflow_provider_apimart.operators import (
+    arguments,
+    batch_arguments,
+    batch_budget,
+    batch_end,
+    batch_start,
+    batch_work,
+    models,
+)
 from airflow_provider_apimart.operators.labels import check_name
 from airflow_provider_apimart.operators.lineage import TellsLineage
 from airflow_provider_apimart.operators.recall import AS_IT_WAS
@@ -98,6 +106,10 @@ class VeoGenerateBatchOperator(TellsLineage, AuthorTemplates, BaseOperator):
     :param rules: what rows are checked against whose model the provider does not know. ``"table"``: nothing.
         ``"schema"``: APIMart's own schema of the model, if it can be had.
     :param max_cost_usd: refuse a table that will cost more, before anything is paid for. It limits the real costs, too.
+    :param budget: a :class:`~airflow_provider_apimart.operators.budget.Budget` of a day or a month that rows are paid
+        from, shared with other tasks. Once it has no room for the next row, no more rows are paid for: what is paid for
+        is brought home, the others are ``left``, and the task fails. A retry or a clear goes on with them. Not
+        templated.
     :param dry_run: log what the table will cost, and pay nothing.
     :param on_clear: ``"reuse"``: a cleared task continues with its rows. ``"regenerate"``: it pays for all of them
         again.
@@ -162,6 +174,7 @@ class VeoGenerateBatchOperator(TellsLineage, AuthorTemplates, BaseOperator):
         fallback_model: str | None = None,
         rules: models.ModelRulesFrom = "table",
         max_cost_usd: float | str | None = None,
+        budget: Budget | None = None,
         dry_run: bool | str = False,
         on_clear: OnClear = "reuse",
         on_unknown_submit: OnUnknownSubmit | None = None,
@@ -197,6 +210,7 @@ class VeoGenerateBatchOperator(TellsLineage, AuthorTemplates, BaseOperator):
         self.fallback_model = fallback_model
         self.rules = rules
         self.max_cost_usd = max_cost_usd
+        self.budget = budget
         # Not "dry_run": that is a method of Airflow's operators.
         self.dry_run_only = dry_run
         self.on_clear = on_clear
@@ -219,6 +233,16 @@ class VeoGenerateBatchOperator(TellsLineage, AuthorTemplates, BaseOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Read and check the table, write the plan, and carry it out here or in the triggerer."""
+        return self._run(context)
+
+    def execute_after_reset(self, context: Context, event: Any = None) -> dict[str, Any]:
+        """Go on with the rows that are left in the budget's next day or month, as a retry does.
+
+        :param event: the trigger's event; see :class:`~airflow_provider_apimart.triggers.budget.BudgetResetTrigger`.
+        """
+        return self._run(context)
+
+    def _run(self, context: Context) -> dict[str, Any]:
         arguments.refuse(self._owner, batch_arguments.late_problems(self))
         check_name(self, context)
         began = time.time()
@@ -250,17 +274,18 @@ class VeoGenerateBatchOperator(TellsLineage, AuthorTemplates, BaseOperator):
             ledger = batch_work.known(self, plan, root)
             limit = arguments.money_of(self.max_cost_usd)
             missing = batch_start.approve(self._owner, plan, ledger, bill, limit, planned.fallback_bill, self.check)
+            if missing and self.budget is not None:
+                batch_budget.look(self._owner, plan, self.budget, bill, planned.fallback_bill)
         with batch_end.keeping_what_is_paid():
             if missing:
                 del ledger
                 summary = {"rows": len(plan.index.slots), "left": missing}
                 notes.leave(context, lambda: notes.of_batch(self, outcome="running", manifest=None, summary=summary))
                 stop = self._work(plan, output, began, missing)
-                ledger = read_ledger(plan)
             else:
                 self.log.info("Nothing to do: every row has its outcome.")
                 stop = None
-            return self._finish(context, plan, ledger, output, stop, began)
+            return self._finish(context, plan, output, stop, began)
 
     def execute_complete(
         self,
@@ -288,7 +313,7 @@ class VeoGenerateBatchOperator(TellsLineage, AuthorTemplates, BaseOperator):
                 if str(now).rstrip("/") != kept.rstrip("/"):
                     self.log.warning(AS_IT_WAS, name, kept, now)
                     setattr(self, name, kept)
-            return self._finish(context, plan, read_ledger(plan), target_of(plan.index.output_uri), stop, began)
+            return self._finish(context, plan, target_of(plan.index.output_uri), stop, began)
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """Resume. If Airflow itself ended the deferral, log what happens to the paid generations."""
@@ -362,14 +387,14 @@ class VeoGenerateBatchOperator(TellsLineage, AuthorTemplates, BaseOperator):
         self._tell(context, partial(lineage.of_batch, found, lineage.Tally()))
         return found
 
-    def _finish(
-        self, context: Context, plan: Plan, ledger: Ledger, output: Target, stop: Stop | None, began: float
-    ) -> dict[str, Any]:
+    def _finish(self, context: Context, plan: Plan, output: Target, stop: Stop | None, began: float) -> dict[str, Any]:
         """Check what has landed, write the manifest, send the metrics, and succeed or fail by the user's policy."""
+        ledger = batch_budget.read_and_settle(plan)
         totals, tally = manifest.Totals(), lineage.Tally()
         target = manifest.manifest_target(output, plan, self.manifest_format)
         checks = self._checks(plan, ledger)
-        lines = tally.over(manifest.manifest_lines(plan, ledger, totals, checks))
+        left_why = None if stop is None else stop.text
+        lines = tally.over(manifest.manifest_lines(plan, ledger, totals, checks, left_why))
         manifest.write_manifest(target, lines, self.manifest_format)
         batch_end.count(plan, ledger, since=began)
         level = logging.WARNING if totals.failed or totals.left or totals.mismatched else logging.INFO
@@ -385,6 +410,7 @@ class VeoGenerateBatchOperator(TellsLineage, AuthorTemplates, BaseOperator):
         try:
             batch_end.refuse(totals, stop, target.uri, rules.max_failed_share, short, rules.on_mismatch, gone)
         except AirflowException as error:
+            batch_budget.when_exhausted(self, stop, totals, str(error))
             told = partial(notes.of_batch, self, outcome="failed", manifest=target.uri, summary=found, error=str(error))
             notes.leave(context, told)
             raise

@@ -9,7 +9,7 @@ from airflow_provider_apimart.client.errors import FieldProblem
 from airflow_provider_apimart.client.request import VeoRequest
 from airflow_provider_apimart.generation.tables.text_files import is_delimiter
 from airflow_provider_apimart.hooks.rows.table_files import TableFormat
-from airflow_provider_apimart.operators import arguments
+from airflow_provider_apimart.operators import arguments, budget
 
 
 class BatchArguments(Protocol):
@@ -21,6 +21,7 @@ class BatchArguments(Protocol):
     columns: Any
     defaults: Any
     deferrable: Any
+    budget: Any
     dry_run_only: Any
     fallback_model: Any
     manifest_format: Any
@@ -97,6 +98,8 @@ def _argument_problems(task: BatchArguments, check: arguments.Check) -> list[Fie
     problems += check(_rate_problems, "requests_per_minute", task.requests_per_minute)
     problems += check(arguments.range_problems, "max_failed_share", task.max_failed_share, 0, 1, "a share from 0 to 1")
     problems += check(arguments.money_problems, "max_cost_usd", task.max_cost_usd)
+    problems += budget.budget_problems("budget", task.budget)
+    problems += budget.wait_problems("budget", task.budget, task.deferrable)
     problems += check(arguments.truth_problems, "dry_run", task.dry_run_only)
     problems += check(arguments.mapping_problems, "columns", task.columns)
     problems += check(arguments.mapping_problems, "defaults", task.defaults)

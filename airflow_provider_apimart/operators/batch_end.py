@@ -34,6 +34,7 @@ _ADVICE = {
     StopKind.DEADLINE: "The next try, or a clear, goes on with what is left and pays for no row again; a longer "
     "execution_timeout gives each try more time",
     StopKind.BUDGET: "Raise max_cost_usd, then clear the task: it goes on with what is left",
+    StopKind.SHARED_BUDGET: "No try pays again for what was paid for: the next one goes on with what is left",
 }
 
 
@@ -59,7 +60,8 @@ def stop_of(event: Any) -> Stop | None:
     stop = event.get("stop")
     if stop is None:
         return None
-    return Stop(StopKind(stop["kind"]), str(stop["text"]), bool(stop["final"]))
+    until = stop.get("until")
+    return Stop(StopKind(stop["kind"]), str(stop["text"]), bool(stop["final"]), None if until is None else float(until))
 
 
 def plan_uri_of(kept: str | None, event: Any) -> str:

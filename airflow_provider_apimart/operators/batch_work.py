@@ -44,6 +44,7 @@ def rules_of(task: Any, context: Mapping[str, Any]) -> Rules:
         max_cost_usd=None if limit is None else float(limit),
         fallback_model=fallback,
         fallback_at_last=fallback is not None and models.is_last_try(context),
+        budget=None if task.budget is None else task.budget.as_json(),
     )
 
 

@@ -35,6 +35,7 @@ from airflow_provider_apimart.hooks.storage.paths import read_images, target_of
 from airflow_provider_apimart.hooks.stores.record_stores import record_store
 from airflow_provider_apimart.links.veo import ApimartHelpLink, VeoVideoLink, only_useful
 from airflow_provider_apimart.operators import arguments, models, veo_arguments
+from airflow_provider_apimart.operators.budget import BudgetExhaustedError, spending_of, when_exhausted
 from airflow_provider_apimart.operators.labels import check_name, labels_of
 from airflow_provider_apimart.operators.lineage import TellsLineage
 from airflow_provider_apimart.operators.recall import recall, wanted_here
@@ -81,7 +82,7 @@ class GenerationOperator(TellsLineage, AuthorTemplates, BaseOperator):
 
     A subclass sets ``model``, ``resolution``, ``generate_audio``, ``fallback_model``, ``rules``, ``output_path``,
     ``apimart_conn_id``, ``deferrable``, ``timeout``, ``poll_interval``, ``on_clear``, ``on_unknown_submit``,
-    ``on_mismatch``, ``check``, ``max_cost_usd`` and ``labels``, and calls :meth:`_begin` at the end of its
+    ``on_mismatch``, ``check``, ``max_cost_usd``, ``budget`` and ``labels``, and calls :meth:`_begin` at the end of its
     ``__init__``.
     """
 
@@ -107,6 +108,7 @@ class GenerationOperator(TellsLineage, AuthorTemplates, BaseOperator):
     on_mismatch: Any
     check: Any = None
     max_cost_usd: Any
+    budget: Any = None
     labels: Any
 
     def __init__(self, **kwargs: Any) -> None:
@@ -152,6 +154,16 @@ class GenerationOperator(TellsLineage, AuthorTemplates, BaseOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Obtain the generation, wait for it here or in the triggerer, and land it."""
+        return self._run(context)
+
+    def execute_after_reset(self, context: Context, event: Any = None) -> dict[str, Any]:
+        """Ask the budget again in its next day or month, and go on. Nothing was paid for when the wait began.
+
+        :param event: the trigger's event; see :class:`~airflow_provider_apimart.triggers.budget.BudgetResetTrigger`.
+        """
+        return self._run(context)
+
+    def _run(self, context: Context) -> dict[str, Any]:
         began = time.time()
         request = self._checked_request()
         check_name(self, context)
@@ -182,6 +194,7 @@ class GenerationOperator(TellsLineage, AuthorTemplates, BaseOperator):
                 apimart_conn_id=self.apimart_conn_id,
                 approve=lambda wanted: self._approve(wanted, client),
                 fallback=models.fallback_of(self.fallback_model, request, at_last=models.is_last_try(context)),
+                spending=spending_of(self.budget, identity_of(context), store),
             )
             while True:
                 try:
@@ -189,6 +202,9 @@ class GenerationOperator(TellsLineage, AuthorTemplates, BaseOperator):
                 except GenerationModelGoneError as error:
                     if purchase.fallback is None:
                         raise models.with_advice(error, purchase.request.model, client) from None
+                except BudgetExhaustedError as error:
+                    when_exhausted(self, error)
+                    raise
 
     def _approve(self, request: VeoRequest, client: ApimartClient) -> None:
         """Refuse what cannot be carried out to its end, or costs too much, before it is paid for."""
@@ -365,6 +381,9 @@ class GenerationOperator(TellsLineage, AuthorTemplates, BaseOperator):
             metrics.count("parked", record)
             raise GenerationParkedError(text, generation_id=record.generation_id or "")
         decision, record = settled(record, view)
+        spending = spending_of(self.budget, identity_of(context), paid.store)
+        if spending is not None:
+            spending.settle(record)
         output = self._output()
         if decision.error is not None or output is None:
             keep(paid.store, record)

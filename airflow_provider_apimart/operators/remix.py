@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Literal
 
 from airflow_provider_apimart._compat import ObjectStoragePath
 from airflow_provider_apimart.client.remix import RemixRequest
+from airflow_provider_apimart.generation.pricing.budget import Budget
 from airflow_provider_apimart.generation.purchase.decide import OnClear, OnUnknownSubmit
 from airflow_provider_apimart.generation.purchase.mismatch import OnMismatch
 from airflow_provider_apimart.generation.purchase.record import Record
@@ -45,6 +46,8 @@ class VeoRemixOperator(GenerationOperator):
     :param on_mismatch: ``"warn"`` or ``"fail"`` if a landed video differs from the request.
     :param check: check each landed video: ``"default"``, or a dict of rules and verdicts.
     :param max_cost_usd: refuse a remix that costs more, before it is paid for.
+    :param budget: a :class:`~airflow_provider_apimart.operators.budget.Budget` of a day or a month that this is
+        paid from, shared with other tasks. What does not fit is refused before it is paid for. Not templated.
     :param labels: a dict (or its JSON text) that is kept in the video's sidecar.
     """
 
@@ -77,6 +80,7 @@ class VeoRemixOperator(GenerationOperator):
         on_mismatch: OnMismatch = "warn",
         check: Mapping[str, str] | Literal["default"] | None = None,
         max_cost_usd: float | str | None = None,
+        budget: Budget | None = None,
         labels: Mapping[str, Any] | str | None = None,
         **kwargs: Any,
     ) -> None:
@@ -98,6 +102,7 @@ class VeoRemixOperator(GenerationOperator):
         self.on_mismatch = on_mismatch
         self.check = check
         self.max_cost_usd = max_cost_usd
+        self.budget = budget
         self.labels = labels
         self._begin()
 

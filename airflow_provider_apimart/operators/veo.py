@@ -16,6 +16,7 @@ from airflow_provider_apimart.operators.generation import GenerationOperator
 from airflow_provider_apimart.operators.task import DEFAULT_TIMEOUT
 
 if TYPE_CHECKING:
+    from airflow_provider_apimart.generation.pricing.budget import Budget
     from airflow_provider_apimart.generation.purchase.decide import OnClear, OnUnknownSubmit
     from airflow_provider_apimart.generation.purchase.mismatch import OnMismatch
 
@@ -80,6 +81,8 @@ class VeoGenerateOperator(GenerationOperator):
         are the XCom ``check``. Not templated.
     :param max_cost_usd: refuse a generation that costs more, before it is paid for. The price is from APIMart's price
         list, or from the provider's own if that is not available. A generation that is already paid for is not refused.
+    :param budget: a :class:`~airflow_provider_apimart.operators.budget.Budget` of a day or a month that this is
+        paid from, shared with other tasks. What does not fit is refused before it is paid for. Not templated.
     :param labels: a dict (or its JSON text) that is kept in the video's sidecar. ``map_index_template`` can name a
         mapped task after a label: ``"{{ task.labels.sku }}"``. A missing label is blank.
     """
@@ -120,6 +123,7 @@ class VeoGenerateOperator(GenerationOperator):
         on_mismatch: OnMismatch = "warn",
         check: Mapping[str, str] | Literal["default"] | None = None,
         max_cost_usd: float | str | None = None,
+        budget: Budget | None = None,
         labels: Mapping[str, Any] | str | None = None,
         **kwargs: Any,
     ) -> None:
@@ -151,6 +155,7 @@ class VeoGenerateOperator(GenerationOperator):
         self.on_mismatch = on_mismatch
         self.check = check
         self.max_cost_usd = max_cost_usd
+        self.budget = budget
         self.labels = labels
         self._begin()
 

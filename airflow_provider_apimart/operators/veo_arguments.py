@@ -6,13 +6,14 @@ from typing import Any, Protocol
 
 from airflow_provider_apimart.client.errors import FieldProblem
 from airflow_provider_apimart.client.request import VeoRequest
-from airflow_provider_apimart.operators import arguments, models
+from airflow_provider_apimart.operators import arguments, budget, models
 
 
 class VeoArguments(Protocol):
     """The operator's arguments besides the request. While the DAG is parsed any of them may be a template."""
 
     apimart_conn_id: Any
+    budget: Any
     check: Any
     deferrable: Any
     fallback_model: Any
@@ -64,6 +65,8 @@ def argument_problems(task: VeoArguments, check: arguments.Check) -> list[FieldP
     problems += check(arguments.choice_problems, "on_mismatch", task.on_mismatch, ("warn", "fail"))
     problems += check(arguments.choice_problems, "rules", task.rules, ("table", "schema"))
     problems += check(arguments.money_problems, "max_cost_usd", task.max_cost_usd)
+    problems += budget.budget_problems("budget", task.budget)
+    problems += budget.wait_problems("budget", task.budget, task.deferrable)
     problems += check(arguments.connection_problems, "apimart_conn_id", task.apimart_conn_id)
     problems += check(arguments.output_problems, "output_path", task.output_path)
     return problems + check(arguments.label_problems, "labels", task.labels)

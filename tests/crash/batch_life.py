@@ -17,8 +17,11 @@ from typing import Any
 
 from airflow.providers.common.compat.sdk import TaskDeferred
 from airflow.sdk import DAG
+from fsspec.implementations.local import LocalFileSystem
 
 from airflow_provider_apimart.generation.batch import group_commit
+from airflow_provider_apimart.generation.pricing.budget import Budget
+from airflow_provider_apimart.generation.pricing.ledger_files import Sums
 from airflow_provider_apimart.generation.waiting import schedule
 from airflow_provider_apimart.operators.veo import VeoGenerateBatchOperator
 from airflow_provider_apimart.triggers import batch as trigger_module
@@ -29,6 +32,7 @@ from tests.crash.life import PNG
 
 ROWS = 3
 WORKERS = 2
+BUDGET_USD = 0.8
 
 
 def shrink_waits() -> None:
@@ -52,6 +56,8 @@ def one_try(folder: Path, name: str, number: int, deferrable: bool) -> None:
             max_in_flight=2,
             deferrable=deferrable,
             retries=8,
+            # There is room for these rows and no other.
+            budget=Budget(BUDGET_USD, "month", str(folder / "budget")),
         )
     names = {"dag_id": f"crash_{name}", "run_id": "manual__2026-01-01", "task_id": "videos", "map_index": -1}
     context: Any = {"ti": SimpleNamespace(**names, try_number=number, max_tries=8), "task": operator}
@@ -88,12 +94,14 @@ def life(folder: Path, name: str, kill: Point | None, deferrable: bool) -> dict[
         if codes[-1] == 0:
             crossed = [Point(**one) for one in json.loads((folder / "trace.json").read_text())]
             break
+    fs = LocalFileSystem()
     files = sorted(path.name for path in (folder / "out").iterdir() if not path.name.startswith(".apimart"))
+    spent = [float(Sums.of_files(fs.ls(str(month), detail=True)).total) for month in (folder / "budget").glob("*/*")]
     xcom = json.loads((folder / "xcom.json").read_text()) if codes[-1] == 0 else None
     lines = [json.loads(text) for text in Path(xcom["manifest"]).read_text().splitlines()] if xcom else []
     return {
         **{"name": name, "kill": asdict(kill) if kill else None, "codes": codes, "xcom": xcom, "lines": lines},
-        **{"files": files, "crossed": [asdict(point) for point in crossed] if kill is None else []},
+        **{"spent": spent, "files": files, "crossed": [asdict(point) for point in crossed] if kill is None else []},
     }
 
 

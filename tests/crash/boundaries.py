@@ -20,6 +20,7 @@ import httpx
 from airflow_provider_apimart.client.client import ApimartClient, AsyncApimartClient
 from airflow_provider_apimart.client.quick_get import QuickGet
 from airflow_provider_apimart.generation.landing.resumable import ResumableFile
+from airflow_provider_apimart.generation.pricing.ledger import Ledger
 from airflow_provider_apimart.hooks.stores.record_stores import ObjectRecordStore, TaskStateRecordStore
 
 CHANGES = {"os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.link", "os.symlink", "os.truncate", "shutil.rmtree"}
@@ -56,6 +57,9 @@ class Boundaries:
         for store in (TaskStateRecordStore, ObjectRecordStore):
             for name in ("load", "save"):
                 setattr(store, name, self._around(f"record.{name}", getattr(store, name)))
+        for name in ("reserve", "settle", "grow", "note_share"):
+            setattr(Ledger, name, self._around(f"budget.{name}", getattr(Ledger, name)))
+        Ledger._write = self._around("budget file", Ledger._write)  # type: ignore[method-assign]
         ResumableFile.write = self._around("chunk", ResumableFile.write)  # type: ignore[method-assign]
         os.fsync = self._around("fsync", os.fsync)
         self._watch_calls()

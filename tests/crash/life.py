@@ -21,6 +21,7 @@ from airflow.sdk import DAG
 from airflow.sdk.io import attach
 from fsspec.implementations.local import LocalFileSystem
 
+from airflow_provider_apimart.generation.pricing.budget import Budget
 from airflow_provider_apimart.generation.waiting import schedule
 from airflow_provider_apimart.operators.generation import GenerationOperator
 from airflow_provider_apimart.operators.remix import VeoRemixOperator
@@ -70,6 +71,7 @@ class Plan:
     """What one task is asked to do.
 
     :param store: ``task_state`` (Airflow 3.3) or ``beside`` (an object beside the output).
+    :param budget_usd: what its DAG may spend in a month; ``None``: no budget.
     :param remix_of: extend this generation of veo3.1-fast instead of making a new video.
     """
 
@@ -82,6 +84,7 @@ class Plan:
     samples: int = 1
     on_clear: str = "reuse"
     remix_of: str = ""
+    budget_usd: float | None = None
     options: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -95,6 +98,10 @@ class Plan:
     @property
     def db(self) -> Path:
         return Path(self.folder, "db")
+
+    @property
+    def budget_folder(self) -> str:
+        return f"{self.folder}/budget"
 
     @property
     def output_path(self) -> str:
@@ -155,6 +162,8 @@ def context_of(plan: Plan, try_number: int, cleared_after: int = 0) -> dict[str,
         "retries": RETRIES,
         **plan.options,
     }
+    if plan.budget_usd is not None:
+        common["budget"] = Budget(plan.budget_usd, "month", plan.budget_folder)
     with DAG(dag_id=f"crash_{plan.name}", schedule=None):
         if plan.remix_of:
             operator = VeoRemixOperator(source=plan.remix_of, model="veo3.1-fast", **common)

@@ -61,7 +61,8 @@ def found(plan: life.Plan) -> dict[str, Any]:
         record = next(iter(json.loads((plan.db / "state.json").read_text()).values()), None)
     else:
         record = json.loads(next(path for path in paths if ".apimart-records" in str(path)).read_text())
-    return {"files": files, "record": record}
+    ledger = [path.name for path in Path(plan.budget_folder).rglob("*.json")]
+    return {"files": files, "record": record, "ledger": ledger}
 
 
 def case(plan: life.Plan, kill: Point | None, times: int) -> dict[str, Any]:

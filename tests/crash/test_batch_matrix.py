@@ -14,7 +14,8 @@ from tests.crash.batch_life import ROWS
 from tests.crash.running import results_of
 
 pytestmark = pytest.mark.crash
-STEP = 4
+STEP = 5
+PRICE = 0.256
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +35,18 @@ def test_the_kills_were_kills_and_every_batch_got_through(lives: list[dict[str, 
     assert len(killed) > 0.8 * (len(lives) - 1) > 30
     assert {life["codes"][-1] for life in lives} == {0}
     labels = {life["kill"]["label"] for life in killed}
-    for label in ("after:submission", "before:fdatasync", "after:fdatasync", "before:upload", "chunk", "os.rename"):
+    for label in (
+        "after:submission",
+        "before:fdatasync",
+        "after:fdatasync",
+        "before:upload",
+        "chunk",
+        "os.rename",
+        "before:budget file",
+        "after:budget file",
+        "after:budget.grow",
+        "before:budget.note_share",
+    ):
         assert any(label in one for one in labels), label
 
 
@@ -43,6 +55,11 @@ def test_every_row_is_paid_for_once(lives: list[dict[str, Any]], emulator: Emula
     for life in lives:
         for row in range(ROWS):
             assert paid[f"{life['name']} row {row}"] == 1, life["kill"]
+
+
+def test_every_row_counts_once_in_the_budget(lives: list[dict[str, Any]]) -> None:
+    for life in lives:
+        assert life["spent"] == [pytest.approx(ROWS * PRICE)], life["kill"]
 
 
 def test_every_row_has_its_line_and_its_video(lives: list[dict[str, Any]]) -> None:

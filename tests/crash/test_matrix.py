@@ -25,7 +25,14 @@ PLANS: dict[str, dict[str, Any]] = {
     "deferrable_31": {"deferrable": True, "store": "beside", "into_folder": True},
     "sync": {"deferrable": False, "store": "task_state", "into_folder": True, "samples": 2},
     "sync_31": {"deferrable": False, "store": "beside"},
+    # There is room for one generation and no second.
+    "budget": {"deferrable": True, "store": "task_state", "budget_usd": 0.5},
+    "budget_31": {"deferrable": False, "store": "beside", "budget_usd": 0.5},
     "remote": {"deferrable": True, "store": "beside", "scheme": "kept"},
+}
+#: And where there is a budget.
+OF_A_BUDGET = {
+    f"{when}:{what}" for when in ("before", "after") for what in ("budget.reserve", "budget.settle", "budget file")
 }
 PLANS = {name: plan for name, plan in PLANS.items() if plan["store"] in STORES}
 FULL = os.environ.get("CRASH_MATRIX") == "full"
@@ -63,7 +70,8 @@ def cases(request: pytest.FixtureRequest, emulator: Emulator, tmp_path_factory: 
 
 def test_every_boundary_was_met(cases: list[dict[str, Any]]) -> None:
     crossed = {(point["part"], point["label"]) for point in cases[0]["crossed"]}
-    assert {label for _, label in crossed} >= EXPECTED
+    expected = EXPECTED | OF_A_BUDGET if cases[0]["plan"]["budget_usd"] else EXPECTED
+    assert {label for _, label in crossed} >= expected
     killed = {(case["kill"]["part"], case["kill"]["label"]) for case in cases[1:] if case["killed"]}
     assert crossed - killed == set()
     # Polls and chunks come as the clock has it: the last of them may not come again. All else does.
@@ -112,6 +120,7 @@ def sha256(http: httpx.Client, url: str) -> str:
 
 def check_storage(case: dict[str, Any], generation: dict[str, Any], served: list[str], where: str) -> None:
     """The videos that were served, their sidecars, the record, and no more; and the XCom says the same."""
+    check_budget(case, generation["charged_usd"], where)
     plan, files, xcom, record = case["plan"], case["found"]["files"], case["xcom"], case["found"]["record"]
     stem = generation["generation_id"] if plan["into_folder"] else "clip"
     names = [f"{stem}.mp4"] if plan["samples"] == 1 else [f"{stem}-{n}.mp4" for n in range(1, plan["samples"] + 1)]
@@ -130,6 +139,17 @@ def check_storage(case: dict[str, Any], generation: dict[str, Any], served: list
         assert video["sha256"] == digest and video["url"] == url, where
         assert video["path"] == f"{plan['scheme']}://{folder}/out/{name}", where
         assert (video["duration_seconds"], video["width"], video["height"]) == (4.0, 1280, 720), where
+
+
+def check_budget(case: dict[str, Any], charged_usd: float, where: str) -> None:
+    """The generation counts once, as what it has cost; a ledger of several entries would have counted it again."""
+    ledger = case["found"]["ledger"]
+    if case["plan"]["budget_usd"] is None:
+        assert ledger == [], where
+        return
+    assert len({name.split("~")[0] for name in ledger}) == 1, where
+    (paid,) = (name for name in ledger if name.endswith(".paid.json"))
+    assert int(paid.removesuffix(".paid.json").split("~")[1]) == round(charged_usd * 1e6), where
 
 
 def test_the_request_is_the_same_to_the_byte_in_every_resend(cases: list[dict[str, Any]], emulator: Emulator) -> None:

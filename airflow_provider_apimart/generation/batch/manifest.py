@@ -99,11 +99,16 @@ def manifest_target(output: Target, plan: Plan, kind: ManifestFormat) -> Target:
 
 
 def manifest_lines(
-    plan: Plan, ledger: Ledger, totals: Totals, checks: Mapping[int, RowCheck] | None = None
+    plan: Plan,
+    ledger: Ledger,
+    totals: Totals,
+    checks: Mapping[int, RowCheck] | None = None,
+    left_why: str | None = None,
 ) -> Iterator[dict[str, Any]]:
     """Yield the manifest's lines in the order of the table, and add them up.
 
     :param checks: what the check says of landed rows, by the row's position in the plan.
+    :param left_why: why rows are left of which nothing else is known.
     """
     twins = plan.twins()
     shared = {twin.position for twin in twins}
@@ -129,6 +134,8 @@ def manifest_lines(
         yield from doubles(row.number)
         state = ledger.rows.get(plan.index.slots[row.position])
         line = _line(plan, plan.as_sent(row, state.fallback_model if state else None), state)
+        if left_why and line["outcome"] == Outcome.LEFT and not line["error"]:
+            line["error"] = f"not paid for: {left_why}"
         if checks is not None and row.position in checks:
             line = _with_check(line, checks[row.position])
         if row.position in shared:

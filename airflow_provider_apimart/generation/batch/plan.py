@@ -39,6 +39,7 @@ class Rules:
     :param fallback_model: the model to use for rows whose own is gone.
     :param fallback_at_last: this is the last try, so a model for which APIMart has no channel counts as gone, too.
     :param max_cost_usd: a row that would push the total over this limit is not submitted.
+    :param budget: the arguments of the :class:`.Budget` that rows are paid from.
     """
 
     max_in_flight: int = 20
@@ -54,6 +55,7 @@ class Rules:
     on_mismatch: OnMismatch = "warn"
     fallback_model: str | None = None
     fallback_at_last: bool = False
+    budget: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)

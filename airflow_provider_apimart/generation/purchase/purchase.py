@@ -26,6 +26,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
 
 from airflow_provider_apimart.client import errors
 from airflow_provider_apimart.client.client import ApimartClient
@@ -49,6 +50,9 @@ from airflow_provider_apimart.generation.purchase.record import (
     clipped,
 )
 from airflow_provider_apimart.generation.purchase.transitions import nothing_was_done, refused, settled, submitted
+
+if TYPE_CHECKING:
+    from airflow_provider_apimart.generation.purchase.spending import Spending
 
 log = logging.getLogger(__name__)
 
@@ -83,6 +87,7 @@ class Purchase:
     :param approve: called with each request that may be paid for (the fallback's, too), before a new generation is paid
         for, but not for one that is already paid for. It raises to refuse the payment.
     :param fallback: what to pay for if the model is gone.
+    :param spending: the budget that the generation is paid from.
     """
 
     def __init__(
@@ -98,8 +103,10 @@ class Purchase:
         apimart_conn_id: str | None = None,
         approve: Callable[[VeoRequest], None] | None = None,
         fallback: Fallback | None = None,
+        spending: Spending | None = None,
     ) -> None:
         self.approve = approve
+        self.spending = spending
         self.client = client
         self.store = store
         self.identity = identity
@@ -149,6 +156,8 @@ class Purchase:
             if self.fallback is not None and record is not None and is_due(record, self.fingerprint, decision):
                 record = self._change_over(self.fallback, record, view)
                 continue
+            if decision.action in (Action.SUBMIT, Action.KEEP, Action.REFUSE):
+                self._tell_budget(record, view)
             if decision.action is Action.SUBMIT:
                 self._approve()
                 record, ours = self._intend(record, decision)
@@ -162,6 +171,8 @@ class Purchase:
                     continue
             elif decision.action is Action.RESEND and record is not None:
                 log.warning("%s: sending the identical request again under its key.", _sentence(decision.reason))
+                if self.spending is not None:
+                    self.spending.note_sent(self.client, self.request, record)
                 record, known_before, view = self._pay(record, doubtful=True)
             else:
                 if record is None:
@@ -187,6 +198,14 @@ class Purchase:
                 # An option that could not be used is told before anything is paid.
                 self.approve(self.fallback.wanted.request)
 
+    def _tell_budget(self, record: Record | None, view: Generation | None) -> None:
+        """Tell the budget how an earlier generation has ended: the try that saw its end may have died before it did."""
+        if self.spending is None or record is None:
+            return
+        if view is not None and view.is_final:
+            record = settled(record, view)[1]
+        self.spending.settle(record)
+
     def _begin(self) -> None:
         """Want what the task wants first."""
         self.wanted, self.fallback = self._first
@@ -210,6 +229,8 @@ class Purchase:
             record = settled(record, view)[1]
             if self.store.load() == self._stored:
                 self._save(record)
+        if self.spending is not None:
+            self.spending.settle(record)
         log.warning(
             "model=%r is gone (%s). %s not made and not charged. fallback_model=%r takes its place: a new generation, "
             "which is paid for, under its own key.",
@@ -308,18 +329,23 @@ class Purchase:
             fallback_from=self.fallback_from and clipped(self.fallback_from, MAX_MODEL_LENGTH),
             uploads=uploads,
             uploaded_at=uploaded_at,
-            # Taken after the uploads, which can be slow: deadlines and the key's life count from the paid call.
+            # Taken after the uploads, which can be slow: deadlines and the key's life count from the paid call, and so
+            # does the budget's period.
             intent_at=datetime.now(UTC),
             asked_by=self.identity.place,
             output_path=clipped(self.output_path, MAX_PATH_LENGTH) if self.output_path else None,
             apimart_conn_id=self.apimart_conn_id and clipped(self.apimart_conn_id, MAX_ID_LENGTH),
             previous=previous,
         )
+        if self.spending is not None:
+            self.spending.reserve(self.client, self.request, key, record.intent_at)
         # If the record was replaced in the meantime, decide on the new one. If it was deleted, that was intended.
         current = self._stored if self._is_fresh(uploads) else self.store.load()
         if current is not None and current != self._stored:
             log.warning("Another try of this task has written its record meanwhile: deciding anew.")
             self._stored = current
+            if self.spending is not None and current.idempotency_key != key:
+                self.spending.release(record)
             return current, False
         self._save(record)
         return record, True
@@ -373,8 +399,8 @@ class Purchase:
             undone = nothing_was_done(error, doubtful=doubtful)
             if isinstance(error, (errors.ModelGoneError, errors.NoChannelError)):
                 error = self._about_the_model(error, undone)
-            if undone:
-                self._refused(record, error)
+            if undone and self._refused(record, error) and self.spending is not None:
+                self.spending.release(record)
             raise error
         paid = submitted(record, answer, datetime.now(UTC))
         self._remember(paid, answer)
@@ -395,14 +421,17 @@ class Purchase:
         error.advice = f"{unused}{gone.advice(model, models)}"
         return error
 
-    def _refused(self, record: Record, error: ApimartError) -> None:
-        """Record that nothing was done, unless another try with the same key has got further."""
+    def _refused(self, record: Record, error: ApimartError) -> bool:
+        """Record that nothing was done, unless another try with the same key has got further. Return whether it is."""
         try:
-            if self.store.load() == self._stored:
+            stands = self.store.load() == self._stored
+            if stands:
                 self._save(refused(record, error))
+            return stands
         except Exception as failure:
             # The intent stays, which is safe. The error to report is the refusal, not this failure to save it.
             log.warning("The record could not be written (%s); it says that the outcome is not known.", failure)
+            return False
 
     def _remember(self, record: Record, answer: Submission) -> None:
         log.info(
@@ -424,9 +453,16 @@ class Purchase:
             )
 
 
-def settle(store: RecordStore, record: Record, view: Generation) -> tuple[Decision, Record]:
-    """Save APIMart's final answer, and return what it means for the try that waited for it."""
+def settle(
+    store: RecordStore, record: Record, view: Generation, spending: Spending | None = None
+) -> tuple[Decision, Record]:
+    """Save APIMart's final answer, and return what it means for the try that waited for it.
+
+    :param spending: the budget that is told what it has cost.
+    """
     decision, record = settled(record, view)
+    if spending is not None:
+        spending.settle(record)
     keep(store, record)
     return decision, record
 

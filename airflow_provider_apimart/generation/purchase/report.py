@@ -13,6 +13,7 @@ from typing import Any
 from airflow_provider_apimart.client import errors
 from airflow_provider_apimart.client.errors import ApimartError, Charge
 from airflow_provider_apimart.client.models import Generation, Video
+from airflow_provider_apimart.generation.pricing.budget import BudgetExhaustedError
 from airflow_provider_apimart.generation.purchase.mismatch import text_of
 from airflow_provider_apimart.generation.purchase.record import LandedVideo, Record, RecordState, UnreadableRecordError
 
@@ -31,6 +32,8 @@ BALANCE_PAGE = "https://docs.apimart.ai/en/api-reference/account/user-balance"
 
 _NEXT: tuple[tuple[type[ApimartError] | tuple[type[ApimartError], ...], str, str], ...] = (
     (errors.InvalidParameterError, "Correct the value and run the task again", VEO_PAGE),
+    # Its text says how to go on, and a retry is not a way.
+    (BudgetExhaustedError, "", VEO_PAGE),
     (errors.ConfigurationError, "Correct the connection, argument or environment, then clear the task", VEO_PAGE),
     (errors.AuthenticationError, "Put a valid API key into the connection's password, then clear the task", KEYS_PAGE),
     (errors.InsufficientBalanceError, "Top up the account or raise the key's quota, then clear the task", BALANCE_PAGE),

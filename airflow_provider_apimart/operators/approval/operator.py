@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 from airflow_provider_apimart._compat import ObjectStoragePath
 from airflow_provider_apimart.client.errors import ApimartError, FieldProblem
 from airflow_provider_apimart.client.request import VeoRequest
+from airflow_provider_apimart.generation.pricing.budget import Budget
 from airflow_provider_apimart.generation.pricing.prices import estimate
 from airflow_provider_apimart.generation.purchase import report
 from airflow_provider_apimart.generation.purchase.record import Record
@@ -41,6 +42,7 @@ from airflow_provider_apimart.operators.approval.takes import (
     request_of,
     spent_of,
 )
+from airflow_provider_apimart.operators.budget import spending_of
 from airflow_provider_apimart.operators.task import DEFAULT_TIMEOUT, identity_of
 from airflow_provider_apimart.operators.videos import resolve_all
 from airflow_provider_apimart.publishing.approval import form
@@ -94,6 +96,7 @@ class VideoApprovalOperator(AskingOperator):
     :param max_takes: how many takes there may be, the first included: 1 (no other) to 5. Anybody who may answer can
         spend that money.
     :param max_cost_usd: what all takes together may cost, the first included.
+    :param budget: what another take is paid from, a :class:`~airflow_provider_apimart.operators.budget.Budget`.
     :param veo: the request for another take, as the parameters of ``VeoGenerateOperator``. ``None``: the request in the
         sidecar beside the video.
     :param output_path: the folder for further takes. ``None``: beside the video.
@@ -129,6 +132,7 @@ class VideoApprovalOperator(AskingOperator):
         response_timeout: timedelta | None = None,
         max_takes: int | str = 1,
         max_cost_usd: float | str | None = None,
+        budget: Budget | None = None,
         veo: Mapping[str, Any] | str | None = None,
         output_path: str | ObjectStoragePath | None = None,
         apimart_conn_id: str = ApimartHook.default_conn_name,
@@ -154,6 +158,7 @@ class VideoApprovalOperator(AskingOperator):
         self.caption = caption
         self.max_takes = max_takes
         self.max_cost_usd = max_cost_usd
+        self.budget = budget
         self.veo = veo
         self.output_path = output_path
         self.apimart_conn_id = apimart_conn_id
@@ -306,12 +311,13 @@ class VideoApprovalOperator(AskingOperator):
         about = beside(video, first.sha256)
         output = video.sibling("") if self.output_path is None else target_of(self.output_path)
         identity = take_identity(identity_of(context), take, first.sha256)
+        store = take_store(context, output, identity)
         return Order(
             take=take,
             request=request or request_of(self._request_known(about), take),
             identity=identity,
             output=output,
-            store=take_store(context, output, identity),
+            store=store,
             apimart_conn_id=self.apimart_conn_id,
             spent=spent_of(case.candidates),
             most=self._most,
@@ -320,6 +326,7 @@ class VideoApprovalOperator(AskingOperator):
             poll_seconds=arguments.seconds_of(self.poll_interval),
             labels=about.labels,
             try_number=getattr(context["ti"], "try_number", None),
+            spending=spending_of(self.budget, identity, store),
         )
 
     def _request_known(self, first: Beside) -> dict[str, Any] | None:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from decimal import Decimal
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow_provider_apimart.client.client import ApimartClient
 from airflow_provider_apimart.client.errors import ApimartError, Charge, GenerationFailedError, GenerationParkedError
@@ -35,6 +35,9 @@ from airflow_provider_apimart.publishing.approval.case import Candidate
 from airflow_provider_apimart.storage.files import Target
 from airflow_provider_apimart.storage.places import check_target
 from airflow_provider_apimart.triggers.veo import VeoGenerationTrigger
+
+if TYPE_CHECKING:
+    from airflow_provider_apimart.generation.purchase.spending import Spending
 
 log = logging.getLogger(__name__)
 
@@ -98,6 +101,7 @@ class Order:
     :param most: how many takes there may be.
     :param limit: what all takes together may cost.
     :param timeout_seconds: how long the generation may take.
+    :param spending: the budget that it is paid from.
     """
 
     take: int
@@ -113,6 +117,7 @@ class Order:
     poll_seconds: float | None = None
     labels: Mapping[str, Any] = field(default_factory=dict)
     try_number: int | None = None
+    spending: Spending | None = None
 
     def deadline(self, record: Record) -> float:
         """Return when the wait for it ends, in unix seconds."""
@@ -147,6 +152,7 @@ class Order:
                 output_path=self.output.uri,
                 apimart_conn_id=self.apimart_conn_id,
                 approve=lambda wanted: self._check_limits(wanted, client),
+                spending=self.spending,
             )
             obtained = purchase.obtain(lambda record: delivery.files_whole(record, self.output))
             record = obtained.record
@@ -243,7 +249,7 @@ class Order:
     def _land(self, client: ApimartClient, record: Record, view: Generation | None, last_word: str = "") -> Record:
         if view is None or not view.is_final:
             raise self._parked(record, last_word)
-        decision, record = settle(self.store, record, view)
+        decision, record = settle(self.store, record, view, self.spending)
         if decision.error is not None:
             metrics.count_error(decision.error, record)
             raise decision.error

@@ -13,6 +13,7 @@ from airflow_provider_apimart.client.request import VeoRequest
 from airflow_provider_apimart.generation.purchase import report
 from airflow_provider_apimart.hooks.storage.beside import Beside
 from airflow_provider_apimart.operators import arguments
+from airflow_provider_apimart.operators.budget import budget_problems
 from airflow_provider_apimart.operators.videos import all_video_problems, sample_problems
 from airflow_provider_apimart.publishing.approval import form
 from airflow_provider_apimart.publishing.approval.answer import TEXT_LIMITS
@@ -34,6 +35,7 @@ def problems(task: Any, check: arguments.Check) -> list[FieldProblem]:
     found += check(arguments.choice_problems, "on_reject", task.on_reject, ("skip", "fail"))
     found += check(_takes_problems, "max_takes", task.max_takes)
     found += check(arguments.money_problems, "max_cost_usd", task.max_cost_usd)
+    found += budget_problems("budget", task.budget)
     found += check(_request_problems, "veo", task.veo)
     found += check(arguments.output_problems, "output_path", task.output_path)
     found += check(arguments.connection_problems, "apimart_conn_id", task.apimart_conn_id)

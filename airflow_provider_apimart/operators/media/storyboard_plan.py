@@ -16,8 +16,9 @@ from airflow_provider_apimart.generation.pricing.prices import Estimate, PriceLi
 from airflow_provider_apimart.hooks.apimart import ApimartHook
 from airflow_provider_apimart.media.extra import require_media
 from airflow_provider_apimart.operators import arguments
+from airflow_provider_apimart.operators.budget import Budget, BudgetExhaustedError, check_together, when_exhausted
 from airflow_provider_apimart.operators.media.shots import picture_problems, requests_of, shot_problems
-from airflow_provider_apimart.operators.task import failures
+from airflow_provider_apimart.operators.task import failures, identity_of
 from airflow_provider_apimart.operators.templates import AuthorTemplates
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ class StoryboardPlanOperator(AuthorTemplates, BaseOperator):
 
     :param shots: the parameters of each shot.
     :param max_cost_usd: what all shots together may cost.
+    :param budget: what they are paid from. It has to have room for all of them.
     :param fallback_model: of all shots.
     :param rules: of all shots.
     :param apimart_conn_id: the connection.
@@ -47,6 +49,7 @@ class StoryboardPlanOperator(AuthorTemplates, BaseOperator):
         *,
         shots: Sequence[Mapping[str, Any]],
         max_cost_usd: float | str | None = None,
+        budget: Budget | None = None,
         fallback_model: str | None = None,
         rules: str = "table",
         apimart_conn_id: str = ApimartHook.default_conn_name,
@@ -55,6 +58,7 @@ class StoryboardPlanOperator(AuthorTemplates, BaseOperator):
         super().__init__(**kwargs)
         self.shots = shots
         self.max_cost_usd = max_cost_usd
+        self.budget = budget
         self.fallback_model = fallback_model
         self.rules = rules
         self.apimart_conn_id = apimart_conn_id
@@ -62,6 +66,13 @@ class StoryboardPlanOperator(AuthorTemplates, BaseOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Refuse the storyboard, or return what it costs."""
+        return self._run(context)
+
+    def execute_after_reset(self, context: Context, event: Any = None) -> dict[str, Any]:
+        """Compare again in the budget's next day or month."""
+        return self._run(context)
+
+    def _run(self, context: Context) -> dict[str, Any]:
         problems = arguments.money_problems("max_cost_usd", self.max_cost_usd)
         problems += arguments.connection_problems("apimart_conn_id", self.apimart_conn_id)
         for number, shot in enumerate(self.shots, start=1):
@@ -77,8 +88,10 @@ class StoryboardPlanOperator(AuthorTemplates, BaseOperator):
                 problems += _schema_problems(client, shots)
             self._refuse(problems)
             prices = price_list(client)
-        costs = [_dearest(prices, requests) for requests in shots]
-        self._approve(prices, costs)
+            costs = [_dearest(prices, requests) for requests in shots]
+            self._approve(prices, costs)
+            if self.budget is not None:
+                self._ask_budget(self.budget, context, costs)
         return {
             "shots": [
                 {"model": requests[0].model, "cost_usd": None if cost is None else float(cost.usd)}
@@ -103,6 +116,13 @@ class StoryboardPlanOperator(AuthorTemplates, BaseOperator):
         elif total > limit:
             allowed = f"the {len(costs)} shots together cost about {_usd(total)} USD (prices: {prices.source})"
             self._refuse([FieldProblem("max_cost_usd", float(limit), allowed)])
+
+    def _ask_budget(self, budget: Budget, context: Context, costs: Sequence[Estimate | None]) -> None:
+        try:
+            check_together(budget, identity_of(context), _total(costs), f"the {len(costs)} shots")
+        except BudgetExhaustedError as error:
+            when_exhausted(self, error)
+            raise
 
     def _refuse(self, problems: Sequence[FieldProblem]) -> None:
         """Refuse the storyboard if there are problems."""

@@ -17,6 +17,7 @@ from airflow_provider_apimart.client.errors import FieldProblem
 from airflow_provider_apimart.client.request import VeoRequest
 from airflow_provider_apimart.media.frame_orders import Format
 from airflow_provider_apimart.operators import arguments
+from airflow_provider_apimart.operators.budget import budget_problems
 from airflow_provider_apimart.operators.media.base import folder_problems
 from airflow_provider_apimart.operators.media.frame import VideoFrameOperator
 from airflow_provider_apimart.operators.media.join import VideoJoinOperator
@@ -25,7 +26,7 @@ from airflow_provider_apimart.operators.media.storyboard_plan import StoryboardP
 from airflow_provider_apimart.operators.veo import VeoGenerateOperator
 
 #: What the plan takes of the arguments that all shots have.
-OF_THE_PLAN = ("apimart_conn_id", "fallback_model", "rules")
+OF_THE_PLAN = ("apimart_conn_id", "budget", "fallback_model", "rules")
 #: A shot whose plan was refused, or whose frame is missing, is not to run, whatever the DAG's default_args say.
 ALL_WELL = "all_success"
 
@@ -71,8 +72,9 @@ def storyboard(
         ``{"transition": "fade"}``.
     :param default_args: of all tasks in the group, as in a ``TaskGroup``.
     :param common: parameters of every shot that does not set them itself (``model``, ``resolution``, …), and further
-        arguments of its operator (``apimart_conn_id``, ``fallback_model``, ``deferrable``, ``timeout``, …). Airflow's
-        own (``retries``, ``pool``, …) hold for all tasks in the group; ``trigger_rule`` is that of the task ``plan``.
+        arguments of its operator (``apimart_conn_id``, ``fallback_model``, ``deferrable``, ``timeout``, …). A
+        ``budget`` has to have room for all shots before the first one is paid for. Airflow's own (``retries``,
+        ``pool``, …) hold for all tasks in the group; ``trigger_rule`` is that of the task ``plan``.
     :raises InvalidVeoArgument: with everything that is wrong with all shots.
     """
     request = {name: common.pop(name) for name in VeoRequest.FIELDS if name in common}
@@ -82,7 +84,8 @@ def storyboard(
     arguments.refuse(owner, shots_problems(shots))
     given = shots_of(shots, request)
     group = Storyboard(group_id=group_id, default_args={**(default_args or {}), **own})  # type: ignore[arg-type]
-    arguments.refuse(owner, _problems(group.dag, given, common.get("fallback_model"), max_cost_usd, output_path))
+    problems = _problems(group.dag, given, common.get("fallback_model"), max_cost_usd, output_path)
+    arguments.refuse(owner, [*problems, *budget_problems("budget", common.get("budget"))])
     with group:
         of_the_plan = {name: common[name] for name in OF_THE_PLAN if name in common}
         plan = StoryboardPlanOperator(task_id="plan", shots=given, max_cost_usd=max_cost_usd, **of_the_plan, **rule)

@@ -15,6 +15,7 @@ from airflow.sdk import DAG, task
 from airflow_provider_apimart._compat import AirflowFailException
 from airflow_provider_apimart.emulator.server import Emulator
 from airflow_provider_apimart.operators.arguments import InvalidVeoArgument
+from airflow_provider_apimart.operators.budget import Budget
 from airflow_provider_apimart.operators.media import storyboard
 from airflow_provider_apimart.operators.publish.webhook import WebhookPublishOperator
 from tests.operators.films import Run, film, in_order
@@ -130,6 +131,30 @@ def test_too_dear_together_is_refused_before_anything_is_paid(emulator: Emulator
     with pytest.raises(InvalidVeoArgument, match=r"the 2 shots together cost about .* No shot is submitted"):
         run.run("plan")
     assert emulator.requests("submit") == [] and emulator.requests("upload") == []
+
+
+@pytest.mark.parametrize("in_default_args", [True, False])
+def test_the_plan_compares_all_shots_with_what_a_budget_has_left(
+    emulator: Emulator, tmp_path: Path, in_default_args: bool
+) -> None:
+    one = Run(film(SHOTS, tmp_path)).run("plan")["shots"][0]["cost_usd"]
+
+    def run(shots: float) -> Run:
+        budget = {"budget": Budget(one * shots, "month", f"{tmp_path}/budgets")}
+        return Run(film(SHOTS, tmp_path, **({"default_args": budget} if in_default_args else budget)))
+
+    with pytest.raises(AirflowFailException, match=r"USD left, and the 2 shots together cost about .* resets at"):
+        run(1.5).run("plan")
+    assert emulator.requests("submit") == []
+    run(2).run_all()
+    assert emulator.state()["paid"] == 2
+    # They are paid for, and count in the ledger: after a clear of all, the plan does not stand in the way.
+    assert run(2).run("plan")["cost_usd"] == pytest.approx(2 * one)
+
+
+def test_a_storyboards_budget_is_checked_when_the_dag_is_parsed(tmp_path: Path) -> None:
+    with pytest.raises(InvalidVeoArgument, match=r"budget=5.*a Budget, such as"):
+        film(SHOTS, tmp_path, budget=5)
 
 
 def test_the_dearer_of_the_model_and_its_fallback_counts(emulator: Emulator, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import heapq
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from decimal import Decimal
 
 from airflow_provider_apimart.client.models import Generation
 from airflow_provider_apimart.generation.batch.plan import PlannedRow
@@ -22,6 +23,7 @@ class Active:
     :param failing_since: when its polls began to fail (on the account's clock), if the last poll failed.
     :param settling: what has been observed since APIMart said "completed" without a video.
     :param last_word: what was unusual about APIMart's last answer.
+    :param period: the budget's period that it is paid in, and what it counts as there.
     :param at_work: seconds after the submission at which it was last seen running.
     """
 
@@ -37,6 +39,8 @@ class Active:
     view: Generation | None = None
     settling: Settling | None = None
     last_word: str = ""
+    period: str = ""
+    counted: Decimal = Decimal(0)
 
     @property
     def submitted(self) -> float:

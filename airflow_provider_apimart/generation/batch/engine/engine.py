@@ -27,6 +27,7 @@ from typing import Any
 from airflow_provider_apimart.client.errors import ApimartError
 from airflow_provider_apimart.generation.batch.engine import closing
 from airflow_provider_apimart.generation.batch.engine.error_verdicts import Stop
+from airflow_provider_apimart.generation.batch.engine.purse import Purse
 from airflow_provider_apimart.generation.batch.engine.resume import begin
 from airflow_provider_apimart.generation.batch.engine.run_state import RunState, Workers
 from airflow_provider_apimart.generation.batch.engine.submission import prepare, submit
@@ -71,6 +72,7 @@ class Engine:
     :param now: returns the time in unix seconds.
     :param deadline: when the run has to end, in unix seconds. Then nothing more is submitted, running generations are
         parked, and finished ones are landed; see ``closing.py``.
+    :param purse: the budget that rows are paid from, if there is one.
     """
 
     def __init__(
@@ -83,6 +85,7 @@ class Engine:
         log: logging.Logger | Any,
         now: Callable[[], float],
         deadline: float | None = None,
+        purse: Purse | None = None,
     ) -> None:
         self.state = RunState(
             plan,
@@ -92,6 +95,7 @@ class Engine:
             log=log,
             now=now,
             ends_at=math.inf if deadline is None else deadline,
+            purse=purse,
         )
         lane.on_pause = self._say_pause
         # Polls and submissions alternate.

@@ -35,6 +35,7 @@ class StopKind(StrEnum):
     CONNECTION = "connection"
     ROW_FAILURE = "row_failure"
     BUDGET = "budget"
+    SHARED_BUDGET = "shared_budget"
     STORAGE = "storage"
     NO_ANSWER = "no_answer"
     DEADLINE = "deadline"
@@ -45,11 +46,13 @@ class Stop:
     """The end of submissions.
 
     :param final: a retry would end the same way unless a person intervenes.
+    :param until: or unless it comes later than this, in unix seconds.
     """
 
     kind: StopKind
     text: str
     final: bool
+    until: float | None = None
 
 
 @dataclass(frozen=True)

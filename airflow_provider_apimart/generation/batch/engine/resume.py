@@ -14,6 +14,7 @@ from airflow_provider_apimart.generation.batch.engine.run_state import RunState
 from airflow_provider_apimart.generation.batch.engine.waiting import wait_for
 from airflow_provider_apimart.generation.batch.journal import read_journal
 from airflow_provider_apimart.generation.batch.plan import Plan
+from airflow_provider_apimart.generation.batch.shares import Spent
 from airflow_provider_apimart.generation.batch.states import Ledger, Outcome, RowState, record_of
 from airflow_provider_apimart.generation.purchase.decide import Action, Decision, Policy, decide
 from airflow_provider_apimart.generation.purchase.identity import account_mark
@@ -32,13 +33,16 @@ UNTRUSTED = (
 )
 
 
-def read_ledger(plan: Plan) -> Ledger:
+def read_ledger(plan: Plan, spent: Spent | None = None) -> Ledger:
     """Return what is known about the rows of a plan.
 
+    :param spent: adds up what all generations have cost.
     :raises LandingError: when the storage does not answer.
     """
     index = plan.index
     lines: Iterable[dict[str, Any]] = read_journal(plan.journal)
+    if spent is not None:
+        lines = spent.reading(lines)
     if index.rules.on_clear == "regenerate":
         # Generations made before the task was cleared are not outcomes of this run. They are in neither its bill nor
         # its manifest.
@@ -78,7 +82,11 @@ def next_todo(plan: Plan, position: int, row: RowState | None, decision: Decisio
 
 async def begin(run: RunState) -> None:
     """Read the journal and queue every row where it belongs."""
-    ledger: Ledger = await run.workers.offload(read_ledger, run.plan)
+    spent = Spent.of(run.plan)
+    ledger: Ledger = await run.workers.offload(read_ledger, run.plan, spent)
+    if run.purse is not None and spent is not None:
+        run.purse.begin(spent)
+    del spent
     try:
         settings = await run.lane.settings()
         run.account = account_mark(settings.base_url, settings.api_key)
@@ -159,6 +167,8 @@ async def _take_up(run: RunState, position: int, slot: str, row: RowState | None
         run.progress.ended(outcome)
         run.hopeless += 1
         return 0
+    if run.purse is not None:
+        run.purse.adopt(active)
     run.commit_money(active)
     if replay:
         active.doubtful = True

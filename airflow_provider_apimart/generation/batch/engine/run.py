@@ -8,9 +8,11 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from airflow_provider_apimart.generation.batch.engine.engine import Ending, Engine
+from airflow_provider_apimart.generation.batch.engine.purse import Purse
 from airflow_provider_apimart.generation.batch.engine.worker_threads import WorkerThreads
 from airflow_provider_apimart.generation.batch.journal import JournalWriter
 from airflow_provider_apimart.generation.batch.plan import Plan
+from airflow_provider_apimart.generation.batch.shares import budget_of
 from airflow_provider_apimart.generation.waiting.account import Account, OpenClient, RequestLane
 from airflow_provider_apimart.generation.waiting.rate_limiter import RateLimiter
 from airflow_provider_apimart.storage.files import Target
@@ -38,6 +40,7 @@ async def work_off(
     workers = WorkerThreads(plan, output, open_target)
     # The user's limit for this batch. The account's limit applies as well.
     limit = plan.index.rules.requests_per_minute
+    budget = budget_of(plan)
     own = None if limit is None else RateLimiter(limit)
     try:
         engine = Engine(
@@ -48,6 +51,7 @@ async def work_off(
             log=log,
             now=time.time,
             deadline=deadline,
+            purse=None if budget is None else Purse(plan, *budget, open_target=open_target, offload=workers.offload),
         )
         return await engine.run()
     finally:

@@ -23,6 +23,7 @@ from airflow_provider_apimart.client.settings import Settings
 from airflow_provider_apimart.generation.batch.engine.active_rows import Active, Due, Todo
 from airflow_provider_apimart.generation.batch.engine.error_verdicts import LANDINGS_LOST, Stop, StopKind
 from airflow_provider_apimart.generation.batch.engine.progress import Pace, Progress
+from airflow_provider_apimart.generation.batch.engine.purse import Purse
 from airflow_provider_apimart.generation.batch.group_commit import GroupCommit
 from airflow_provider_apimart.generation.batch.plan import Plan, PlannedRow
 from airflow_provider_apimart.generation.batch.states import Outcome, line_of
@@ -73,6 +74,7 @@ class RunState:
     :param lane: sends the requests to APIMart.
     :param journal: records every row's state.
     :param ends_at: when the run has to end, in unix seconds; infinite if nothing limits it.
+    :param purse: the budget that rows are paid from, if there is one.
     """
 
     def __init__(
@@ -85,12 +87,14 @@ class RunState:
         log: logging.Logger | Any,
         now: Callable[[], float],
         ends_at: float,
+        purse: Purse | None = None,
     ) -> None:
         self.plan = plan
         self.rules = plan.index.rules
         self.workers = workers
         self.lane = lane
         self.journal = journal
+        self.purse = purse
         self.log = log
         self.now = now
         self.ends_at = ends_at
@@ -201,6 +205,8 @@ class RunState:
 
     def note(self, active: Active, **more: Any) -> None:
         """Write a row's state to the journal."""
+        if self.purse is not None:
+            self.purse.see(active)
         self.journal.add(line_of(active.slot, active.record, self.now(), **more))
 
     def estimated(self, todo: Todo) -> float:
@@ -210,6 +216,8 @@ class RunState:
     def commit_money(self, active: Active) -> None:
         """Count a row that is about to be paid for."""
         self._committed_usd += active.row.estimated_usd or 0.0
+        if self.purse is not None:
+            self.purse.see(active)
 
     def within_budget(self, todo: Todo, more: float = 0.0) -> bool:
         """Say whether a row can be paid for without the total exceeding what the user allows."""

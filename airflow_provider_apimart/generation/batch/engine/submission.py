@@ -13,6 +13,7 @@ from airflow_provider_apimart.client.settings import Settings
 from airflow_provider_apimart.generation.batch.engine import error_verdicts, model_end
 from airflow_provider_apimart.generation.batch.engine.active_rows import Active, Todo
 from airflow_provider_apimart.generation.batch.engine.error_verdicts import Stop, StopKind
+from airflow_provider_apimart.generation.batch.engine.purse import Purse
 from airflow_provider_apimart.generation.batch.engine.resume import read_ledger
 from airflow_provider_apimart.generation.batch.engine.run_state import RunState
 from airflow_provider_apimart.generation.batch.engine.waiting import has_ended, wait_for
@@ -123,7 +124,30 @@ async def _next_todos(run: RunState, count: int) -> list[Todo]:
             break
         more += run.estimated(todo)
         todos.append(run.todo.popleft())
-    return todos
+    return todos if run.purse is None or not todos else await _affordable(run, run.purse, todos)
+
+
+async def _affordable(run: RunState, purse: Purse, todos: list[Todo]) -> list[Todo]:
+    """Return those of the next rows that the budget has room for; the others are put back."""
+    idle = not run.in_flight and not run.ready
+    count = await purse.admit(
+        [run.estimated(todo) for todo in todos],
+        lambda: [run.estimated(todo) for todo in run.todo],
+        run.now(),
+        idle=idle,
+    )
+    if run.stop is not None:
+        # It came while the ledger was asked.
+        _put_back(run, todos)
+        run.stop_submitting(run.stop)
+        return []
+    _put_back(run, todos[count:])
+    if not count and idle and purse.stop is not None:
+        run.stop_submitting(purse.stop)
+    elif not count:
+        # Running rows may turn out cheaper than estimated, or not be charged. Until then the budget has no room.
+        await asyncio.sleep(1.0)
+    return todos[:count]
 
 
 def _put_back(run: RunState, todos: list[Todo]) -> None:
@@ -154,7 +178,9 @@ def _intent(run: RunState, todo: Todo, row: PlannedRow, uploaded: dict[str, tupl
 async def _write(run: RunState, group: list[Active]) -> bool:
     """Make the intents durable; say whether they are."""
     for active in group:
-        run.journal.add(line_of(active.slot, active.record, run.now()))
+        line = line_of(active.slot, active.record, run.now())
+        # For a later try whose table does not have the row any more.
+        run.journal.add(line if run.purse is None else {**line, "usd": active.row.estimated_usd or 0.0})
     for wait in (*JOURNAL_WAITS, None):
         try:
             await run.journal.flush()

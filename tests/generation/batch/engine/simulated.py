@@ -24,9 +24,11 @@ from airflow_provider_apimart.client.request import VeoRequest
 from airflow_provider_apimart.client.settings import Settings
 from airflow_provider_apimart.generation.batch.draft import PlanDraft
 from airflow_provider_apimart.generation.batch.engine.engine import Ending, Engine
+from airflow_provider_apimart.generation.batch.engine.purse import Purse
 from airflow_provider_apimart.generation.batch.engine.resume import read_ledger
 from airflow_provider_apimart.generation.batch.journal import JournalWriter
 from airflow_provider_apimart.generation.batch.plan import Plan, PlannedRow, Rules, row_fingerprint
+from airflow_provider_apimart.generation.batch.shares import budget_of
 from airflow_provider_apimart.generation.batch.states import Outcome
 from airflow_provider_apimart.generation.purchase.identity import Identity
 from airflow_provider_apimart.generation.purchase.record import LandedVideo
@@ -240,6 +242,10 @@ def local(path: Path | str, folder: bool = True) -> Target:
     return Target(fsspec.filesystem("file"), text, text)
 
 
+async def _opened(path: str) -> Target:
+    return local(path)
+
+
 def planned(prompts: list[str], estimated_usd: float | None = PRICE) -> list[PlannedRow]:
     seen: Counter[str] = Counter()
     rows = []
@@ -341,7 +347,11 @@ class Batch:
         limit = self.rules.requests_per_minute
         lane = RequestLane.alone(open_client, None if limit is None else RateLimiter(limit), loop.time)
         deadline = None if self.deadline is None else EPOCH + self.deadline
-        return Engine(plan, workers=self.workers, lane=lane, writer=writer, log=log, now=now, deadline=deadline)
+        found = budget_of(plan)
+        purse = None if found is None else Purse(plan, *found, open_target=_opened, offload=self.workers.offload)
+        return Engine(
+            plan, workers=self.workers, lane=lane, writer=writer, log=log, now=now, deadline=deadline, purse=purse
+        )
 
     def again(self, **changes: Any) -> None:
         """Change the rules for the next try."""
