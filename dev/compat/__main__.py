@@ -8,7 +8,6 @@ import shlex
 import subprocess
 import sys
 from datetime import UTC, datetime
-from pathlib import Path
 
 from dev.compat import environment
 from dev.compat.cells import CELLS, PARTS, ROOT, pytest_arguments, split

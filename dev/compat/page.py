@@ -59,7 +59,9 @@ def record(results: list[Result], page: Path, runs: Path) -> None:
 
     :param runs: the JSON file that the runs are kept in: the page outlives the environments of one machine
     """
-    kept = {(one["cell"], one["part"]): Result(**one) for one in (json.loads(runs.read_text()) if runs.exists() else [])}
+    kept = {
+        (one["cell"], one["part"]): Result(**one) for one in (json.loads(runs.read_text()) if runs.exists() else [])
+    }
     kept.update({(one.cell, one.part): one for one in results})
     ordered = [kept[cell, part] for cell in CELLS for part in PARTS if (cell, part) in kept]
     runs.write_text(json.dumps([asdict(one) for one in ordered], indent=2) + "\n")
