@@ -66,13 +66,17 @@ def main() -> None:
     """Run the cells that are asked for; end with 1 if a test failed, or a cell could not be run."""
     parser = argparse.ArgumentParser(prog="make compat", description=__doc__)
     parser.add_argument("--cell", choices=CELLS, help="one cell instead of all")
-    parser.add_argument("--part", choices=tuple(PARTS), default="all", help="a part of the tests")
+    parser.add_argument("--part", default="all", help=f"of the tests: {', '.join(PARTS)}, or a folder of tests")
     parser.add_argument("--constraints", help="path or https address of Airflow's own constraints; needs a cell")
     parser.add_argument("--pytest-args", default="", help="instead of a part; such a run is not put into the table")
     options = parser.parse_args()
     if options.constraints and not options.cell:
         parser.error("constraints are those of one Airflow and one Python: name the cell, too")
     arguments = shlex.split(options.pytest_args)
+    try:
+        pytest_arguments(options.part)
+    except ValueError as error:
+        parser.error(str(error))
     done, missing = [], False
     for cell in [options.cell] if options.cell else CELLS:
         result = run_cell(cell, options.part, options.constraints, arguments)

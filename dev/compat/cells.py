@@ -29,12 +29,11 @@ CELLS = tuple(f"{airflow}-py{python}" for airflow in AIRFLOWS for python in PYTH
 AIRFLOW_ROOMS = ("decorators", "hooks", "operators", "sensors", "triggers", "ui")
 #: What runs a whole Airflow of its own, or takes many minutes.
 SLOW = ("system", "crash", "ui/browser")
-#: How the table calls a part of the tests.
+#: The parts of the tests that have a name, and how the table calls them. A folder of ``tests`` is a part, too.
 PARTS = {
     "all": "all",
     "unit": f"all but `{'`, `'.join(SLOW)}`",
-    "airflow": f"`{'`, `'.join(AIRFLOW_ROOMS)}` without `ui/browser`",
-    "system": "`system`",
+    "airflow": f"`{'`, `'.join(AIRFLOW_ROOMS)}`, without `ui/browser`",
 }
 
 
@@ -44,17 +43,25 @@ def split(cell: str) -> tuple[Airflow, str]:
     return AIRFLOWS[minor], python
 
 
+def rooms(tests: Path) -> set[str]:
+    """Return the folders of the tests."""
+    return {path.name for path in tests.iterdir() if path.is_dir() and not path.name.startswith(("_", "."))}
+
+
 def pytest_arguments(part: str, tests: Path = ROOT / "tests") -> list[str]:
     """Return pytest's arguments for a part of the tests.
 
     What is not wanted is ignored: with paths of several rooms pytest would mistake the fixtures of one for another's.
+
+    :raises ValueError: if there is no such part
     """
-    if part == "system":
-        return ["tests/system"]
+    if part not in PARTS:
+        if not (tests / part).is_dir():
+            raise ValueError(f"There is no {tests / part}. A part is {', '.join(PARTS)} or a folder of {tests.name}")
+        return [f"tests/{part}"]
     ignored: set[str] = set()
     if part != "all":
         ignored.update(SLOW)
     if part == "airflow":
-        rooms = {path.name for path in tests.iterdir() if path.is_dir() and not path.name.startswith(("_", "."))}
-        ignored |= rooms - set(AIRFLOW_ROOMS)
+        ignored |= rooms(tests) - set(AIRFLOW_ROOMS)
     return [f"--ignore=tests/{room}" for room in sorted(ignored)]

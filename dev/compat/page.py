@@ -47,8 +47,9 @@ def table(results: list[Result]) -> str:
     ]
     for one in results:
         lifted = ", ".join(f"`{pin}`" for pin in one.lifted) or "none"
+        part = PARTS.get(one.part, f"`{one.part}`")
         lines.append(
-            f"| {one.airflow} | {one.python} | {PARTS[one.part]} | {one.passed} | {one.skipped} | {one.failed} "
+            f"| {one.airflow} | {one.python} | {part} | {one.passed} | {one.skipped} | {one.failed} "
             f"| {one.day} | {one.pins} | {lifted} |"
         )
     return "\n".join(lines)
@@ -63,7 +64,8 @@ def record(results: list[Result], page: Path, runs: Path) -> None:
         (one["cell"], one["part"]): Result(**one) for one in (json.loads(runs.read_text()) if runs.exists() else [])
     }
     kept.update({(one.cell, one.part): one for one in results})
-    ordered = [kept[cell, part] for cell in CELLS for part in PARTS if (cell, part) in kept]
+    parts = [*PARTS, *sorted({one.part for one in kept.values()} - set(PARTS))]
+    ordered = [kept[cell, part] for cell in CELLS for part in parts if (cell, part) in kept]
     runs.write_text(json.dumps([asdict(one) for one in ordered], indent=2) + "\n")
     before, begin, rest = page.read_text().partition(BEGIN)
     _, end, after = rest.partition(END)

@@ -124,6 +124,8 @@ def test_a_part_leaves_out_what_it_does_not_name(tmp_path: Path) -> None:
         "ui/browser",
     }
     assert pytest_arguments("system") == ["tests/system"]
+    with pytest.raises(ValueError, match=r"There is no .*nowhere. A part is all, unit, airflow or a folder of tests"):
+        pytest_arguments("nowhere")
     assert pytest_arguments("all") == []
 
 
