@@ -1,5 +1,5 @@
 # From a clone, with Python >= 3.11, make and PyPI: `make demo`, `make test`. Everything is made in .venv, .demo, .airflow,
-# .crash and .bench.
+# .crash, .bench and .compat.
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
@@ -16,6 +16,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 # The peers' providers bring a lot along; none of it belongs beside what the tests run with.
 BENCH := .bench/venv
+# What makes the environments of other Airflows: no more than Python, uv and packaging.
+COMPAT := .compat/tools
 # The reference is made from the docstrings, and to import them Airflow needs a home.
 sphinx = AIRFLOW_HOME=$(CURDIR)/.docs/airflow AIRFLOW__LOGGING__LOGGING_LEVEL=ERROR $(BIN)/python -m sphinx --quiet
 # Compiled here on all cores: else the demo's first start would do it, one module after the other.
@@ -27,8 +29,8 @@ install = $(1)/bin/python -m pip install --quiet --disable-pip-version-check --c
 make_venv = $(PYTHON) -m venv $(1)
 endif
 
-.PHONY: help demo up test crash bench bench-quick media-pictures docs docs-links lint style types arrows workflows house format \
-	release-check api-snapshot constraints clean
+.PHONY: help demo up test crash compat bench bench-quick media-pictures docs docs-links lint style types arrows workflows house \
+	format release-check api-snapshot constraints clean
 
 help:  ## Show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -46,6 +48,10 @@ crash: $(VENV)/.test  ## Kill -9 everything at random moments over CRASH_RUNS=30
 	@$(BIN)/python -m dev.crash
 	@CRASH_MATRIX=full $(BIN)/python -m pytest --numprocesses 2 --dist loadgroup tests/crash/test_matrix.py tests/crash/test_publish_kill.py \
 		tests/publishing/test_publish.py tests/publishing/test_two_tries.py
+
+compat: $(COMPAT)/.ready  ## Run the tests on other Airflows and Pythons, write docs/compatibility.md; CELL=3.1-py3.12 is one, PART=unit less
+	@$(COMPAT)/bin/python -m dev.compat $(if $(CELL),--cell="$(CELL)") $(if $(PART),--part="$(PART)") \
+		$(if $(CONSTRAINTS),--constraints="$(CONSTRAINTS)") $(if $(PYTEST_ARGS),--pytest-args="$(PYTEST_ARGS)")
 
 media-pictures: $(VENV)/.test  ## Draw the pictures of docs/media.md; the scripts in them need the fonts of Noto
 	@$(BIN)/python -m dev.media_pictures
@@ -105,7 +111,7 @@ constraints:  ## Resolve constraints.txt anew, for all supported Pythons (needs 
 		--all-extras --output-file constraints.txt pyproject.toml
 
 clean:  ## Remove all that make has made
-	rm -rf $(VENV) .demo .airflow .crash .bench .docs .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis \
+	rm -rf $(VENV) .demo .airflow .crash .bench .compat .docs .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis \
 		dist
 
 $(BIN)/python:
@@ -127,6 +133,14 @@ $(VENV)/.release: constraints.txt pyproject.toml | $(BIN)/python
 	@echo "Installing Airflow, this provider and the release tools into $(VENV) ..."
 	@$(call install,$(VENV)) --editable '.[all,dev,release]'
 	@touch $@ $(VENV)/.test $(VENV)/.demo
+
+$(COMPAT)/.ready: constraints.txt | $(COMPAT)/bin/python
+	@$(call install,$(COMPAT)) packaging uv
+	@touch $@
+
+$(COMPAT)/bin/python:
+	@test -n "$(PYTHON)" || { echo "No Python >= 3.11 found; name one: make PYTHON=/path/to/python"; exit 1; }
+	@$(call make_venv,$(COMPAT))
 
 $(BENCH)/.ready: constraints.txt pyproject.toml benchmarks/peers/requirements.txt
 	@test -n "$(PYTHON)" || { echo "No Python >= 3.11 found; name one: make PYTHON=/path/to/python"; exit 1; }

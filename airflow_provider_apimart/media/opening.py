@@ -23,6 +23,8 @@ CONTAINERS = ("mov", "mp4", "matroska", "webm", "avi", "mpegts", "flv", "ogg", "
 MAX_PIXEL_RATIO = 20
 #: The least that FFmpeg can be told to look at before it knows the streams.
 LEAST_PROBE_BYTES = 32
+#: Titles that are not UTF-8 are no reason to refuse a video. PyAV 19 never refuses one, and has no such argument.
+_ANY_TITLE: dict[str, Any] = {} if int(av.__version__.partition(".")[0]) >= 19 else {"metadata_errors": "replace"}
 
 
 def open_media(path: str) -> Any:
@@ -46,9 +48,8 @@ def open_packets(path: str) -> Any:
 
 def _opened(path: str, more: Mapping[str, str]) -> Any:
     options = {"format_whitelist": ",".join(CONTAINERS), "protocol_whitelist": "file", **more}
-    # Titles that are not UTF-8 are no reason to refuse a video.
     try:
-        return av.open(path, mode="r", options=options, metadata_errors="replace")
+        return av.open(path, mode="r", options=options, **_ANY_TITLE)
     except av.error.ArgumentError:
         # All that FFmpeg says of a format that it may not read is "invalid argument".
         raise ValueError(f"it is in none of the containers that are read: {', '.join(CONTAINERS)}") from None

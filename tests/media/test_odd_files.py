@@ -30,6 +30,11 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     return make_clip(tmp_path_factory.mktemp("clip") / "a.mp4", seconds=1, size=(160, 90)).read_bytes()
 
 
+def make_file(path: Path, content: bytes) -> str:
+    path.write_bytes(content)
+    return str(path)
+
+
 def checked(path: Path) -> Report:
     return judge(VideoFacts.model_validate(measure(str(path))), Asked(duration_seconds=1.0), Rules(limits=NEAR))
 
@@ -158,6 +163,21 @@ def test_odd_but_whole(tmp_path: Path, how: dict[str, Any], found: set[str]) -> 
     assert broken(path) - {"faststart", "frame_rate"} == found
     assert checked(path).facts is not None and checked(path).facts.frames == 24  # type: ignore[union-attr]
     pictures(path)
+
+
+def test_a_title_that_is_not_utf_8_is_no_reason_to_refuse(tmp_path: Path, clip: bytes) -> None:
+    titled = tmp_path / "titled.mp4"
+    with av.open(str(tmp_path / "a.mp4"), "w") as output, av.open(make_file(tmp_path / "b.mp4", clip)) as source:
+        output.metadata["title"] = "Cafe"
+        stream = output.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(source.streams.video[0]):
+            if packet.dts is not None:
+                packet.stream = stream
+                output.mux(packet)
+    whole = (tmp_path / "a.mp4").read_bytes()
+    assert whole.count(b"Cafe") == 1
+    titled.write_bytes(whole.replace(b"Cafe", b"Caf\xe9"))
+    assert checked(titled).facts
 
 
 def test_fragments_that_begin_late_are_complete(tmp_path: Path) -> None:

@@ -67,17 +67,27 @@ def airflow_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     settings.configure_orm()
 
 
+def forget_plugins() -> None:
+    """Let Airflow look for plugins anew."""
+    from airflow import plugins_manager
+
+    if hasattr(plugins_manager, "_get_plugins"):
+        plugins_manager._get_plugins.cache_clear()
+    else:  # Airflow 3.1 keeps them in variables of the module.
+        for name in ("plugins", "external_views", "react_apps", "fastapi_apps", "fastapi_root_middlewares"):
+            setattr(plugins_manager, name, None)
+
+
 @pytest.fixture(scope="package")
 def airflow_app(airflow_server: Path) -> Any:
     """Airflow's app, built as the API server builds it: with the plugin in it."""
-    from airflow import plugins_manager
     from airflow.api_fastapi.app import create_app, purge_cached_app
 
-    plugins_manager._get_plugins.cache_clear()
+    forget_plugins()
     purge_cached_app()
     yield create_app(apps="core")
     purge_cached_app()
-    plugins_manager._get_plugins.cache_clear()
+    forget_plugins()
 
 
 @pytest.fixture

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from airflow.providers.common.compat.sdk import AirflowFailException, TaskDeferred
 from airflow.sdk import DAG
-from airflow.sdk.exceptions import AirflowFailException, TaskDeferred
 
 from airflow_provider_apimart.hooks.storage.paths import file_of
 from airflow_provider_apimart.media.sidecar import MadeOf, Output, beside, keep_outputs
