@@ -52,6 +52,8 @@ class Audit:
     tasks: int = 0
     tries: int = 0
     problems: list[str] = field(default_factory=list)
+    #: What else the report tells.
+    notes: list[str] = field(default_factory=list)
 
     @property
     def replays(self) -> int:
@@ -82,6 +84,7 @@ class Report:
         lines += [f"paid       {found.paid} generations for {found.asked} asked ones ({found.generations} made)"]
         lines += [f"bill       {found.bill_usd:.3f} USD, expected {found.expected_usd:.3f}"]
         lines += [f"landed     {found.landed} whole videos"]
+        lines += found.notes
         lines += [f"PROBLEM    {problem}" for problem in found.problems]
         return "\n".join(
             [*lines, f"time       {self.seconds:.0f} s", "" if found.problems else "Nothing lost, nothing paid twice."]

@@ -178,7 +178,7 @@ class LocalAirflow(AirflowApi):
         now = time.monotonic()
         if now < self._watch_at:
             return
-        due = self._watchdog.due(self.processes.dead(), self.health(), now)
+        due = self._watchdog.due(self.processes.dead(), self._watched_health(), now)
         if hopeless := self._watchdog.hopeless(now):
             raise LocalAirflowError(f"{', '.join(hopeless)} ended again and again\n{self._tails(hopeless)}")
         for name, why in due.items():
@@ -187,6 +187,10 @@ class LocalAirflow(AirflowApi):
             self.processes.end(name)
             self._spawn(name)
         self._watch_at = time.monotonic() + WATCH_SECONDS
+
+    def _watched_health(self) -> dict[str, str | None]:
+        """Return the health by which components are restarted."""
+        return self.health()
 
     def health(self) -> dict[str, str | None]:
         """Return the state of each component as Airflow sees it; empty while the API server does not answer."""

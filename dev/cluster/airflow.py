@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -101,6 +101,10 @@ class ClusterAirflow(LocalAirflow):
             self.tend()
             time.sleep(0.5)
 
+    def _watched_health(self) -> dict[str, str | None]:
+        # Airflow tells of one scheduler and one triggerer only; and to ask it takes long while the database is away.
+        return {}
+
     # --- what can be lost ----------------------------------------------------------------------------------------
 
     def lose_node(self, node: str) -> None:
@@ -121,6 +125,13 @@ class ClusterAirflow(LocalAirflow):
     def bring_back(self, name: str) -> None:
         """Start a component that was killed."""
         self._spawn(name)
+
+    def work_of(self, node: str, tasks: Collection[Mapping[str, Any]]) -> tuple[int, int]:
+        """Return how many of these task instances run on a node, and how many it waits for in its triggerer."""
+        address = self.components[f"worker-{node}"].env[NODE_VARIABLE]
+        running = sum(1 for task in tasks if task["state"] == "running" and task["hostname"] == address)
+        waits = [task["triggerer_job"] for task in tasks if task["state"] == "deferred" and task["triggerer_job"]]
+        return running, sum(1 for job in waits if job["hostname"] == address)
 
     def logs_of(self, prefix: str) -> str:
         """Return the output of all components of a kind."""
