@@ -123,7 +123,7 @@ def crash_cases(api: AirflowApi, dag_id: str, run_ids: list[str], found: Audit) 
     """Return what runs of ``crash_cases`` asked for; counts their tries."""
     price = price_of_clip()
     wanted = []
-    for run_id, task in [(run_id, task) for run_id in run_ids for task in api.task_instances(dag_id, run_id)]:
+    for run_id, task in [(each, task) for each in run_ids for task in api.task_instances(dag_id, each)]:
         prompt = prompt_of(run_id, task)
         found.tries += int(task["try_number"])
         found.tasks += 1

@@ -1,9 +1,9 @@
 """An Airflow that is spread out: two schedulers, and two nodes with a Celery worker and a triggerer each.
 
-A node has an address of its own on the loopback, a folder of its own for logs and temporary files, and nothing that the
-other node could read. Losing it kills all its processes at once and its disk with them; what comes back is a new, empty
-machine under the old name. As in production, a supervisor starts again what ends by itself; a lost node stays lost until
-:meth:`ClusterAirflow.replace_node`.
+A node has an address of its own on the loopback, a folder of its own for logs and temporary files, and nothing that
+the other node could read. Losing it kills all its processes at once and its disk with them; what comes back is a new,
+empty machine under the old name. As in production, a supervisor starts again what ends by itself; a lost node stays
+lost until :meth:`ClusterAirflow.replace_node`.
 """
 
 from __future__ import annotations
@@ -190,6 +190,9 @@ class ClusterAirflow(LocalAirflow):
             # How long a message that a lost worker had taken stays lost. Longer than any part of a task here takes; a
             # message that is delivered again while its task still runs is refused by Airflow.
             "celery_broker_transport_options.visibility_timeout": "60",
+            # Half a minute of a busy API server, or of one that is started again, must not fail a task that was not
+            # begun: Airflow gives no try for that.
+            "workers.execution_api_timeout": "60",
             # A frozen broker is noticed.
             "celery_broker_transport_options.socket_timeout": "15",
             "celery_broker_transport_options.socket_connect_timeout": "5",

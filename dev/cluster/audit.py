@@ -37,9 +37,7 @@ def audit_cluster(
     return found
 
 
-def _batch(
-    api: AirflowApi, run_id: str, rows: int, found: Audit, storage: Storage, others: set[str]
-) -> list[Wanted]:
+def _batch(api: AirflowApi, run_id: str, rows: int, found: Audit, storage: Storage, others: set[str]) -> list[Wanted]:
     price = price_of_clip()
     prompts = [f"{BATCH_DAG} {run_id} row {number}" for number in range(rows)]
     task = api.task_instance(BATCH_DAG, run_id, "make")

@@ -38,7 +38,8 @@ def broker_program() -> Path | None:
     if spec is not None and spec.origin:
         for found in sorted((Path(spec.origin).parent / "_binaries").glob("*/valkey-server")):
             return found
-    return next((Path(found) for name in ("valkey-server", "redis-server") if (found := shutil.which(name))), None)
+    on_path = [path for name in ("valkey-server", "redis-server") if (path := shutil.which(name))]
+    return Path(on_path[0]) if on_path else None
 
 
 def unprivileged_user() -> pwd.struct_passwd | None:
