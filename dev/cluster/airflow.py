@@ -193,6 +193,9 @@ class ClusterAirflow(LocalAirflow):
             # Half a minute of a busy API server, or of one that is started again, must not fail a task that was not
             # begun: Airflow gives no try for that.
             "workers.execution_api_timeout": "60",
+            # The tasks of the marketing example that only compute have no retries of their own.
+            "core.default_task_retries": "3",
+            "core.default_task_retry_delay": "5",
             # A frozen broker is noticed.
             "celery_broker_transport_options.socket_timeout": "15",
             "celery_broker_transport_options.socket_connect_timeout": "5",
