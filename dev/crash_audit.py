@@ -21,7 +21,7 @@ from airflow_provider_apimart.generation.pricing.prices import list_price
 from dev.airflow_api import AirflowApi
 from dev.crash_storage import Storage
 
-XCOM_KEYS = [
+XCOM_KEYS = {
     "generation_id",
     "status",
     "model",
@@ -31,7 +31,7 @@ XCOM_KEYS = [
     "videos",
     "mismatches",
     "fallback_from",
-]
+}
 
 
 @dataclass
@@ -131,7 +131,8 @@ def crash_cases(api: AirflowApi, dag_id: str, run_ids: list[str], found: Audit) 
             wanted.append(Wanted(prompt, price, problem=f"the task ended as {task['state']}"))
             continue
         value = api.xcom(dag_id, run_id, task["task_id"], map_index=task["map_index"])
-        whole = isinstance(value, dict) and list(value) == XCOM_KEYS
+        # (PostgreSQL keeps JSON without the order of its keys.)
+        whole = isinstance(value, dict) and set(value) == XCOM_KEYS
         wanted.append(
             Wanted(prompt, price, value) if whole else Wanted(prompt, price, problem=f"the XCom is {value!r}")
         )

@@ -16,6 +16,8 @@ from dev.crash_runs import RunKey
 from dev.crash_storage import Storage
 from dev.stage import EXAMPLE_DAGS
 
+#: What is kept beside a video: its sidecar, what was made of it, and where it was posted.
+BESIDE = (".json", ".media.json", ".posts.json")
 CRASH_DAG, BATCH_DAG, MARKETING_DAG = "crash", "cluster_batch", "example_marketing_run"
 
 
@@ -72,10 +74,11 @@ def _marketing(api: AirflowApi, run_id: str, found: Audit, storage: Storage, oth
         price = price_of_clip(generate_audio=row["generate_audio"] == "true")
         value = api.xcom(MARKETING_DAG, run_id, "generate", map_index=number)
         wanted.append(Wanted(prompt, price, value, problem="" if value else "no XCom"))
+        others |= {storage.name(video["path"]) + end for video in (value or {"videos": []})["videos"] for end in BESIDE}
         made = api.xcom(MARKETING_DAG, run_id, "renditions", map_index=number) or {"outputs": {}}
         for output in made["outputs"].values():
             name = storage.name(output["path"])
-            others |= {name, f"{name}.json"}
+            others |= {name, *(name + end for end in BESIDE)}
             data = storage.read(name)
             if data is None or hashlib.sha256(data).hexdigest() != output["sha256"]:
                 found.problems.append(f"{prompt}: the rendition {name} is missing or another one")
