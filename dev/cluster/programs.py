@@ -8,8 +8,11 @@ from __future__ import annotations
 import os
 import pwd
 import shutil
+import subprocess
 from importlib.util import find_spec
 from pathlib import Path
+
+from dev.processes import Unprivileged
 
 #: What a cluster needs in Python, each with what brings it.
 PACKAGES = {
@@ -42,14 +45,32 @@ def broker_program() -> Path | None:
     return Path(on_path[0]) if on_path else None
 
 
-def unprivileged_user() -> pwd.struct_passwd | None:
-    """Return whom PostgreSQL can run as if this process is root, since it refuses to run as root."""
-    for name in UNPRIVILEGED:
-        try:
-            return pwd.getpwnam(name)
-        except KeyError:
-            continue
-    return None
+def unprivileged(folder: Path) -> Unprivileged | None:
+    """Return whom PostgreSQL runs as if this process is root, since it refuses to run as root; else ``None``.
+
+    :param folder: their working directory.
+    """
+    user = _unprivileged_user() if os.geteuid() == 0 else None
+    return None if user is None else Unprivileged(user.pw_uid, user.pw_gid, folder)
+
+
+def reachable(programs: Path, folder: Path, user: Unprivileged) -> Path:
+    """Return the programs' folder, or a copy of it below ``folder`` if this user cannot enter it."""
+    try:
+        tried = subprocess.run(  # noqa: S603 -- argv is ours
+            [programs / "postgres", "--version"], capture_output=True, timeout=30, check=False, **user.options()
+        )
+        if tried.returncode == 0:
+            return programs
+    except PermissionError:
+        pass
+    # The libraries that a wheel brings may lie beside the package, and are found from there.
+    installed, package = programs.parent, programs.parent.parent
+    shutil.copytree(installed, folder / "copy" / package.name / installed.name, symlinks=True)
+    libraries = package.parent / f"{package.name}.libs"
+    if libraries.is_dir():
+        shutil.copytree(libraries, folder / "copy" / libraries.name, symlinks=True)
+    return folder / "copy" / package.name / installed.name / programs.name
 
 
 def why_no_cluster() -> str | None:
@@ -61,8 +82,22 @@ def why_no_cluster() -> str | None:
     missing = [package for module, package in PACKAGES.items() if not _is_there(module)]
     if missing:
         return f"not installed: {', '.join(missing)}"
-    if os.geteuid() == 0 and unprivileged_user() is None:
+    return why_no_user()
+
+
+def why_no_user() -> str | None:
+    """Return why PostgreSQL cannot run under any user here, or ``None``."""
+    if os.geteuid() == 0 and _unprivileged_user() is None:
         return f"PostgreSQL refuses to run as root, and there is no user {' or '.join(UNPRIVILEGED)}"
+    return None
+
+
+def _unprivileged_user() -> pwd.struct_passwd | None:
+    for name in UNPRIVILEGED:
+        try:
+            return pwd.getpwnam(name)
+        except KeyError:
+            continue
     return None
 
 

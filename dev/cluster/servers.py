@@ -26,7 +26,7 @@ import boto3
 import psutil
 from botocore.exceptions import BotoCoreError, ClientError
 
-from dev.cluster.programs import broker_program, postgres_programs, unprivileged_user
+from dev.cluster.programs import broker_program, postgres_programs, reachable, unprivileged
 from dev.local_airflow import clean_environment, free_ports
 from dev.processes import ProcessSessions, Unprivileged
 
@@ -149,12 +149,11 @@ class Servers:
         data.mkdir()
         password.touch(mode=0o600)
         password.write_text(self._password, "utf-8")
-        user = unprivileged_user() if os.geteuid() == 0 else None
-        if user is not None:
-            self._user = Unprivileged(user.pw_uid, user.pw_gid, data)
+        self._user = unprivileged(data)
+        if self._user is not None:
             for each in (data, password):
-                os.chown(each, user.pw_uid, user.pw_gid)
-            programs = _reachable(programs, self._folder, self._user)
+                os.chown(each, self._user.uid, self._user.gid)
+            programs = reachable(programs, self._folder, self._user)
         self._programs = programs
         arguments = ["--auth=scram-sha-256", f"--pwfile={password}", "--username=airflow", "--encoding=UTF8"]
         made = subprocess.run(  # noqa: S603 -- argv is ours
@@ -254,25 +253,6 @@ class Servers:
         else:
             raise ServerError("the store ignores If-None-Match")
         client.delete_object(Bucket=BUCKET, Key="trial")
-
-
-def _reachable(programs: Path, folder: Path, user: Unprivileged) -> Path:
-    """Return the programs' folder, or a copy of it if this user cannot enter it."""
-    try:
-        tried = subprocess.run(  # noqa: S603 -- argv is ours
-            [programs / "postgres", "--version"], capture_output=True, timeout=30, check=False, **user.options()
-        )
-        if tried.returncode == 0:
-            return programs
-    except PermissionError:
-        pass
-    # The libraries that a wheel brings may lie beside the package, and are found from there.
-    installed, package = programs.parent, programs.parent.parent
-    shutil.copytree(installed, folder / "copy" / package.name / installed.name, symlinks=True)
-    libraries = package.parent / f"{package.name}.libs"
-    if libraries.is_dir():
-        shutil.copytree(libraries, folder / "copy" / libraries.name, symlinks=True)
-    return folder / "copy" / package.name / installed.name / programs.name
 
 
 def _descendants(pid: int) -> list[int]:
