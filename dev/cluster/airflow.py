@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import time
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -109,14 +110,24 @@ class ClusterAirflow(LocalAirflow):
 
     def lose_node(self, node: str) -> None:
         """Kill a worker and a triggerer with all their children, at once, and throw their disk away."""
-        self.processes.kill(f"worker-{node}", f"triggerer-{node}")
+        self.processes.kill(*_of(node))
         wipe(self._node_folder(node))
 
     def replace_node(self, node: str) -> None:
         """Start a new, empty machine in the place of a lost node."""
         self._make_node(node)
-        for name in (f"worker-{node}", f"triggerer-{node}"):
+        for name in _of(node):
             self._spawn(name)
+
+    def freeze_node(self, node: str) -> None:
+        """Stop all processes of a node, as a virtual machine that is paused."""
+        for name in _of(node):
+            self.processes.signal(name, signal.SIGSTOP)
+
+    def thaw_node(self, node: str) -> None:
+        """Continue a frozen node: it knows nothing of what the others have done meanwhile."""
+        for name in _of(node):
+            self.processes.signal(name, signal.SIGCONT)
 
     def lose(self, name: str) -> None:
         """Kill one component with all its children; it stays away until :meth:`bring_back`."""
@@ -200,3 +211,7 @@ class ClusterAirflow(LocalAirflow):
             "celery_broker_transport_options.socket_timeout": "15",
             "celery_broker_transport_options.socket_connect_timeout": "5",
         }
+
+
+def _of(node: str) -> tuple[str, str]:
+    return f"worker-{node}", f"triggerer-{node}"

@@ -30,6 +30,8 @@ from dev.stage import EXAMPLE_DAGS, REPO, connections
 #: What can be lost, and for how many seconds.
 LOSSES = {
     "node": 25.0,
+    # Longer than it takes Airflow to give its tasks and waits to others: then both go on at the same time.
+    "node frozen": 50.0,
     "scheduler": 15.0,
     "broker": 20.0,
     "broker frozen": 20.0,
@@ -121,12 +123,15 @@ class ClusterRun:
 
     def _strike(self, name: str, runs: list[RunKey]) -> tuple[str, Callable[[], object]]:
         """Lose a part as soon as the runs are under way; return what was lost and how it comes back."""
-        if name == "node":
+        if name in ("node", "node frozen"):
             node, (running, waits) = self._busy_node(runs)
-            self.airflow.lose_node(node)
             self.lost_work.append((running, waits))
-            what = f"{node} with its disk; {running} tasks ran there and {waits} waited in its triggerer"
-            return what, lambda: self.airflow.replace_node(node)
+            work = f"{running} tasks ran there and {waits} waited in its triggerer"
+            if name == "node frozen":
+                self.airflow.freeze_node(node)
+                return f"{node}, frozen; {work}", lambda: self.airflow.thaw_node(node)
+            self.airflow.lose_node(node)
+            return f"{node} with its disk; {work}", lambda: self.airflow.replace_node(node)
         self._until_under_way(runs)
         if name in ("scheduler", "API server"):
             component = self.random.choice(SCHEDULERS) if name == "scheduler" else "api-server"
