@@ -1,5 +1,5 @@
 # From a clone, with Python >= 3.11, make and PyPI: `make demo`, `make test`. Everything is made in .venv, .demo, .airflow,
-# .crash, .bench and .compat.
+# .crash, .cluster, .bench and .compat.
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
@@ -29,7 +29,7 @@ install = $(1)/bin/python -m pip install --quiet --disable-pip-version-check --c
 make_venv = $(PYTHON) -m venv $(1)
 endif
 
-.PHONY: help demo up test crash compat bench bench-quick media-pictures docs docs-links lint style types arrows workflows house \
+.PHONY: help demo up test crash cluster compat bench bench-quick media-pictures docs docs-links lint style types arrows workflows house \
 	format release-check api-snapshot constraints clean
 
 help:  ## Show this help
@@ -45,9 +45,16 @@ test: $(VENV)/.test  ## Run all tests, the system tests with a real Airflow incl
 	$(BIN)/python -m pytest $(if $(PYTEST_ARGS),$(PYTEST_ARGS),--numprocesses 2 --dist loadgroup)
 
 crash: $(VENV)/.test  ## Kill -9 everything at random moments over CRASH_RUNS=30 runs, then count the money: about half an hour
+ifeq ($(CLUSTER),)
 	@$(BIN)/python -m dev.crash
 	@CRASH_MATRIX=full $(BIN)/python -m pytest --numprocesses 2 --dist loadgroup tests/crash/test_matrix.py tests/crash/test_publish_kill.py \
 		tests/publishing/test_publish.py tests/publishing/test_two_tries.py
+else
+	@CRASH_RUNS=$${CRASH_RUNS:-3} $(BIN)/python -m dev.cluster
+endif
+
+cluster: $(VENV)/.test  ## Run Airflow with Celery on two nodes, and lose a node, a scheduler, the broker and the database; more with crash CLUSTER=1
+	@CRASH_RUNS= $(BIN)/python -m dev.cluster
 
 compat: $(COMPAT)/.ready  ## Run the tests on other Airflows and Pythons, write docs/compatibility.md; CELL=3.1-py3.12 is one, PART=unit less
 	@$(COMPAT)/bin/python -m dev.compat $(if $(CELL),--cell="$(CELL)") $(if $(PART),--part="$(PART)") \
@@ -111,7 +118,7 @@ constraints:  ## Resolve constraints.txt anew, for all supported Pythons (needs 
 		--all-extras --output-file constraints.txt pyproject.toml
 
 clean:  ## Remove all that make has made
-	rm -rf $(VENV) .demo .airflow .crash .bench .compat .docs .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis \
+	rm -rf $(VENV) .demo .airflow .crash .cluster .bench .compat .docs .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis \
 		dist
 
 $(BIN)/python:

@@ -19,6 +19,7 @@ HEAVY = {
     "scheduler": ("airflow.jobs.scheduler_job_runner",),
     "dag-processor": ("airflow.jobs.dag_processor_job_runner",),
     "triggerer": ("airflow.jobs.triggerer_job_runner",),
+    "celery": ("airflow.providers.celery.executors.celery_executor", "airflow.sdk.execution_time.supervisor"),
 }
 
 

@@ -17,18 +17,18 @@ import signal
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import httpx
 import psutil
 
 from airflow_provider_apimart.emulator.server import EmulatorProcess
-from dev.airflow_api import ENDED, AirflowApiError
 from dev.crash_audit import Report, audit
+from dev.crash_runs import Runs, Say
+from dev.crash_storage import LocalFolder
 from dev.local_airflow import LocalAirflow, LocalAirflowError, wipe
 from dev.processes import end_sessions, pids_of_session
 from dev.stage import EXAMPLE_DAGS, REPO, connections_env, end_on_signals
@@ -81,10 +81,6 @@ BAG = {
 WORKERS = ("runner", "supervisor", "supervisor and runner")
 STARVED_SECONDS = 15.0
 WORKER_TITLE = "airflow worker -- LocalExecutor"
-PATIENCE_SECONDS = 900.0
-
-_Answer = TypeVar("_Answer")
-Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -168,8 +164,7 @@ class Crash:
         self.random = random.Random(plan.seed)  # noqa: S311
         self.events: Counter[str] = Counter()
         self.run_ids = [f"crash-{number:03d}" for number in range(1, plan.runs + 1)]
-        self.waiting = list(self.run_ids)
-        self.active: set[str] = set()
+        self.runs = Runs(airflow, [(DAG_ID, run_id) for run_id in self.run_ids], plan.active, say)
         self.began = time.monotonic()
 
     def run(self) -> Report:
@@ -178,43 +173,11 @@ class Crash:
         self._chaos()
         self.say("peace: everything is started again and left alone")
         self._peace()
-        cleared = self._clear_failed()
-        found = audit(self.airflow, self.emulator, DAG_ID, self.run_ids, self.root)
+        cleared = self.runs.clear_failed()
+        found = audit(self.airflow, self.emulator, DAG_ID, self.run_ids, LocalFolder(self.root))
         log = self.airflow.processes.log_path("scheduler").read_text("utf-8", "replace")
         mismatches = log.count("but the task instance's state attribute is")
         return Report(found, self.events, cleared, mismatches, time.monotonic() - self.began)
-
-    # --- the runs ------------------------------------------------------------------------------------------------
-
-    def _ask(self, call: Callable[[], _Answer]) -> _Answer:
-        """Call Airflow, and retry: the kills can make its database or API fail for a while."""
-        until = time.monotonic() + 120
-        while True:
-            try:
-                return call()
-            except (httpx.TransportError, AirflowApiError) as error:
-                if time.monotonic() > until or (isinstance(error, AirflowApiError) and error.status < 500):
-                    raise
-                time.sleep(1)
-
-    def _start(self, run_id: str) -> None:
-        try:
-            self._ask(lambda: self.airflow.trigger(DAG_ID, run_id=run_id))
-        except AirflowApiError as error:
-            # An interrupted call may have been carried out.
-            if error.status != 409:
-                raise
-        self.active.add(run_id)
-
-    def _look(self) -> None:
-        """Take note of runs that have ended, and start more."""
-        for run_id in sorted(self.active):
-            state = str(self._ask(lambda run_id=run_id: self.airflow.dag_run(DAG_ID, run_id))["state"])  # type: ignore[misc]
-            if state in ENDED:
-                self.active.discard(run_id)
-                self.say(f"run {run_id} ended: {state}")
-        while self.waiting and len(self.active) < self.plan.active:
-            self._start(self.waiting.pop(0))
 
     # --- chaos ---------------------------------------------------------------------------------------------------
 
@@ -222,8 +185,8 @@ class Crash:
         bag: list[str] = []
         bags = 0
         struck_at = time.monotonic()
-        while self.waiting or self.active:
-            self._look()
+        while self.runs.unfinished:
+            self.runs.look()
             time.sleep(self.random.uniform(*self.plan.pause))
             # Airflow can lose a queued task together with its worker, and only a new scheduler finds it again. So if no
             # target is left to kill, the next bag is opened.
@@ -286,43 +249,7 @@ class Crash:
         self.emulator.kill()
         self.emulator.start()
         self.airflow.restart_all()
-        self._wait_for_runs()
-
-    def _wait_for_runs(self) -> None:
-        until = time.monotonic() + PATIENCE_SECONDS
-        while self.waiting or self.active:
-            self._look()
-            if time.monotonic() > until:
-                states = {
-                    f"{run_id} {task['task_id']}[{task['map_index']}]": task["state"]
-                    for run_id in sorted(self.active)
-                    for task in self.airflow.task_instances(DAG_ID, run_id)
-                    if task["state"] != "success"
-                }
-                raise TimeoutError(f"runs have not ended {PATIENCE_SECONDS:.0f} s after the chaos: {states}")
-            time.sleep(2)
-
-    def _clear_failed(self) -> dict[str, str]:
-        """Clear, once, the tasks that have used up their tries, and wait for them."""
-        failed: dict[str, str] = {}
-        for run_id in self.run_ids:
-            tasks = [one for one in self.airflow.task_instances(DAG_ID, run_id) if one["state"] != "success"]
-            for task in tasks:
-                name = f"{run_id} {task['task_id']}[{task['map_index']}]"
-                failed[name] = self._last_error(run_id, task)
-                self.say(f"clear {name} ({task['state']}, try {task['try_number']}): {failed[name]}")
-            if tasks:
-                self.airflow.clear(DAG_ID, run_id, [[one["task_id"], one["map_index"]] for one in tasks])
-                self.active.add(run_id)
-        self._wait_for_runs()
-        return failed
-
-    def _last_error(self, run_id: str, task: dict[str, Any]) -> str:
-        log = self.airflow.task_log(DAG_ID, run_id, task["task_id"], task["try_number"], task["map_index"])
-        errors = [
-            line for line in log.splitlines() if "Error" in line or "Exception" in line or line.startswith("error")
-        ]
-        return errors[-1][:300] if errors else "no error in its last log"
+        self.runs.wait()
 
 
 def crash(home: Path, plan: Plan, say: Say) -> Report:

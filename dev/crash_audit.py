@@ -9,20 +9,19 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
-from pathlib import Path
+from decimal import Decimal
 from typing import Any
-from urllib.parse import unquote, urlsplit
 
 import httpx
 
 from airflow_provider_apimart.emulator.control.client import EmulatorControl
 from airflow_provider_apimart.generation.pricing.prices import list_price
-from airflow_provider_apimart.hooks.stores.model_stores import RECORD_FOLDER
 from dev.airflow_api import AirflowApi
+from dev.crash_storage import Storage
 
-XCOM_KEYS = [
+XCOM_KEYS = {
     "generation_id",
     "status",
     "model",
@@ -32,7 +31,7 @@ XCOM_KEYS = [
     "videos",
     "mismatches",
     "fallback_from",
-]
+}
 
 
 @dataclass
@@ -49,8 +48,12 @@ class Audit:
     generations: int = 0
     posts: int = 0
     landed: int = 0
+    #: Tasks that make videos, and their tries; a batch is one task for many videos.
+    tasks: int = 0
     tries: int = 0
     problems: list[str] = field(default_factory=list)
+    #: What else the report tells.
+    notes: list[str] = field(default_factory=list)
 
     @property
     def replays(self) -> int:
@@ -74,13 +77,14 @@ class Report:
         """Return the summary."""
         found = self.audit
         lines = [f"chaos      {', '.join(f'{count} x {name}' for name, count in sorted(self.events.items()))}"]
-        lines += [f"tries      {found.tries} for {found.asked} tasks, {len(self.cleared)} cleared once"]
+        lines += [f"tries      {found.tries} for {found.tasks} tasks, {len(self.cleared)} cleared once"]
         lines += [f"           {name}: {why}" for name, why in self.cleared.items()]
         lines += [f"Airflow    {self.mismatches} lines of its scheduler on a task whose state is not its process's"]
         lines += [f"POSTs      {found.posts}, of which {found.replays} were answered with a generation made before"]
         lines += [f"paid       {found.paid} generations for {found.asked} asked ones ({found.generations} made)"]
         lines += [f"bill       {found.bill_usd:.3f} USD, expected {found.expected_usd:.3f}"]
         lines += [f"landed     {found.landed} whole videos"]
+        lines += found.notes
         lines += [f"PROBLEM    {problem}" for problem in found.problems]
         return "\n".join(
             [*lines, f"time       {self.seconds:.0f} s", "" if found.problems else "Nothing lost, nothing paid twice."]
@@ -92,43 +96,88 @@ def prompt_of(run_id: str, task: Mapping[str, Any]) -> str:
     return f"crash {run_id} {task['task_id']} {task['map_index']}"
 
 
-def audit(api: AirflowApi, emulator: EmulatorControl, dag_id: str, run_ids: list[str], root: Path) -> Audit:
-    """Check everything that the runs should have made."""
+@dataclass(frozen=True)
+class Wanted:
+    """One video that somebody asked for, and what they were told about it.
+
+    :param prompt: unique over all runs.
+    :param usd: its price.
+    :param result: ``generation_id``, ``cost_usd`` and ``videos``, as an XCom or a manifest has them.
+    :param problem: why there is no result.
+    """
+
+    prompt: str
+    usd: Decimal
+    result: Mapping[str, Any] | None = None
+    problem: str = ""
+
+
+def audit(api: AirflowApi, emulator: EmulatorControl, dag_id: str, run_ids: list[str], storage: Storage) -> Audit:
+    """Check everything that runs of ``crash_cases`` should have made."""
     found = Audit()
-    state = emulator.state()
-    asked = {
-        prompt_of(run_id, task): (run_id, task) for run_id in run_ids for task in api.task_instances(dag_id, run_id)
-    }
-    found.asked = len(asked)
-    _money(found, state, asked)
-    made = {one["prompt"]: one for one in state["generations"] if one["charged_usd"] > 0}
-    kept: set[Path] = set()
-    with httpx.Client(trust_env=False, timeout=60) as http:
-        for prompt, (run_id, task) in asked.items():
-            found.tries += int(task["try_number"])
-            if task["state"] != "success":
-                found.problems.append(f"{prompt}: the task ended as {task['state']}")
-                continue
-            value = api.xcom(dag_id, run_id, task["task_id"], map_index=task["map_index"])
-            problems, files = _video(prompt, value, made.get(prompt), http)
-            found.problems += problems
-            found.landed += not problems
-            kept |= files
-    # Before Airflow 3.3 the records are kept beside the videos.
-    strays = {path for path in root.rglob("*") if path.is_file() and path.parent.name != RECORD_FOLDER} - kept
-    found.problems += [f"{path} is nobody's" for path in sorted(strays)]
+    check(found, emulator.state(), crash_cases(api, dag_id, run_ids, found), storage)
     return found
 
 
-def _money(found: Audit, state: Mapping[str, Any], asked: Mapping[str, Any]) -> None:
-    price = list_price("veo3.1-fast-official", duration_seconds=4)
+def crash_cases(api: AirflowApi, dag_id: str, run_ids: list[str], found: Audit) -> list[Wanted]:
+    """Return what runs of ``crash_cases`` asked for; counts their tries."""
+    price = price_of_clip()
+    wanted = []
+    for run_id, task in [(each, task) for each in run_ids for task in api.task_instances(dag_id, each)]:
+        prompt = prompt_of(run_id, task)
+        found.tries += int(task["try_number"])
+        found.tasks += 1
+        if task["state"] != "success":
+            wanted.append(Wanted(prompt, price, problem=f"the task ended as {task['state']}"))
+            continue
+        value = api.xcom(dag_id, run_id, task["task_id"], map_index=task["map_index"])
+        # (PostgreSQL keeps JSON without the order of its keys.)
+        whole = isinstance(value, dict) and set(value) == XCOM_KEYS
+        wanted.append(
+            Wanted(prompt, price, value) if whole else Wanted(prompt, price, problem=f"the XCom is {value!r}")
+        )
+    return wanted
+
+
+def price_of_clip(generate_audio: bool = False) -> Decimal:
+    """Return the price of what all DAGs of crash runs ask for: four seconds of one model."""
+    price = list_price("veo3.1-fast-official", duration_seconds=4, generate_audio=generate_audio)
     if price is None:
         raise AssertionError("the model of crash_cases has a price")
+    return price.usd
+
+
+def check(
+    found: Audit, state: Mapping[str, Any], wanted: Sequence[Wanted], storage: Storage, others: Set[str] = frozenset()
+) -> None:
+    """Check bill, videos and files against what was wanted; adds to ``found``.
+
+    :param state: what the emulator says.
+    :param others: names of files that are no landed videos and belong to somebody.
+    """
+    found.asked += len(wanted)
+    _money(found, state, wanted)
+    made = {one["prompt"]: one for one in state["generations"] if one["charged_usd"] > 0}
+    kept: set[str] = set()
+    with httpx.Client(trust_env=False, timeout=60) as http:
+        for one in wanted:
+            if one.result is None:
+                found.problems.append(f"{one.prompt}: {one.problem}")
+                continue
+            problems, files = _video(one.prompt, one.result, made.get(one.prompt), http, storage)
+            found.problems += problems
+            found.landed += not problems
+            kept |= files
+    found.problems += [f"{name} is nobody's" for name in sorted(storage.names() - kept - others)]
+
+
+def _money(found: Audit, state: Mapping[str, Any], wanted: Sequence[Wanted]) -> None:
     generations = state["generations"]
+    asked = {one.prompt for one in wanted}
     charged = Counter(one["prompt"] for one in generations if one["charged_usd"] > 0)
     found.generations, found.posts = len(generations), state["posts"]
     found.paid, found.bill_usd = charged.total(), state["bill_usd"]
-    found.expected_usd = float(price.usd * len(asked))
+    found.expected_usd = float(sum((one.usd for one in wanted), Decimal(0)))
     for prompt in sorted({*charged, *asked}):
         if prompt not in asked:
             found.problems.append(f"{prompt}: paid for, and nobody asked for it")
@@ -142,26 +191,31 @@ def _money(found: Audit, state: Mapping[str, Any], asked: Mapping[str, Any]) -> 
 
 
 def _video(
-    prompt: str, value: Any, generation: Mapping[str, Any] | None, http: httpx.Client
-) -> tuple[list[str], set[Path]]:
-    """Return what is wrong with one task's video, and the files that belong to it."""
-    if not isinstance(value, dict) or list(value) != XCOM_KEYS or len(value["videos"]) != 1:
-        return [f"{prompt}: the XCom is {value!r}"], set()
+    prompt: str,
+    value: Mapping[str, Any],
+    generation: Mapping[str, Any] | None,
+    http: httpx.Client,
+    storage: Storage,
+) -> tuple[list[str], set[str]]:
+    """Return what is wrong with one video, and the files that belong to it."""
+    if len(value["videos"]) != 1:
+        return [f"{prompt}: the result is {value!r}"], set()
     if generation is None or value["generation_id"] != generation["id"]:
         return [f"{prompt}: returned {value['generation_id']}, paid for {generation and generation['id']}"], set()
     (video,) = value["videos"]
-    path = Path(unquote(urlsplit(str(video["path"])).path))
-    beside = path.with_name(f"{path.name}.json")
-    if not (path.is_file() and beside.is_file()):
+    path = storage.name(str(video["path"]))
+    beside = f"{path}.json"
+    data, note = storage.read(path), storage.read(beside)
+    if data is None or note is None:
         return [f"{prompt}: {path} or its sidecar is missing"], set()
-    data, sidecar = path.read_bytes(), json.loads(beside.read_text("utf-8"))
+    sidecar = json.loads(note)
     served = http.get(generation["urls"][0]).raise_for_status().content
     digest = hashlib.sha256(data).hexdigest()
     wrong = []
     if data != served:
         wrong.append(f"{prompt}: {path} ({len(data)} bytes) is not what the emulator serves ({len(served)} bytes)")
     if (video["sha256"], video["bytes"]) != (digest, len(data)) or sidecar["video"]["sha256"] != digest:
-        wrong.append(f"{prompt}: XCom, sidecar and file disagree on {path}")
+        wrong.append(f"{prompt}: result, sidecar and file disagree on {path}")
     if sidecar["generation_id"] != generation["id"] or value["cost_usd"] != generation["charged_usd"]:
         wrong.append(f"{prompt}: {beside} or the cost {value['cost_usd']} is another generation's")
     return wrong, {path, beside}

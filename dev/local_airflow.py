@@ -18,6 +18,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -34,6 +35,18 @@ COMPONENTS = ("api-server", "scheduler", "dag-processor", "triggerer")
 HEALTH = ("metadatabase", "scheduler", "triggerer", "dag_processor")
 #: How often the components are checked while the API is in use.
 WATCH_SECONDS = 2.0
+
+
+@dataclass(frozen=True)
+class Component:
+    """A process of an Airflow.
+
+    :param arguments: its part of Airflow's command line.
+    :param env: environment variables of its own.
+    """
+
+    arguments: tuple[str, ...]
+    env: Mapping[str, str] = field(default_factory=dict)
 
 
 class LocalAirflowError(RuntimeError):
@@ -91,7 +104,8 @@ class LocalAirflow(AirflowApi):
         self.env |= {f"AIRFLOW__{key.replace('.', '__').upper()}": value for key, value in options.items()}
         self.env |= dict(env or {})
         self.processes = ProcessSessions(self.home / "logs", self.env)
-        self._watchdog = Watchdog(COMPONENTS)
+        self.components = self._components()
+        self._watchdog = Watchdog(self.components)
         self._watch_at = 0.0
 
     @property
@@ -121,7 +135,7 @@ class LocalAirflow(AirflowApi):
             self._gate.unlink(missing_ok=True)
             migrate = [sys.executable, "-m", "dev.component", str(self.home), "db", "migrate"]
             migration = self.processes.spawn("migrate", migrate)
-            for name in COMPONENTS:
+            for name in self.components:
                 self._spawn(name)
             self._finish_migration(migration, timeout)
             self._wait_healthy(timeout)
@@ -164,7 +178,7 @@ class LocalAirflow(AirflowApi):
         now = time.monotonic()
         if now < self._watch_at:
             return
-        due = self._watchdog.due(self.processes.dead(), self.health(), now)
+        due = self._watchdog.due(self.processes.dead(), self._watched_health(), now)
         if hopeless := self._watchdog.hopeless(now):
             raise LocalAirflowError(f"{', '.join(hopeless)} ended again and again\n{self._tails(hopeless)}")
         for name, why in due.items():
@@ -173,6 +187,10 @@ class LocalAirflow(AirflowApi):
             self.processes.end(name)
             self._spawn(name)
         self._watch_at = time.monotonic() + WATCH_SECONDS
+
+    def _watched_health(self) -> dict[str, str | None]:
+        """Return the health by which components are restarted."""
+        return self.health()
 
     def health(self) -> dict[str, str | None]:
         """Return the state of each component as Airflow sees it; empty while the API server does not answer."""
@@ -184,11 +202,15 @@ class LocalAirflow(AirflowApi):
             return {}
         return {name: part["status"] for name, part in answer.json().items() if part}
 
+    def _components(self) -> dict[str, Component]:
+        """Return what this Airflow consists of, by name."""
+        server = Component(("api-server", "--host", "127.0.0.1", "--port", str(self.port)))
+        return {name: Component((name,)) for name in COMPONENTS} | {"api-server": server}
+
     def _spawn(self, name: str) -> None:
-        argv = [sys.executable, "-m", "dev.component", str(self._gate), name]
-        if name == "api-server":
-            argv += ["--host", "127.0.0.1", "--port", str(self.port)]
-        self.processes.spawn(name, argv)
+        component = self.components[name]
+        argv = [sys.executable, "-m", "dev.component", str(self._gate), *component.arguments]
+        self.processes.spawn(name, argv, component.env)
 
     def _finish_migration(self, child: subprocess.Popen[bytes], timeout: float) -> None:
         try:
@@ -208,7 +230,7 @@ class LocalAirflow(AirflowApi):
                 return
             dead = self.processes.dead()
             if dead or time.monotonic() > until:
-                blame = dead or [name for name in COMPONENTS if health.get(name.replace("-", "_")) != "healthy"]
+                blame = dead or [name for name in self.components if health.get(name.replace("-", "_")) != "healthy"]
                 why = f"{', '.join(dead)} ended" if dead else f"not healthy after {timeout:.0f} s: {health}"
                 raise LocalAirflowError(f"Airflow did not start: {why}\n{self._tails(blame)}")
             time.sleep(0.25)

@@ -18,7 +18,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -53,6 +55,11 @@ def end_sessions(sessions: Sequence[int], patience_seconds: float = 3.0) -> None
     until = time.monotonic() + patience_seconds
     while time.monotonic() < until and any(pids_of_session(session) for session in sessions):
         time.sleep(0.1)
+    kill_sessions(sessions)
+
+
+def kill_sessions(sessions: Sequence[int]) -> None:
+    """Kill every process of the sessions with SIGKILL, as a machine that loses its power does."""
     # The next round catches a fork that happens between the listing and the signal.
     for _ in range(50):
         if not any(pids_of_session(session) for session in sessions):
@@ -60,6 +67,22 @@ def end_sessions(sessions: Sequence[int], patience_seconds: float = 3.0) -> None
         for session in sessions:
             signal_session(session, signal.SIGKILL)
         time.sleep(0.05)
+
+
+@dataclass(frozen=True)
+class Unprivileged:
+    """A user for programs that refuse to run as root.
+
+    :param folder: the working directory, which must be this user's to enter.
+    """
+
+    uid: int
+    gid: int
+    folder: Path
+
+    def options(self) -> dict[str, Any]:
+        """Return the arguments for :class:`subprocess.Popen`."""
+        return {"user": self.uid, "group": self.gid, "extra_groups": [], "cwd": self.folder}
 
 
 class ProcessSessions:
@@ -75,12 +98,24 @@ class ProcessSessions:
         self.children: dict[str, subprocess.Popen[bytes]] = {}
         self._reaper: subprocess.Popen[bytes] | None = None
 
-    def spawn(self, name: str, argv: Sequence[str]) -> subprocess.Popen[bytes]:
-        """Start a child. Its output is appended to the log, so that the log survives a restart."""
+    def spawn(
+        self, name: str, argv: Sequence[str], env: Mapping[str, str] | None = None, user: Unprivileged | None = None
+    ) -> subprocess.Popen[bytes]:
+        """Start a child. Its output is appended to the log, so that the log survives a restart.
+
+        :param env: environment variables of this child alone.
+        :param user: whom the child runs as, in a folder of theirs.
+        """
         self.logs.mkdir(parents=True, exist_ok=True)
         with self.log_path(name).open("ab") as log:
             child = subprocess.Popen(  # noqa: S603 -- argv is ours
-                argv, env=self.env, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+                argv,
+                env={**self.env, **(env or {})},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                **(user.options() if user is not None else {}),
             )
         self.children[name] = child
         self._tell_reaper(child.pid)
@@ -106,6 +141,13 @@ class ProcessSessions:
         signal_session(self.children[name].pid, number)
         if number == signal.SIGKILL:
             self.children[name].wait()
+
+    def kill(self, *names: str) -> None:
+        """Kill children and all processes that they have forked, all at once, and forget them."""
+        children = [self.children.pop(name) for name in names]
+        kill_sessions([child.pid for child in children])
+        for child in children:
+            child.wait()
 
     def end(self, name: str, patience_seconds: float = 15.0) -> None:
         """End one child and all processes that it has forked, and wait for it."""

@@ -25,6 +25,7 @@ class Watchdog:
 
     def __init__(self, names: Iterable[str]) -> None:
         self._names = tuple(names)
+        self.most_starts = MOST_STARTS
         self._since: dict[str, float] = {}
         self._starts: dict[str, list[float]] = {}
 
@@ -54,5 +55,5 @@ class Watchdog:
         return [
             name
             for name, starts in self._starts.items()
-            if sum(1 for each in starts if each > now - STARTS_SECONDS) > MOST_STARTS
+            if sum(1 for each in starts if each > now - STARTS_SECONDS) > self.most_starts
         ]

@@ -25,7 +25,7 @@ os.environ["AIRFLOW__OPENLINEAGE__DISABLED"] = "True"
 os.environ["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"] = f"sqlite:///{_HOME}/airflow.db"
 
 #: Tests that share something large stay in one process; the longest begin first, so that none is left for the end.
-_GROUPS = ("system", "crash")
+_GROUPS = ("system", "crash", "cluster")
 LONGEST_ID = 120
 
 

@@ -15,6 +15,7 @@ from airflow_provider_apimart.operators.veo import VeoGenerateOperator
 from dev.airflow_api import AirflowApi
 from dev.crash import BAG, Plan, crash
 from dev.crash_audit import Audit, Report, audit
+from dev.crash_storage import LocalFolder
 from tests.operators.conftest import Tries
 
 RUNS, TASKS = 2, 6
@@ -110,7 +111,7 @@ def test_the_audit_sees_what_is_wrong(
     runs = Runs(make(root))
 
     def look() -> Audit:
-        return audit(cast(AirflowApi, runs), apimart_emulator_conn, "crash", [RUN], root)
+        return audit(cast(AirflowApi, runs), apimart_emulator_conn, "crash", [RUN], LocalFolder(root))
 
     assert look().problems == []
     assert (look().asked, look().paid, look().landed) == (1, 1, 1)
