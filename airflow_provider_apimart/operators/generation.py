@@ -370,7 +370,7 @@ class GenerationOperator(TellsLineage, AuthorTemplates, BaseOperator):
 
     def _finish(self, paid: Paid, view: Generation | None, context: Context) -> dict[str, Any]:
         """Land the videos of a generation that has ended, or raise the error that it ended with."""
-        from airflow_provider_apimart.generation.purchase.purchase import keep
+        from airflow_provider_apimart.generation.purchase.kept import keep
         from airflow_provider_apimart.generation.purchase.transitions import settled
 
         record = paid.record

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from airflow_provider_apimart.client import protocol
 from airflow_provider_apimart.client.client import ApimartClient
-from airflow_provider_apimart.client.errors import ApimartError, ModelGoneError, NoChannelError
+from airflow_provider_apimart.client.errors import ApimartError, Charge, ModelGoneError, NoChannelError
 from airflow_provider_apimart.client.model_rules import ALIASES, MODELS, RETIRED
 from airflow_provider_apimart.client.models import Model
 
@@ -48,6 +48,24 @@ def without_channel_for_good(error: NoChannelError) -> ModelGoneError:
         error_type=error.error_type,
         request_id=error.request_id,
     )
+
+
+def explained(
+    error: ModelGoneError | NoChannelError, model: str, client: ApimartClient, *, undone: bool, has_fallback: bool
+) -> ModelGoneError | NoChannelError:
+    """Return the error with what the account has instead. No channel, and no such model listed: it is gone.
+
+    :param undone: whether it is certain that nothing was carried out.
+    """
+    models = account_models(client)
+    if isinstance(error, NoChannelError) and is_listed(model, models) is False:
+        error = without_channel_for_good(error)
+    if not undone:
+        # An earlier request under this key may have been carried out, whatever this answer says.
+        error.charge = Charge.UNKNOWN
+    unused = "" if undone or not has_fallback else "fallback_model is not used, since both might be paid for. "
+    error.advice = f"{unused}{advice(model, models)}"
+    return error
 
 
 def advice(model: str, models: Sequence[Model] | None) -> str:

@@ -21,11 +21,9 @@ matrix in the tests kills a process at each of these lines.
 from __future__ import annotations
 
 import logging
-import math
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from airflow_provider_apimart.client import errors
@@ -39,30 +37,27 @@ from airflow_provider_apimart.generation.purchase.decide import KEY_LIFE, Action
 from airflow_provider_apimart.generation.purchase.fallback import Fallback, Wanted, is_due, is_taken_up
 from airflow_provider_apimart.generation.purchase.identity import Identity, account_mark, idempotency_key
 from airflow_provider_apimart.generation.purchase.images import LocalImage
+from airflow_provider_apimart.generation.purchase.kept import KeptRecord
 from airflow_provider_apimart.generation.purchase.record import (
     MAX_ID_LENGTH,
     MAX_MODEL_LENGTH,
     MAX_PATH_LENGTH,
-    MAX_UPLOAD_URL_LENGTH,
     Record,
     RecordState,
     RecordStore,
     clipped,
 )
 from airflow_provider_apimart.generation.purchase.transitions import nothing_was_done, refused, settled, submitted
+from airflow_provider_apimart.generation.purchase.uploading import uploaded
 
 if TYPE_CHECKING:
+    # Its ledger needs file systems, which take a while to import.
     from airflow_provider_apimart.generation.purchase.spending import Spending
 
 log = logging.getLogger(__name__)
 
 #: If no record outlived the try, replays step through the generations that have failed: this many at most.
 MAX_NUMBER = 50
-#: APIMart keeps an upload for 72 hours. A new body reuses only uploads younger than this.
-UPLOAD_LIFE = timedelta(hours=48)
-#: A record that was read so recently is not read again before the intent is saved. Another try that saves in between
-#: computes the same key, so nothing is paid twice.
-FRESH_SECONDS = 0.5
 
 
 @dataclass(frozen=True)
@@ -108,7 +103,7 @@ class Purchase:
         self.approve = approve
         self.spending = spending
         self.client = client
-        self.store = store
+        self.kept = KeptRecord(store)
         self.identity = identity
         self._first = Wanted(request, images), fallback
         self._begin()
@@ -116,10 +111,6 @@ class Purchase:
         self.output_path = output_path
         self.apimart_conn_id = apimart_conn_id
         self.account = account_mark(client.settings.base_url, client.settings.api_key)
-        # What the store holds as far as this try knows. Any other content was written by another try.
-        self._stored: Record | None = None
-        # When it was read, on a monotonic clock.
-        self._read_at = -math.inf
 
     @property
     def request(self) -> VeoRequest:
@@ -132,8 +123,7 @@ class Purchase:
         :param files_whole: returns whether the files of a landed record are whole and where they belong.
         :raises ApimartError: from the submission; the record says what is known about the money.
         """
-        record = self._stored = self.store.load()
-        self._read_at = time.monotonic()
+        record = self.kept.load()
         known_before = False
         while True:
             self._take_up(record)
@@ -227,8 +217,7 @@ class Purchase:
         """Use the fallback from now on. That the model is gone is recorded first: a later try then does the same."""
         if record.state is not RecordState.MODEL_GONE and view is not None:
             record = settled(record, view)[1]
-            if self.store.load() == self._stored:
-                self._save(record)
+            self.kept.save_if_unchanged(record)
         if self.spending is not None:
             self.spending.settle(record)
         log.warning(
@@ -246,10 +235,8 @@ class Purchase:
         """Return the record to go on with after a submission was refused because of its model, or raise the error."""
         if self.fallback is None or error.charge is not Charge.NO:
             raise error
-        current = self.store.load()
-        if current is not None and current != self._stored:
-            log.warning("Another try of this task has written its record meanwhile: deciding anew.")
-            self._stored = current
+        current = self.kept.from_another_try()
+        if current is not None:
             return current
         if isinstance(error, errors.ModelGoneError) or self.fallback.at_last:
             return refused(record, error, model_gone=True)
@@ -259,9 +246,9 @@ class Purchase:
         """Record that a try reused the generation after this clear, so that a later change to "regenerate" does not
         pay for this clear.
         """
-        if (record.clear_epoch or record.epoch) < self.identity.clear_epoch and record == self._stored:
+        if (record.clear_epoch or record.epoch) < self.identity.clear_epoch and record == self.kept.known:
             record = record.but(clear_epoch=self.identity.clear_epoch)
-            self._save(record)
+            self.kept.save(record)
         return record
 
     def _look(self, record: Record | None) -> tuple[Record | None, Generation | None]:
@@ -303,7 +290,6 @@ class Purchase:
         Uploads take time. If another try has saved a record in the meantime, that record is returned instead, and the
         caller must decide again.
         """
-        now = datetime.now(UTC)
         same = old is not None and old.fingerprint == self.fingerprint
         previous = old.previous if old else ()
         if old is not None and not (same and old.epoch == decision.epoch):
@@ -316,7 +302,7 @@ class Purchase:
                     old.generation_id or f"under key {old.idempotency_key}",
                 )
         key = idempotency_key(self.identity, epoch=decision.epoch, number=decision.number, fingerprint=self.fingerprint)
-        uploads, uploaded_at = self._uploads(old if same else None, now)
+        uploads, uploaded_at = uploaded(self.client, self.wanted.images, old if same else None, datetime.now(UTC))
         record = Record(
             state=RecordState.INTENT,
             fingerprint=self.fingerprint,
@@ -340,44 +326,15 @@ class Purchase:
         if self.spending is not None:
             self.spending.reserve(self.client, self.request, key, record.intent_at)
         # If the record was replaced in the meantime, decide on the new one. If it was deleted, that was intended.
-        current = self._stored if self._is_fresh(uploads) else self.store.load()
-        if current is not None and current != self._stored:
-            log.warning("Another try of this task has written its record meanwhile: deciding anew.")
-            self._stored = current
+        # (Who does not resend must not overwrite what another try has learnt of its submission.)
+        quick = self.kept.was_just_read() and not uploads and self.policy.on_unknown_submit == "resend"
+        current = None if quick else self.kept.from_another_try()
+        if current is not None:
             if self.spending is not None and current.idempotency_key != key:
                 self.spending.release(record)
             return current, False
-        self._save(record)
+        self.kept.save(record)
         return record, True
-
-    def _is_fresh(self, uploads: Mapping[str, str]) -> bool:
-        """Return whether the record needs no second look before the intent replaces it."""
-        # (Who does not resend must not overwrite what another try has learnt of its submission.)
-        quick = time.monotonic() - self._read_at < FRESH_SECONDS
-        return quick and not uploads and self.policy.on_unknown_submit == "resend"
-
-    def _save(self, record: Record) -> None:
-        self.store.save(record)
-        self._stored = record
-
-    def _uploads(self, old: Record | None, now: datetime) -> tuple[dict[str, str], datetime | None]:
-        """Upload the local frames unless earlier uploads can be reused. Return their URLs and the upload time."""
-        images = self.wanted.images
-        if old and set(old.uploads) == set(images) and now - (old.uploaded_at or old.intent_at) < UPLOAD_LIFE:
-            return old.uploads, old.uploaded_at
-        uploads = {}
-        for name, image in images.items():
-            try:
-                url = self.client.upload_image(image.filename, image.content, image.content_type).url
-            except ApimartError as error:
-                # This holds whether or not the upload arrived: uploads cost nothing, and nothing else has been sent.
-                error.charge = Charge.NO
-                raise
-            if len(url) > MAX_UPLOAD_URL_LENGTH:
-                raise errors.ResponseError(f"APIMart's upload answer holds a URL of {len(url)} characters")
-            uploads[name] = url
-            log.info("Uploaded %s (%s, %d bytes).", name, image.content_type, len(image.content))
-        return uploads, now if uploads else None
 
     def _pay(self, record: Record, *, doubtful: bool) -> tuple[Record, bool, Generation | None]:
         """Send the paid POST and save its outcome. Return the record, whether the generation may be older than this
@@ -398,7 +355,9 @@ class Purchase:
                 error.message = f"{error.message}: {missing_balance(self.client, self.request)}"
             undone = nothing_was_done(error, doubtful=doubtful)
             if isinstance(error, (errors.ModelGoneError, errors.NoChannelError)):
-                error = self._about_the_model(error, undone)
+                error = gone.explained(
+                    error, self.request.model, self.client, undone=undone, has_fallback=self.fallback is not None
+                )
             if undone and self._refused(record, error) and self.spending is not None:
                 self.spending.release(record)
             raise error
@@ -406,28 +365,10 @@ class Purchase:
         self._remember(paid, answer)
         return paid, answer.replayed or doubtful, answer.result
 
-    def _about_the_model(
-        self, error: errors.ModelGoneError | errors.NoChannelError, undone: bool
-    ) -> errors.ModelGoneError | errors.NoChannelError:
-        """Return the error with what the account has instead. No channel, and no such model listed: it is gone."""
-        model = self.request.model
-        models = gone.account_models(self.client)
-        if isinstance(error, errors.NoChannelError) and gone.is_listed(model, models) is False:
-            error = gone.without_channel_for_good(error)
-        if not undone:
-            # An earlier request under this key may have been carried out, whatever this answer says.
-            error.charge = Charge.UNKNOWN
-        unused = "" if undone or self.fallback is None else "fallback_model is not used, since both might be paid for. "
-        error.advice = f"{unused}{gone.advice(model, models)}"
-        return error
-
     def _refused(self, record: Record, error: ApimartError) -> bool:
         """Record that nothing was done, unless another try with the same key has got further. Return whether it is."""
         try:
-            stands = self.store.load() == self._stored
-            if stands:
-                self._save(refused(record, error))
-            return stands
+            return self.kept.save_if_unchanged(refused(record, error))
         except Exception as failure:
             # The intent stays, which is safe. The error to report is the refusal, not this failure to save it.
             log.warning("The record could not be written (%s); it says that the outcome is not known.", failure)
@@ -442,7 +383,7 @@ class Purchase:
             record.idempotency_key,
         )
         try:
-            self._save(record)
+            self.kept.save(record)
         except Exception as error:
             # This process and the log still hold the id, and the saved intent finds it again through its key.
             log.error(
@@ -451,35 +392,6 @@ class Purchase:
                 record.generation_id,
                 error,
             )
-
-
-def settle(
-    store: RecordStore, record: Record, view: Generation, spending: Spending | None = None
-) -> tuple[Decision, Record]:
-    """Save APIMart's final answer, and return what it means for the try that waited for it.
-
-    :param spending: the budget that is told what it has cost.
-    """
-    decision, record = settled(record, view)
-    if spending is not None:
-        spending.settle(record)
-    keep(store, record)
-    return decision, record
-
-
-def keep(store: RecordStore, record: Record) -> None:
-    """Save the outcome of a generation, unless the record belongs to another generation by now: an old try that
-    finishes late must not make the store forget what a newer try has paid for.
-    """
-    current = store.load()
-    if current is None or current.idempotency_key == record.idempotency_key:
-        store.save(record)
-        return
-    log.warning(
-        "The record of generation %s was replaced meanwhile by that of %s, which stays.",
-        record.generation_id,
-        current.generation_id or f"the one under key {current.idempotency_key}",
-    )
 
 
 def _sentence(reason: str) -> str:

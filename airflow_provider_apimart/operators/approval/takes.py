@@ -24,7 +24,8 @@ from airflow_provider_apimart.generation.pricing.balance import price_list
 from airflow_provider_apimart.generation.purchase import report
 from airflow_provider_apimart.generation.purchase.decide import Action, Policy
 from airflow_provider_apimart.generation.purchase.identity import Identity
-from airflow_provider_apimart.generation.purchase.purchase import Purchase, keep, settle
+from airflow_provider_apimart.generation.purchase.kept import keep, settle
+from airflow_provider_apimart.generation.purchase.purchase import Purchase
 from airflow_provider_apimart.generation.purchase.record import Record, RecordState, RecordStore
 from airflow_provider_apimart.generation.waiting.schedule import expected_seconds, kind_of
 from airflow_provider_apimart.hooks.apimart import ApimartHook

@@ -20,7 +20,8 @@ from airflow_provider_apimart.generation.purchase.decide import Action, Policy
 from airflow_provider_apimart.generation.purchase.fallback import Fallback, Wanted
 from airflow_provider_apimart.generation.purchase.identity import Identity
 from airflow_provider_apimart.generation.purchase.images import LocalImage
-from airflow_provider_apimart.generation.purchase.purchase import Obtained, Purchase, settle
+from airflow_provider_apimart.generation.purchase.kept import settle
+from airflow_provider_apimart.generation.purchase.purchase import Obtained, Purchase
 from airflow_provider_apimart.generation.purchase.record import Record, RecordState, RecordStore, read_record
 
 HOME = Identity("marketing", "manual__1", "video")

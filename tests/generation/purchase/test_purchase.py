@@ -15,7 +15,7 @@ from airflow_provider_apimart.client import errors
 from airflow_provider_apimart.client.errors import Charge
 from airflow_provider_apimart.client.request import VeoRequest
 from airflow_provider_apimart.emulator import Emulator
-from airflow_provider_apimart.generation.purchase import purchase as purchase_module
+from airflow_provider_apimart.generation.purchase import kept
 from airflow_provider_apimart.generation.purchase.decide import Action, Policy
 from airflow_provider_apimart.generation.purchase.identity import Identity
 from airflow_provider_apimart.generation.purchase.record import NoRecordStore, Record, RecordState
@@ -47,12 +47,12 @@ def test_fresh(emulator: Emulator) -> None:
 
 
 def test_a_record_that_was_read_just_now_is_not_read_again(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(purchase_module, "FRESH_SECONDS", 3600.0)
+    monkeypatch.setattr(kept, "FRESH_SECONDS", 3600.0)
     store, loads = Store(), list[None]()
     store.on_load = lambda: loads.append(None)
     obtain(emulator, store)
     assert len(loads) == 1
-    monkeypatch.setattr(purchase_module, "FRESH_SECONDS", 0.0)
+    monkeypatch.setattr(kept, "FRESH_SECONDS", 0.0)
     obtain(emulator, other := Store())
     assert other.saved == store.saved
 
@@ -61,7 +61,7 @@ def test_a_record_that_was_read_just_now_is_not_read_again(emulator: Emulator, m
 def test_another_try_that_saves_between_reading_and_saving_pays_for_the_same_generation(
     emulator: Emulator, monkeypatch: pytest.MonkeyPatch, fresh_seconds: float
 ) -> None:
-    monkeypatch.setattr(purchase_module, "FRESH_SECONDS", fresh_seconds)
+    monkeypatch.setattr(kept, "FRESH_SECONDS", fresh_seconds)
     store, others = Store(), list[str | None]()
 
     def meanwhile(request: VeoRequest) -> None:
@@ -76,7 +76,7 @@ def test_another_try_that_saves_between_reading_and_saving_pays_for_the_same_gen
 def test_who_does_not_resend_looks_again_before_an_intent_replaces_what_another_try_has_learnt(
     emulator: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(purchase_module, "FRESH_SECONDS", 3600.0)
+    monkeypatch.setattr(kept, "FRESH_SECONDS", 3600.0)
     store, policy = Store(), Policy(on_unknown_submit="fail")
 
     def meanwhile(request: VeoRequest) -> None:

@@ -19,13 +19,15 @@ from airflow_provider_apimart.emulator import Emulator
 from airflow_provider_apimart.generation.purchase.decide import KEY_LIFE, Action
 from airflow_provider_apimart.generation.purchase.identity import Identity
 from airflow_provider_apimart.generation.purchase.images import LocalImage
-from airflow_provider_apimart.generation.purchase.purchase import UPLOAD_LIFE, Obtained, keep, settle
+from airflow_provider_apimart.generation.purchase.kept import keep, settle
+from airflow_provider_apimart.generation.purchase.purchase import Obtained
 from airflow_provider_apimart.generation.purchase.record import (
     NoRecordStore,
     Record,
     RecordState,
     UnreadableRecordError,
 )
+from airflow_provider_apimart.generation.purchase.uploading import UPLOAD_LIFE
 from tests.generation.purchase.buying import (
     FAIL,
     FRAME,

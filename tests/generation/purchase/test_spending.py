@@ -20,7 +20,7 @@ from airflow_provider_apimart.generation.pricing.ledger import Ledger, ledger_of
 from airflow_provider_apimart.generation.purchase import spending as spending_module
 from airflow_provider_apimart.generation.purchase.decide import Action
 from airflow_provider_apimart.generation.purchase.identity import Identity
-from airflow_provider_apimart.generation.purchase.purchase import settle
+from airflow_provider_apimart.generation.purchase.kept import settle
 from airflow_provider_apimart.generation.purchase.record import NoRecordStore, RecordState, RecordStore
 from airflow_provider_apimart.generation.purchase.spending import Spending
 from airflow_provider_apimart.storage.files import Target

@@ -22,7 +22,6 @@ from airflow_provider_apimart.generation.batch.states import Outcome, line_of
 from airflow_provider_apimart.generation.purchase import transitions
 from airflow_provider_apimart.generation.purchase.decide import KEY_LIFE
 from airflow_provider_apimart.generation.purchase.identity import account_mark
-from airflow_provider_apimart.generation.purchase.purchase import UPLOAD_LIFE
 from airflow_provider_apimart.generation.purchase.record import (
     MAX_MODEL_LENGTH,
     MAX_PATH_LENGTH,
@@ -31,6 +30,7 @@ from airflow_provider_apimart.generation.purchase.record import (
     RecordState,
     clipped,
 )
+from airflow_provider_apimart.generation.purchase.uploading import UPLOAD_LIFE
 
 UPLOAD_TRIES = 5
 #: How often, and at which intervals, a journal write is tried before submissions stop.
