@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
+import random
 import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -305,6 +307,53 @@ def test_a_storage_that_does_not_answer_is_no_empty_ledger(
     monkeypatch.setattr(type(ledger.home.fs), "ls", down)
     with pytest.raises(BudgetUnavailableError, match="nothing new is paid for"):
         take(ledger, "a", "0.1")
+
+
+class Died(BaseException):
+    """The process has died."""
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_whatever_dies_the_ledger_holds_what_was_paid_and_no_more_than_the_limit(seed: int) -> None:
+    """A random history: generations and a batch, whose every write and removal can be the last thing done."""
+    dice = random.Random(seed)
+    crowd = Crowd()
+    ledger, limit = crowd.ledger, Decimal(10)
+    paid: dict[str, Decimal] = {}
+    batch = Decimal(0)
+
+    def dying(original: Callable[..., None]) -> Callable[..., None]:
+        def call(*args: Any) -> None:
+            if dice.random() < 0.05:
+                raise Died
+            original(*args)
+            if dice.random() < 0.05:
+                raise Died
+
+        return call
+
+    ledger._write, ledger._remove = dying(ledger._write), dying(ledger._remove)  # type: ignore[method-assign]
+    for _ in range(60):
+        key, step = f"video {dice.randrange(12)}", dice.random()
+        with contextlib.suppress(Died, BudgetBusyError):
+            if step < 0.5 and key not in paid:
+                if ledger.reserve(DAY, key, Decimal(dice.randrange(1, 30)) / 10, limit, {}) > limit:
+                    continue
+                if dice.random() < 0.7:
+                    paid[key] = ledger.sums(DAY).by_entry("reserved")[ledger_files.entry_of(key)]
+                else:
+                    ledger.release(DAY, key)
+            elif step < 0.7 and key in paid:
+                ledger.settle(DAY, key, paid[key], {})
+            elif step < 0.9:
+                more = Decimal(dice.randrange(1, 20)) / 10
+                share, _ = ledger.grow(
+                    DAY, "batch", least=batch + more, most=batch + 3 * more, limit=limit, about={"dag_id": "a"}
+                )
+                batch += more if share is not None else 0
+            else:
+                ledger.note_share(DAY, "batch", batch, {})
+        assert sum(paid.values()) + batch <= ledger.sums(DAY).total <= limit
 
 
 # --- periods ------------------------------------------------------------------------------------------------------

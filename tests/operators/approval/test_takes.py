@@ -11,6 +11,7 @@ import pytest
 
 from airflow_provider_apimart.client.errors import ApimartError
 from airflow_provider_apimart.emulator.server import Emulator
+from airflow_provider_apimart.operators.budget import Budget
 from tests.operators.approval.desk import Desk, decisions
 
 At = Callable[..., Desk]
@@ -97,6 +98,20 @@ def test_a_take_over_the_budget_is_refused_before_it_is_paid(
     assert take(one) == "asked"
     note = one.told["note"]
     assert "the takes so far cost" in note and "max_cost_usd" in note and note.endswith("Nothing was paid")
+    assert emulator.state()["paid"] == 2
+    assert one.answer("Approve")["takes"] == 2
+
+
+def test_takes_are_paid_from_a_budget_and_the_person_is_told_when_it_is_used_up(
+    desk: At, emulator: Emulator, generated: dict[str, Any], tmp_path: Path
+) -> None:
+    budget = Budget(round(generated["cost_usd"] * 1.5, 4), "month", str(tmp_path / "budgets"), on_exhausted="wait")
+    one = desk(max_takes=5, budget=budget)
+    one.begin()
+    assert take(one) == "asked" and one.told["note"] == ""
+    assert take(one) == "asked"
+    note = one.told["note"]
+    assert "came to nothing" in note and "USD left" in note and "The budget resets at" in note
     assert emulator.state()["paid"] == 2
     assert one.answer("Approve")["takes"] == 2
 
