@@ -17,7 +17,8 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_apimart.generation.landing import claims
+from airflow_provider_apimart.client.errors import LandingError
+from airflow_provider_apimart.generation.landing import claims, landing
 from airflow_provider_apimart.generation.landing.landing import already_landed
 from airflow_provider_apimart.generation.purchase.record import LandedVideo
 from airflow_provider_apimart.storage.conditional import azure as azure_writes
@@ -182,3 +183,51 @@ def test_a_video_of_an_older_version_has_no_mark_and_is_judged_by_its_sidecar_an
     bucket.store.objects["clip.mp4"].note = ""
     assert run(OTHER, target, made("g2", map_index=5)).path == bucket.uri("clip-g2.mp4")
     assert run(OTHER, target, made("g3", run_id="r2")).path == target.uri and bucket.data(target.uri) == OTHER
+
+
+@pytest.mark.parametrize("own_name", [False, True], ids=["fixed", "folder"])
+def test_a_bucket_of_a_zone_takes_no_such_write_and_is_landed_in_as_before(
+    bucket: Bucket, own_name: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not isinstance(conditional_writes(bucket.fs), gcs_writes.GcsWrites):
+        pytest.skip("only GCS has them")
+    warm(bucket)
+
+    async def refused(*_: Any) -> str:
+        raise OSError("This bucket takes uploads over gRPC only")
+
+    monkeypatch.setattr(gcs_writes.GcsWrites, "_whole", refused)
+    target, ways = bucket.target("g.mp4"), []
+    monkeypatch.setattr(landing, "_commit", lambda staged, place, *_, **__: ways.append(place) or place)
+    with pytest.raises(LandingError, match="over gRPC only"):
+        delivered(VIDEO, target, made("g"), own_name=own_name)
+    monkeypatch.setattr(gcs_writes.GcsWrites, "_is_zonal", lambda *_: True)
+    assert delivered(VIDEO, target, made("g"), own_name=own_name).path == target.uri and ways == [target]
+
+
+@pytest.mark.parametrize("size", [0, 10])
+def test_a_store_that_does_not_say_which_version_it_sends_is_asked(size: int) -> None:
+    pytest.importorskip("gcsfs", reason="pip install gcsfs")
+    with fake_stores.gcs(fake_stores.SilentGcsHandler) as bucket:
+        found = conditional_writes(bucket.fs)
+        assert found is not None
+        digest = hashlib.sha256(bytes(size)).hexdigest()
+        with io.BytesIO(bytes(size)) as file:
+            version = found.put("videos/a", file, size, sha256=digest, content_type="text/plain", note="n")
+        assert found.read("videos/a", 10) == writes.Read(bytes(size), writes.Stored(version, size, "n"))
+        assert found.read("videos/a", 9) is None or size == 0
+        assert found.read("videos/none", 9) is None
+
+
+def test_a_wrong_checksum_is_refused_before_the_object_appears(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both stores compare what arrives with the MD5 that comes with it."""
+    if isinstance(conditional_writes(bucket.fs), gcs_writes.GcsWrites):
+        monkeypatch.setattr(gcs_writes, "_md5", lambda _: "AAAA")
+    else:
+        read = fake_stores.AzureHandler._put
+        monkeypatch.setattr(
+            fake_stores.AzureHandler, "_put", lambda self: setattr(self, "body", self.body[:-1]) or read(self)
+        )
+    with pytest.raises(LandingError):
+        delivered(VIDEO, bucket.target("g.mp4"), made("g"), own_name=True)
+    assert bucket.names == []
