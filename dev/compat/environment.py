@@ -79,9 +79,14 @@ def make(cell: str, python: str, folder: Path, constraints: str | None) -> tuple
     extras = [part for extra in EXTRAS for part in ("--extra", extra)]
     sources = (str(wanted), "pyproject.toml")
     uv(*compile_, *extras, "--constraint", str(kept), "--output-file", str(resolved), *sources)
-    venv = folder / "venv"
-    uv("venv", "--quiet", "--clear", "--python", python, str(venv))
-    interpreter = venv / "bin" / "python"
-    install = ("pip", "install", "--quiet", "--python", str(interpreter))
-    uv(*install, "--requirement", str(resolved), "--editable", ".")
+    interpreter = folder / "venv" / "bin" / "python"
+    # An environment that already holds just this is kept.
+    holds = "\n".join([python, resolved.read_text(), (ROOT / "pyproject.toml").read_text()])
+    stamp = folder / "installed.txt"
+    if not (interpreter.exists() and stamp.exists() and stamp.read_text() == holds):
+        stamp.unlink(missing_ok=True)
+        uv("venv", "--quiet", "--clear", "--python", python, str(folder / "venv"))
+        install = ("pip", "install", "--quiet", "--python", str(interpreter))
+        uv(*install, "--requirement", str(resolved), "--editable", ".")
+        stamp.write_text(holds)
     return interpreter, lifted

@@ -85,7 +85,8 @@ def test_host(monkeypatch: pytest.MonkeyPatch, fields: dict[str, Any], base_url:
         ({"extra": {"owner": 1, "base_url": 2}}, "'owner'.*'base_url'.*allowed in extra: allow_http"),
         ({"extra": {"extra__http__allow_http": True}}, "'extra__http__allow_http'"),
         ({"extra": {"extra__apimart__allow_http": True, "allow_http": False}}, "extra holds both 'allow_http'"),
-        ({"extra": [1]}, "extra: must be a JSON object"),
+        # Airflow 3.1 itself cannot read it.
+        ({"extra": [1]}, "extra: must be a JSON object|Airflow cannot read the environment's"),
         ({"login": "me"}, "login: APIMart has none"),
         ({"login": KEY, "password": ""}, "put it into the password field, not into login.*apimart://:KEY@HOST"),
         ({"host": KEY, "password": ""}, "put it into the password field, not into host"),

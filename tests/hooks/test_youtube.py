@@ -60,7 +60,10 @@ def test_the_hook_is_found_by_the_targets_name() -> None:
 
 
 def test_airflow_itself_hides_the_refresh_token() -> None:
-    from airflow.sdk.log import redact
+    try:
+        from airflow.sdk.log import redact
+    except ImportError:  # Airflow 3.1
+        from airflow.sdk._shared.secrets_masker import redact
 
     assert redact({"refresh_token": "refresh-secret"}) == {"refresh_token": "***"}
 

@@ -20,6 +20,11 @@ from airflow_provider_apimart.ui.sources.views import Place
 NOW = datetime(2026, 11, 26, 14, 0, tzinfo=UTC)
 
 
+def new_id() -> Any:
+    """Return an id for a task instance: text on Airflow 3.1, a UUID later."""
+    return TaskInstance.__table__.c.id.type.python_type(str(uuid.uuid4()))
+
+
 class Rows:
     """What a test has written."""
 
@@ -47,7 +52,7 @@ class Rows:
             run = self._run(session, place)
             ids = {"dag_id": place.dag_id, "run_id": place.run_id, "task_id": place.task_id}
             ids |= {"map_index": place.map_index}
-            ti = {"id": uuid.uuid4(), "state": state, "operator": operator, "pool": "default_pool", "pool_slots": 1}
+            ti = {"id": new_id(), "state": state, "operator": operator, "pool": "default_pool", "pool_slots": 1}
             ti |= {"try_number": 1, "start_date": NOW, "end_date": NOW, "span_status": "ended", "max_tries": 0}
             session.execute(insert(TaskInstance.__table__).values(**ids, **ti))
             if rendered is not None:

@@ -17,8 +17,11 @@ from airflow.providers.common.compat.sdk import TaskDeferred
 
 from airflow_provider_apimart.hooks.decisions import record_decision
 from airflow_provider_apimart.hooks.storage.paths import file_of
+from airflow_provider_apimart.hooks.stores.model_stores import RECORD_FOLDER
+from airflow_provider_apimart.hooks.stores.record_stores import POST_SUFFIX
 from airflow_provider_apimart.operators.publish import WebhookPublishOperator
 from airflow_provider_apimart.publishing.decision import Decision, Person, Verdict
+from tests.operators.conftest import Tries
 from tests.receiver import Receiver
 
 CONTENT = b"\x00\x00\x00\x18ftypmp42" + bytes(range(256)) * 40
@@ -69,6 +72,14 @@ def no_waiting(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     # Only the operator's own: servers of the tests live in this process.
     monkeypatch.setattr(base, "time", SimpleNamespace(time=time.time, sleep=waits.append))
     return waits
+
+
+def lose_records(tries: Tries, landed: dict[str, Any]) -> None:
+    """Lose what is known of the post: in the task state store, and beside the video where there is no such store."""
+    tries.store.values.clear()
+    folder = Path(landed["videos"][0]["path"]).parent / RECORD_FOLDER
+    for record in folder.glob(f"*{POST_SUFFIX}"):
+        record.unlink()
 
 
 def make(video: Any, **arguments: Any) -> WebhookPublishOperator:

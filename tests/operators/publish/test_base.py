@@ -27,7 +27,7 @@ from airflow_provider_apimart.publishing.target import DraftState
 from tests.hooks.test_post_stores import Supervisor
 from tests.operators.conftest import Tries
 from tests.operators.publish import fake
-from tests.operators.publish.conftest import deferred, land, run_trigger
+from tests.operators.publish.conftest import deferred, land, lose_records, run_trigger
 from tests.operators.publish.fake import FakePublishOperator, Network
 
 
@@ -212,7 +212,7 @@ def test_a_lost_record_is_looked_for_at_the_target(network: Network, landed: dic
     operator = make(landed)
     deferred(lambda: operator.execute(tries.next(operator)))
     assert "look_up" not in network.calls
-    tries.store.values.clear()
+    lose_records(tries, landed)
     network.states = [DraftState.READY]
     operator.execute(tries.next(operator))
     assert "look_up" in network.calls and network.public == ["draft-1"] and len(network.drafts) == 1
@@ -225,7 +225,7 @@ def test_a_record_that_is_lost_during_a_deferral_is_looked_for_too(
     network.states = [DraftState.PROCESSING]
     operator = make(landed)
     waited = deferred(lambda: operator.execute(tries.next(operator)))
-    tries.store.values.clear()
+    lose_records(tries, landed)
     network.states = [DraftState.READY]
     tries.number -= 1
     kept = {} if dropped else json.loads(json.dumps(waited.kwargs))

@@ -17,7 +17,7 @@ from airflow_provider_apimart.hooks.posts import posts_of
 from airflow_provider_apimart.hooks.stores.post_stores import NoPostStore
 from airflow_provider_apimart.operators.publish import InstagramReelPublishOperator, base
 from tests.operators.conftest import Tries
-from tests.operators.publish.conftest import CONTENT, deferred, run_trigger
+from tests.operators.publish.conftest import CONTENT, deferred, lose_records, run_trigger
 from tests.publishing.targets.instagram.meta import FB_TOKEN, IG_TOKEN, Fault, Meta, Served
 from tests.storage.object_store import BUCKET, Policy, Store, policy, store
 
@@ -212,7 +212,7 @@ def test_a_record_that_is_lost_during_a_deferral_is_a_stop(meta: Meta, landed: d
     meta.polls = 1
     operator = make(landed)
     waited = deferred(lambda: operator.execute(tries.next(operator)))
-    tries.store.values.clear()
+    lose_records(tries, landed)
     tries.number -= 1
     with pytest.raises(AirflowFailException, match="lost"):
         operator.execute_complete(tries.next(operator), {}, **json.loads(json.dumps(waited.kwargs)))
