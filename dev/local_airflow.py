@@ -271,6 +271,9 @@ class LocalAirflow(AirflowApi):
             "core.execution_api_server_url": f"{self.url}/execution/",
             "api.base_url": self.url,
             "api.workers": "1",
+            # A busy machine's API server must not fail a task that was not begun (after 5 s by default): the task's
+            # start is not tried again, and without retries the task is lost.
+            "workers.execution_api_timeout": "60",
             "database.sql_alchemy_conn": f"sqlite:///{self.db_path}",
             "database.sql_alchemy_connect_args": "dev.component.CONNECT_ARGS",
             "database.sql_alchemy_connect_args_async": "dev.component.CONNECT_ARGS",

@@ -201,9 +201,6 @@ class ClusterAirflow(LocalAirflow):
             # How long a message that a lost worker had taken stays lost. Longer than any part of a task here takes; a
             # message that is delivered again while its task still runs is refused by Airflow.
             "celery_broker_transport_options.visibility_timeout": "60",
-            # Half a minute of a busy API server, or of one that is started again, must not fail a task that was not
-            # begun: Airflow gives no try for that.
-            "workers.execution_api_timeout": "60",
             # The tasks of the marketing example that only compute have no retries of their own.
             "core.default_task_retries": "3",
             "core.default_task_retry_delay": "5",

@@ -46,6 +46,8 @@ BATCH_FILE = REPO / "tests" / "cluster" / "dags" / "cluster_batch.py"
 #: How long the runs of a loss may take to get under way.
 UNDER_WAY_SECONDS = 240.0
 PREFIX = "videos/"
+#: A message may be used only so long after it was sent (its token expires), so it must outlast the visibility timeout.
+PATIENCE = {"scheduler.task_queued_timeout": "150", "scheduler.task_instance_heartbeat_timeout": "30"}
 
 _Seen = TypeVar("_Seen")
 
@@ -200,7 +202,7 @@ def run_cluster(home: Path, plan: ClusterPlan, say: Say) -> tuple[Report, list[t
         "APIMART_CLUSTER_ROWS": str(plan.rows),
     }
     # The marketing example has a schedule: a run of its own would be paid for, too.
-    config = {**CONFIG, "scheduler.use_job_schedule": "False"}
+    config = {**CONFIG, "scheduler.use_job_schedule": "False", **PATIENCE}
     with EmulatorProcess(home / "emulator.sqlite", **behaviour) as emulator, Servers(home) as servers:
         secrets = {**connections(emulator), STORE_CONNECTION: servers.store_connection()}
         say("servers are up; starting Airflow: two schedulers, and two nodes with a worker and a triggerer each")
