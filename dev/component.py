@@ -25,7 +25,7 @@ HEAVY = {
 
 #: How many seconds a component waits for another one's transaction; sqlite3's own 5 s are too few on a busy machine.
 #: ``database.sql_alchemy_connect_args`` of :class:`dev.local_airflow.LocalAirflow` names this.
-CONNECT_ARGS = {"timeout": 60}
+CONNECT_ARGS = {"timeout": 20}
 
 
 def do_not_wait_for_the_disk(connection: Any, _: object) -> None:
