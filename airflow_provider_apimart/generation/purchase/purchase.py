@@ -103,6 +103,7 @@ class Purchase:
         self.approve = approve
         self.spending = spending
         self.client = client
+        self.store = store
         self.kept = KeptRecord(store)
         self.identity = identity
         self._first = Wanted(request, images), fallback
