@@ -99,7 +99,9 @@ class AzureWrites(ConditionalWrites):
             async with self._fs.service_client.get_blob_client(container=container, blob=name) as blob:
                 yield blob
         except HttpResponseError as error:
-            code = str(getattr(error.error_code, "value", error.error_code))
+            # Only errors of the storage's own answers have a code: an enumeration, or text where the code is unknown.
+            given = getattr(error, "error_code", None)
+            code = str(getattr(given, "value", given))
             if when != ANY and (code in _REFUSED or (when != ABSENT and code == "BlobNotFound")):
                 raise ChangedError(path) from error
             if error.status_code == 404:
