@@ -5,9 +5,14 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from airflow.providers.common.compat.sdk import AirflowSensorTimeout, AirflowSkipException, AirflowTaskTimeout
+from airflow.providers.common.compat.sdk import (
+    AirflowException,
+    AirflowSensorTimeout,
+    AirflowSkipException,
+    AirflowTaskTimeout,
+)
 
-from airflow_provider_apimart._compat import BaseSensorOperator
+from airflow_provider_apimart._compat import BaseSensorOperator, TaskDeferralError
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -37,6 +42,14 @@ class DeferrableSensor(BaseSensorOperator):
             if self.never_fail:
                 # It is about errors: in the worker it lets a timeout fail, too.
                 raise timeout from None
+            if self.soft_fail:
+                # Airflow 3.1 would let it fail.
+                raise AirflowSkipException(str(timeout)) from timeout
+            raise
+        except (AirflowException, TaskDeferralError) as error:
+            if self.never_fail:
+                # As above.
+                raise AirflowSkipException(str(error)) from error
             raise
 
     @property

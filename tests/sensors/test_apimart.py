@@ -169,8 +169,9 @@ def test_airflows_own_arguments_mean_the_same_in_both_paths(poor: Emulator, flag
 @pytest.mark.parametrize("flag", ["soft_fail", "never_fail"])
 def test_a_trouble_that_the_trigger_tells_is_skipped_as_well(flag: str) -> None:
     event = {"event": {"reason": "hopeless", "funds": None, "message": "the key is wrong"}}
-    with pytest.raises(AirflowSkipException, match=flag):
+    with pytest.raises(AirflowSkipException) as skipped:
         sensor(1, **{flag: True}).resume_execution("execute_complete", event, {})
+    assert "the key is wrong" in str(skipped.value.__cause__)
 
 
 @pytest.mark.parametrize(
