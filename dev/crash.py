@@ -79,7 +79,8 @@ BAG = {
 }
 #: Which processes of a running task are killed.
 WORKERS = ("runner", "supervisor", "supervisor and runner")
-STARVED_SECONDS = 15.0
+#: Without a target for so long, and for so many looks, there is none.
+STARVED_SECONDS, STARVED_LOOKS = 15.0, 5
 WORKER_TITLE = "airflow worker -- LocalExecutor"
 
 
@@ -184,24 +185,25 @@ class Crash:
     def _chaos(self) -> None:
         bag: list[str] = []
         bags = 0
-        struck_at = time.monotonic()
+        struck_at, fruitless = time.monotonic(), 0
         while self.runs.unfinished:
             self.runs.look()
             time.sleep(self.random.uniform(*self.plan.pause))
             # Airflow can lose a queued task together with its worker, and only a new scheduler finds it again. So if no
-            # target is left to kill, the next bag is opened.
-            if not bag or time.monotonic() - struck_at > STARVED_SECONDS:
+            # target is left to kill, the next bag is opened. One look says little: on a busy machine it takes long.
+            if not bag or (fruitless >= STARVED_LOOKS and time.monotonic() - struck_at > STARVED_SECONDS):
                 if bags == self.plan.bags:
                     return
-                bags += 1
+                bags, fruitless = bags + 1, 0
                 bag += self._new_bag()
             busy = bool(self.airflow.working())
             name = next((each for each in bag if busy or each not in WORKERS), None)
             happened = self._strike(name) if name is not None else None
             if name is None or happened is None:
+                fruitless += 1
                 continue
             bag.remove(name)
-            struck_at = time.monotonic()
+            struck_at, fruitless = time.monotonic(), 0
             self.events[happened[0]] += 1
             self.say(": ".join(filter(None, happened)))
 

@@ -11,6 +11,7 @@ from airflow.providers.common.compat.sdk import TaskDeferred
 from airflow.sdk import DAG
 
 from airflow_provider_apimart.operators.media.storyboards import Storyboard, storyboard
+from tests.airflow_at_hand import HAS_STATE_STORE
 from tests.operators.conftest import FakeStateStore, FakeTaskInstance
 
 RETRIES = 3
@@ -65,8 +66,9 @@ class Run:
         self.numbers[name] = self.numbers.get(name, 0) + 1
         self.xcoms.pop(task.task_id, None)
         ti = Instance(self.xcoms, task.task_id, self.numbers[name], RETRIES + cleared)
-        store = self.stores.setdefault(name, FakeStateStore())
-        context: Any = {"ti": ti, "task": task, "task_state_store": store, "params": {}, "run_id": "a_run"}
+        context: Any = {"ti": ti, "task": task, "params": {}, "run_id": "a_run"}
+        if HAS_STATE_STORE:
+            context["task_state_store"] = self.stores.setdefault(name, FakeStateStore())
         task.render_template_fields(context)
         return task, context
 
