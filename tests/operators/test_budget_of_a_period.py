@@ -53,7 +53,7 @@ def test_the_second_task_of_the_dag_is_refused_for_good(
 def test_the_refusal_does_not_promise_a_retry(emulator: Emulator, tries: Tries, tmp_path: Path) -> None:
     operator = make(tmp_path, budget=of_a_day(tmp_path, usd=0.01))
     with pytest.raises(
-        AirflowFailException, match=r"clear it after the reset\. Nothing was (submitted|charged)[^.]*\.$"
+        AirflowFailException, match=r"or more, then clear the task\. Nothing was (submitted|charged)[^.]*\.$"
     ):
         operator.execute(tries.next(operator))
 
