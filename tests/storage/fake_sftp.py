@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -81,13 +82,18 @@ def serving(path: Path, *, posix_rename: bool = True) -> Iterator[Folder]:
     if not posix_rename:
         SFTPServerHandler._extensions = [each for each in extensions if not each[0].startswith(b"posix-rename")]
     server = asyncio.run_coroutine_threadsafe(start(), loop).result(30)
+    # A killed try leaves files open. The collector closes them in whatever thread it happens to run: in the server's,
+    # it would wait for an answer of the server itself. So nothing is collected but here, in the client's thread.
+    gc.disable()
     try:
         folder.fs = sshfs.SSHFileSystem(
             host="127.0.0.1", port=server.get_port(), username="u", known_hosts=None, skip_instance_cache=True
         )
         yield folder
+        gc.collect()
         sshfs.SSHFileSystem._finalize(folder.fs.loop, folder.fs._pool, folder.fs._stack)
     finally:
+        gc.enable()
         SFTPServerHandler._process_packet, SFTPServerHandler._extensions = process, extensions
         asyncio.run_coroutine_threadsafe(stop(server), loop).result(30)
         loop.call_soon_threadsafe(loop.stop)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,10 +18,6 @@ from tests.generation.landing.landings import OTHER, VIDEO, Killed, delivered, m
 from tests.storage.fake_sftp import Folder, serving
 
 pytest.importorskip("sshfs", reason="pip install sshfs")
-# A hang would cost the whole suite its time. Its cause is not known: it came once, among all tests, on a busy machine.
-pytestmark = pytest.mark.skipif(
-    not os.environ.get("SFTP_TESTS"), reason="SFTP_TESTS=1 runs them: one hung once in the whole suite"
-)
 
 
 @pytest.fixture(params=[True, False], ids=["posix-rename", "plain rename"])
