@@ -29,7 +29,7 @@ install = $(1)/bin/python -m pip install --quiet --disable-pip-version-check --c
 make_venv = $(PYTHON) -m venv $(1)
 endif
 
-.PHONY: help demo up test crash cluster compat bench media-pictures docs docs-links lint style types arrows workflows house \
+.PHONY: help demo up test crash cluster compat bench bench-quick media-pictures docs docs-links lint style types arrows workflows house \
 	format release-check api-snapshot constraints clean
 
 help:  ## Show this help
@@ -65,6 +65,9 @@ media-pictures: $(VENV)/.test  ## Draw the pictures of docs/media.md; the script
 
 bench: $(BENCH)/.ready  ## Measure beside the peers and write docs/benchmarks.md: 40 minutes, less with BENCH_ARGS (--help)
 	@$(BENCH)/bin/python -m benchmarks $(BENCH_ARGS)
+
+bench-quick: $(BENCH)/.ready  ## A few small measurements beside the peers, compared with the committed ratios: 5 minutes
+	@$(BENCH)/bin/python -m benchmarks.quick $(BENCH_ARGS)
 
 docs: $(VENV)/.test  ## Build the site of the docs into .docs/: a broken link or an undocumented public name fails
 	@$(sphinx) --builder html --fail-on-warning --keep-going docs .docs/html
