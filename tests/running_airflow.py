@@ -45,6 +45,8 @@ def local_airflow(
     shutil.copytree(EXAMPLE_DAGS, folder, dirs_exist_ok=True)
     for dags in DAGS:
         shutil.copytree(dags, folder, dirs_exist_ok=True)
-    with LocalAirflow(tmp_path_factory.mktemp("airflow"), folder, env=env) as airflow:
+    # No file of the tests changes while it runs. Parsing all of them every few seconds would take a core until the end.
+    config = {"dag_processor.min_file_process_interval": "600"}
+    with LocalAirflow(tmp_path_factory.mktemp("airflow"), folder, env=env, config=config) as airflow:
         airflow.put_pool(POOL, POOL_SLOTS)
         yield airflow

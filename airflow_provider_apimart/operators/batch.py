@@ -38,15 +38,12 @@ from airflow_provider_apimart.generation.tables.rows import TableError
 from airflow_provider_apimart.hooks.apimart import ApimartHook
 from airflow_provider_apimart.hooks.reports import lineage, notes
 from airflow_provider_apimart.hooks.storage.paths import target_of
-from airflow_provider_apimart.operators import (
-    arguments,
-    batch_arguments,
-    batch_budget,
-    batch_end,
-    batch_start,
-    batch_work,
-    models,
-)
+from airflow_provider_apimart.operators import arguments, models
+from airflow_provider_apimart.operators.batching import arguments as batch_arguments
+from airflow_provider_apimart.operators.batching import budget as batch_budget
+from airflow_provider_apimart.operators.batching import end as batch_end
+from airflow_provider_apimart.operators.batching import start as batch_start
+from airflow_provider_apimart.operators.batching import work as batch_work
 from airflow_provider_apimart.operators.labels import check_name
 from airflow_provider_apimart.operators.lineage import TellsLineage
 from airflow_provider_apimart.operators.recall import AS_IT_WAS
@@ -420,7 +417,7 @@ class VeoGenerateBatchOperator(TellsLineage, AuthorTemplates, BaseOperator):
     def _checks(self, plan: Plan, ledger: Ledger) -> dict[int, manifest.RowCheck] | None:
         if self.check is None:
             return None
-        from airflow_provider_apimart.operators.batch_check import check_rows
+        from airflow_provider_apimart.operators.batching.check import check_rows
 
         return check_rows(self.check, plan, ledger)
 

@@ -13,9 +13,8 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import timedelta
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow_provider_apimart._compat import BaseOperator, TaskDeferralError, TaskDeferralTimeout
 from airflow_provider_apimart.client.client import ApimartClient
@@ -28,7 +27,6 @@ from airflow_provider_apimart.client.models import Generation, VeoRequest
 from airflow_provider_apimart.generation.purchase import report
 from airflow_provider_apimart.generation.purchase.decide import Action, Policy
 from airflow_provider_apimart.generation.purchase.record import LandedVideo, Record, RecordState, RecordStore
-from airflow_provider_apimart.generation.waiting.schedule import expected_seconds, kind_of
 from airflow_provider_apimart.hooks.apimart import ApimartHook
 from airflow_provider_apimart.hooks.reports import lineage, metrics, notes
 from airflow_provider_apimart.hooks.storage.paths import read_images, target_of
@@ -40,8 +38,6 @@ from airflow_provider_apimart.operators.labels import check_name, labels_of
 from airflow_provider_apimart.operators.lineage import TellsLineage
 from airflow_provider_apimart.operators.recall import recall, wanted_here
 from airflow_provider_apimart.operators.task import (
-    DEFAULT_TIMEOUT,
-    TRIGGERER_GRACE,
     check_expiry,
     failures,
     final_word,
@@ -51,6 +47,7 @@ from airflow_provider_apimart.operators.task import (
     waited_for_record,
 )
 from airflow_provider_apimart.operators.templates import AuthorTemplates
+from airflow_provider_apimart.operators.waiting import WaitsForGeneration
 from airflow_provider_apimart.storage.files import Target
 from airflow_provider_apimart.storage.localfs import drop_parts
 from airflow_provider_apimart.storage.places import check_target
@@ -77,7 +74,7 @@ class Paid:
     request: VeoRequest
 
 
-class GenerationOperator(TellsLineage, AuthorTemplates, BaseOperator):
+class GenerationOperator(WaitsForGeneration, TellsLineage, AuthorTemplates, BaseOperator):
     """The base of the operators that pay for one generation. A subclass has the arguments, and says what is asked for.
 
     A subclass sets ``model``, ``resolution``, ``generate_audio``, ``fallback_model``, ``rules``, ``output_path``,
@@ -145,10 +142,6 @@ class GenerationOperator(TellsLineage, AuthorTemplates, BaseOperator):
         """Check all arguments, and return the request as it is rendered now."""
         arguments.refuse(self._owner, veo_arguments.late_problems(self))
         return self.request_type.checked(self._request_values())
-
-    @property
-    def _timeout_seconds(self) -> float:
-        return arguments.seconds_of(self.timeout) or DEFAULT_TIMEOUT.total_seconds()
 
     # --- the two ends of the task --------------------------------------------------------------------------------
 
@@ -317,56 +310,6 @@ class GenerationOperator(TellsLineage, AuthorTemplates, BaseOperator):
 
     def _output(self) -> Target | None:
         return None if self.output_path is None else target_of(self.output_path)
-
-    def _deadline(self, record: Record) -> float:
-        return (record.submitted_at or record.intent_at).timestamp() + self._timeout_seconds
-
-    def _deferred_deadline(self, record: Record, began: float) -> float:
-        """Return when a deferred wait ends: Airflow does not enforce ``execution_timeout`` while a task is deferred."""
-        limit = self.execution_timeout
-        return self._deadline(record) if limit is None else min(self._deadline(record), began + limit.total_seconds())
-
-    def _polling_arguments(self, record: Record, deadline: float) -> dict[str, Any]:
-        resolution = self.resolution if isinstance(self.resolution, str) else None
-        return {
-            "generation_id": record.generation_id,
-            "submitted_at": (record.submitted_at or record.intent_at).timestamp(),
-            "deadline": deadline,
-            "median_seconds": expected_seconds(record.model, resolution),
-            "poll_interval": arguments.seconds_of(self.poll_interval),
-        }
-
-    def _kind(self, record: Record) -> str:
-        return kind_of(record.model, self.resolution, self.generate_audio)
-
-    def _defer(self, record: Record, request: VeoRequest, began: float) -> NoReturn:
-        from airflow_provider_apimart.triggers.veo import VeoGenerationTrigger
-
-        polling = self._polling_arguments(record, self._deferred_deadline(record, began))
-        self.defer(
-            trigger=VeoGenerationTrigger(**polling, apimart_conn_id=self.apimart_conn_id, kind=self._kind(record)),
-            method_name="execute_complete",
-            kwargs={
-                # The connection may have been renamed since the payment. The deferral keeps the one that this try uses.
-                "record": record.but(apimart_conn_id=self.apimart_conn_id).model_dump(mode="json"),
-                "request": request.model_dump(mode="json", exclude_none=True),
-                "labels": labels_of(self.labels),
-                # Left out where it is not set, for workers of an older version.
-                **({"fallback_model": self.fallback_model} if self.fallback_model and not record.fallback_from else {}),
-            },
-            timeout=timedelta(seconds=max(0.0, polling["deadline"] - time.time())) + TRIGGERER_GRACE,
-        )
-
-    def _wait(self, client: ApimartClient, record: Record) -> Generation | None:
-        """Wait in the worker, as the trigger does. Return ``None`` if the deadline has passed."""
-        from airflow_provider_apimart.generation.waiting.polling import PollingWait, spread_of
-        from airflow_provider_apimart.generation.waiting.worker import wait_here
-
-        values = self._polling_arguments(record, self._deadline(record))
-        polling = PollingWait(**values, jitter=spread_of(values["generation_id"]))
-        final = wait_here(client, polling, self.log)
-        self._last_word = polling.last_word
-        return final
 
     def _finish(self, paid: Paid, view: Generation | None, context: Context) -> dict[str, Any]:
         """Land the videos of a generation that has ended, or raise the error that it ended with."""
