@@ -80,7 +80,7 @@ def main(argv: list[str] | None = None) -> int:
     if options.no_database and not options.folder:
         parser().error("--no-database without --folder leaves nothing to look at")
     if options.output:
-        from airflow_provider_apimart.storage.places import is_absolute
+        from airflow_provider_apimart.storage.naming import is_absolute
 
         if not is_absolute(options.output):
             parser().error(f"--output {options.output!r} must be absolute: sidecars and records name what lands there")

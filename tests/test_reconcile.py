@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -32,7 +33,6 @@ from airflow_provider_apimart.generation.landing.reconcile import (
 from airflow_provider_apimart.generation.purchase.record import Record, read_record
 from airflow_provider_apimart.hooks.apimart import ApimartHook
 from airflow_provider_apimart.hooks.stores import record_stores
-from airflow_provider_apimart.operators import generation
 from airflow_provider_apimart.operators.veo import VeoGenerateOperator
 from tests.airflow_at_hand import HAS_STATE_STORE
 from tests.operators.conftest import Tries
@@ -53,7 +53,7 @@ def park(output: str, monkeypatch: pytest.MonkeyPatch, emulator: Emulator, **arg
     )
     with monkeypatch.context() as patch:
         patch.setattr(VeoGenerateOperator, "_wait", lambda *_: None)
-        patch.setattr(generation.time, "sleep", lambda seconds: None)
+        patch.setattr(time, "sleep", lambda seconds: None)
         with pytest.raises(GenerationParkedError):
             operator.execute(Tries().next(operator, store=False))
 

@@ -16,7 +16,7 @@ from email.utils import parsedate_to_datetime
 from typing import Any
 
 from airflow_provider_apimart.client import errors
-from airflow_provider_apimart.client.models import read_number, read_text
+from airflow_provider_apimart.client.readers import read_number, read_text
 from airflow_provider_apimart.client.verdicts import Availability, Verdict, model_verdict, own_words, verdict
 
 

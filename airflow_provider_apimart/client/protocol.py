@@ -32,10 +32,8 @@ from airflow_provider_apimart.client.models import (
     Price,
     Submission,
     Upload,
-    read_number,
-    read_text,
-    read_time,
 )
+from airflow_provider_apimart.client.readers import read_number, read_text, read_time
 
 __all__ = [
     "IDEMPOTENCY_KEY",

@@ -15,8 +15,8 @@ from pydantic import BaseModel, ConfigDict
 
 from airflow_provider_apimart.client.envelope import read_json
 from airflow_provider_apimart.client.errors import ResponseError
-from airflow_provider_apimart.client.models import read_money, read_number, read_text
 from airflow_provider_apimart.client.protocol import Call, Reply
+from airflow_provider_apimart.client.readers import read_money, read_number, read_text
 
 Scope = Literal["key", "account"]
 #: What APIMart answers at once.

@@ -7,16 +7,17 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+from typing import TYPE_CHECKING
 
 from airflow_provider_apimart.client import errors
-from airflow_provider_apimart.client.client import ApimartClient, AsyncApimartClient
-from airflow_provider_apimart.client.environment import load_tls
-from airflow_provider_apimart.client.models import Balance
-from airflow_provider_apimart.client.retry import RetryPolicy
-from airflow_provider_apimart.client.settings import Settings
-from airflow_provider_apimart.generation.pricing.balance import left
 from airflow_provider_apimart.hooks.connections.connection import CONN_TYPE, settings_of
 from airflow_provider_apimart.hooks.connections.connection_hook import ConnectionHook, mask
+
+if TYPE_CHECKING:
+    from airflow_provider_apimart.client.client import ApimartClient, AsyncApimartClient
+    from airflow_provider_apimart.client.models import Balance
+    from airflow_provider_apimart.client.retry import RetryPolicy
+    from airflow_provider_apimart.client.settings import Settings
 
 __all__ = ["ApimartHook", "settings_of"]
 
@@ -72,6 +73,8 @@ class ApimartHook(ConnectionHook):
 
     def get_conn(self, retry: RetryPolicy | None = None) -> ApimartClient:
         """Return a client; close it, or use it as a context manager."""
+        from airflow_provider_apimart.client.client import ApimartClient
+
         return ApimartClient(self.settings(), retry)
 
     async def aget_conn(self, retry: RetryPolicy | None = None) -> AsyncApimartClient:
@@ -79,6 +82,8 @@ class ApimartHook(ConnectionHook):
         settings = await self.asettings()
         # The first call in a process takes tens of milliseconds.
         await asyncio.to_thread(_load)
+        from airflow_provider_apimart.client.client import AsyncApimartClient
+
         return AsyncApimartClient(settings, retry)
 
     def test_connection(self) -> tuple[bool, str]:
@@ -90,6 +95,9 @@ class ApimartHook(ConnectionHook):
             return False, f"The connection could not be tested ({type(error).__name__})"
 
     def _tested(self) -> tuple[bool, str]:
+        from airflow_provider_apimart.client.retry import RetryPolicy
+        from airflow_provider_apimart.generation.pricing.balance import left
+
         try:
             settings = self.settings()
             with self.get_conn(RetryPolicy(attempts=2, budget_seconds=15)) as client:
@@ -107,9 +115,12 @@ class ApimartHook(ConnectionHook):
 
 
 def _load() -> None:
-    """Load what blocks: the system's certificates, and the transport that triggers poll with."""
+    """Load what blocks: the client, the system's certificates, and the transport that triggers poll with."""
+    from airflow_provider_apimart.client.environment import load_tls
+
     load_tls()
-    importlib.import_module("airflow_provider_apimart.client.quick_get")
+    for name in ("client", "quick_get"):
+        importlib.import_module(f"airflow_provider_apimart.client.{name}")
 
 
 def _is_empty(balance: Balance) -> bool:

@@ -8,17 +8,25 @@ import os
 from collections.abc import Callable, Collection, Mapping
 from datetime import timedelta
 from decimal import Decimal, InvalidOperation
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from airflow_provider_apimart._compat import AirflowException, AirflowFailException, ObjectStoragePath
 from airflow_provider_apimart.client.errors import FieldProblem
 from airflow_provider_apimart.client.model_rules import MIB
-from airflow_provider_apimart.client.request import VeoRequest
 from airflow_provider_apimart.generation.tables.cells import label
-from airflow_provider_apimart.storage.places import is_absolute
+from airflow_provider_apimart.storage.naming import is_absolute
+
+if TYPE_CHECKING:
+    from airflow_provider_apimart.client.request import VeoRequest
 
 #: Labels are part of the sidecar, which is read back to find out whose video it is. So it must not grow without bound.
 MAX_LABEL_BYTES = 4 * MIB
+
+#: How long one generation may take from its submission.
+DEFAULT_TIMEOUT = timedelta(minutes=30)
+#: How long Airflow's own timeout waits beyond the deadline. The trigger reports the deadline itself, so this is only
+#: for a triggerer that reports nothing at all.
+TRIGGERER_GRACE = timedelta(minutes=15)
 
 
 class InvalidVeoArgument(AirflowFailException, ValueError):

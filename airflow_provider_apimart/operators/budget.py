@@ -9,10 +9,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow_provider_apimart._compat import AirflowSkipException
-from airflow_provider_apimart.client.client import ApimartClient
 from airflow_provider_apimart.client.errors import FieldProblem
-from airflow_provider_apimart.client.request import VeoRequest
-from airflow_provider_apimart.generation.pricing.balance import price_list
 from airflow_provider_apimart.generation.pricing.budget import (
     Budget,
     BudgetExhaustedError,
@@ -21,13 +18,14 @@ from airflow_provider_apimart.generation.pricing.budget import (
     refusal,
     title,
 )
-from airflow_provider_apimart.generation.purchase.identity import Identity
-from airflow_provider_apimart.generation.purchase.record import RecordStore
-from airflow_provider_apimart.hooks.storage.paths import target_of
 from airflow_provider_apimart.operators import arguments
 
 if TYPE_CHECKING:
+    from airflow_provider_apimart.client.client import ApimartClient
+    from airflow_provider_apimart.client.request import VeoRequest
     from airflow_provider_apimart.generation.pricing.ledger import Ledger
+    from airflow_provider_apimart.generation.purchase.identity import Identity
+    from airflow_provider_apimart.generation.purchase.record import RecordStore
     from airflow_provider_apimart.generation.purchase.spending import Spending
 
 __all__ = ["Budget", "BudgetExhaustedError"]
@@ -43,6 +41,8 @@ def approve(owner: str, request: VeoRequest, limit: Decimal, client: ApimartClie
 
     :raises InvalidVeoArgument: with the estimate in its text.
     """
+    from airflow_provider_apimart.generation.pricing.balance import price_list
+
     prices = price_list(client)
     price = prices.estimate(request)
     if price is None:
@@ -81,6 +81,7 @@ def check_together(budget: Budget, identity: Identity, usd: Decimal | None, what
     :raises BudgetUnavailableError: if the ledger cannot be used.
     """
     from airflow_provider_apimart.generation.pricing.ledger import ledger_name, ledger_of
+    from airflow_provider_apimart.hooks.storage.paths import target_of
 
     name = ledger_name(budget, identity.dag_id)
     ledger = ledger_of(budget, name, target_of(budget.folder))
@@ -135,6 +136,7 @@ def spending_of(budget: Budget | None, identity: Identity, store: RecordStore) -
     # Loaded only by who has one.
     from airflow_provider_apimart.generation.pricing.ledger import ledger_name, ledger_of
     from airflow_provider_apimart.generation.purchase.spending import Spending
+    from airflow_provider_apimart.hooks.storage.paths import target_of
 
     name = ledger_name(budget, identity.dag_id)
 

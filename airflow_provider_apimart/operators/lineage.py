@@ -7,12 +7,12 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_apimart.client.model_rules import FRAME_FIELDS
-from airflow_provider_apimart.hooks.reports.lineage import Lineage, generation_facts, inputs_of, tell_assets
 from airflow_provider_apimart.operators import arguments
-from airflow_provider_apimart.operators.task import map_index_of
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
+
+    from airflow_provider_apimart.hooks.reports.lineage import Lineage
 
 
 class TellsLineage:
@@ -38,6 +38,9 @@ class TellsLineage:
 
         :param made: gets the task's ``map_index``.
         """
+        from airflow_provider_apimart.hooks.reports.lineage import tell_assets
+        from airflow_provider_apimart.operators.task import map_index_of
+
         try:
             self._lineage = made(map_index=map_index_of(context))
         except Exception:
@@ -51,6 +54,7 @@ class TellsLineage:
 
     def get_openlineage_facets_on_start(self) -> Any:
         """Return what the task is about to read (an ``OperatorLineage``). Only OpenLineage's provider calls this."""
+        from airflow_provider_apimart.hooks.reports.lineage import Lineage, inputs_of
         from airflow_provider_apimart.hooks.reports.openlineage import operator_lineage
 
         return operator_lineage(Lineage(inputs=inputs_of(self._sources())), self._query())
@@ -60,6 +64,7 @@ class TellsLineage:
 
         :param task_instance: not needed: this process has done the work.
         """
+        from airflow_provider_apimart.hooks.reports.lineage import Lineage, inputs_of
         from airflow_provider_apimart.hooks.reports.openlineage import operator_lineage
 
         made = self._lineage or Lineage(facts=self._paid_for())
@@ -75,4 +80,6 @@ class TellsLineage:
         generation_id, model = getattr(self, "generation_id", None), getattr(self, "model", None)
         if not generation_id:
             return {}
+        from airflow_provider_apimart.hooks.reports.lineage import generation_facts
+
         return generation_facts([generation_id], [] if arguments.is_unset(model) else [str(model)])

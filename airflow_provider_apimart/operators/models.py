@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-from airflow_provider_apimart.client.client import ApimartClient
-from airflow_provider_apimart.client.errors import FieldProblem, GenerationModelGoneError
 from airflow_provider_apimart.client.fallback import fallback_problems, with_model
-from airflow_provider_apimart.client.request import VeoRequest
-from airflow_provider_apimart.generation.catalogue.gone import account_models, advice
-from airflow_provider_apimart.generation.catalogue.schemas import schema_problems
-from airflow_provider_apimart.generation.purchase.fallback import Fallback, Wanted
-from airflow_provider_apimart.hooks.storage.paths import read_images
 from airflow_provider_apimart.operators import arguments, budget
+
+if TYPE_CHECKING:
+    from airflow_provider_apimart.client.client import ApimartClient
+    from airflow_provider_apimart.client.errors import FieldProblem, GenerationModelGoneError
+    from airflow_provider_apimart.client.request import VeoRequest
+    from airflow_provider_apimart.generation.purchase.fallback import Fallback
 
 log = logging.getLogger(__name__)
 
@@ -50,6 +49,8 @@ def approve(task: ModelArguments, owner: str, request: VeoRequest, client: Apima
     :raises InvalidVeoArgument: if it is refused.
     """
     if task.rules == "schema":
+        from airflow_provider_apimart.generation.catalogue.schemas import schema_problems
+
         arguments.refuse(owner, schema_problems(client, request))
     limit = arguments.money_of(task.max_cost_usd)
     if limit is not None:
@@ -63,6 +64,9 @@ def fallback_of(model: Any, request: VeoRequest, *, at_last: bool) -> Fallback |
     """
     if arguments.is_unset(model):
         return None
+    from airflow_provider_apimart.generation.purchase.fallback import Fallback, Wanted
+    from airflow_provider_apimart.hooks.storage.paths import read_images
+
     other = with_model(request, model)
     for note in other.notes():
         log.warning("fallback_model: %s", note)
@@ -79,6 +83,8 @@ def is_last_try(context: Any) -> bool:
 def with_advice(error: GenerationModelGoneError, model: str, client: ApimartClient) -> GenerationModelGoneError:
     """Add to an error which models the account has, and how a DAG is switched."""
     if error.explained is None:
+        from airflow_provider_apimart.generation.catalogue.gone import account_models, advice
+
         error.advice = advice(model, account_models(client))
         error.explained = f"{str(error).rstrip('.')}. {error.advice}."
     return error

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import logging
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from airflow_provider_apimart.generation.purchase.record import MAX_PATH_LENGTH, Record, RecordStore, clipped
 from airflow_provider_apimart.hooks.storage.paths import target_of
 from airflow_provider_apimart.operators import arguments
 from airflow_provider_apimart.operators.veo_arguments import VeoArguments, argument_problems
-from airflow_provider_apimart.storage.files import Target
+
+if TYPE_CHECKING:
+    from airflow_provider_apimart.storage.files import Target
 
 AS_IT_WAS = "%s=%r is what it was when this was paid for. It goes on with that, not with %r, which it renders to now."
 

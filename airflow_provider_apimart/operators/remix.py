@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import timedelta
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from airflow_provider_apimart._compat import ObjectStoragePath
 from airflow_provider_apimart.client.remix import RemixRequest
-from airflow_provider_apimart.generation.pricing.budget import Budget
-from airflow_provider_apimart.generation.purchase.decide import OnClear, OnUnknownSubmit
-from airflow_provider_apimart.generation.purchase.mismatch import OnMismatch
-from airflow_provider_apimart.generation.purchase.record import Record
 from airflow_provider_apimart.hooks.apimart import ApimartHook
 from airflow_provider_apimart.operators import arguments
+from airflow_provider_apimart.operators.arguments import DEFAULT_TIMEOUT
 from airflow_provider_apimart.operators.generation import GenerationOperator
-from airflow_provider_apimart.operators.task import DEFAULT_TIMEOUT
+
+if TYPE_CHECKING:
+    from airflow_provider_apimart._compat import ObjectStoragePath
+    from airflow_provider_apimart.generation.pricing.budget import Budget
+    from airflow_provider_apimart.generation.purchase.decide import OnClear, OnUnknownSubmit
+    from airflow_provider_apimart.generation.purchase.mismatch import OnMismatch
+    from airflow_provider_apimart.generation.purchase.record import Record
 
 
 class VeoRemixOperator(GenerationOperator):

@@ -5,13 +5,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
 from airflow_provider_apimart._compat import AirflowFailException
-from airflow_provider_apimart.client.client import ApimartClient
 from airflow_provider_apimart.client.errors import (
     ApimartError,
     DeliveredMismatchError,
@@ -30,13 +29,9 @@ from airflow_provider_apimart.hooks.reports import notes
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
-log = logging.getLogger(__name__)
+    from airflow_provider_apimart.client.client import ApimartClient
 
-#: How long one generation may take from its submission.
-DEFAULT_TIMEOUT = timedelta(minutes=30)
-#: How long Airflow's own timeout waits beyond the deadline. The trigger reports the deadline itself, so this is only
-#: for a triggerer that reports nothing at all.
-TRIGGERER_GRACE = timedelta(minutes=15)
+log = logging.getLogger(__name__)
 
 
 class Known:

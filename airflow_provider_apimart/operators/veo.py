@@ -7,18 +7,18 @@ from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
-from airflow_provider_apimart._compat import ObjectStoragePath
 from airflow_provider_apimart.client.model_rules import DEFAULT_MODEL
 from airflow_provider_apimart.client.request import VeoRequest
 from airflow_provider_apimart.hooks.apimart import ApimartHook
-from airflow_provider_apimart.operators import models
+from airflow_provider_apimart.operators.arguments import DEFAULT_TIMEOUT
 from airflow_provider_apimart.operators.generation import GenerationOperator
-from airflow_provider_apimart.operators.task import DEFAULT_TIMEOUT
 
 if TYPE_CHECKING:
+    from airflow_provider_apimart._compat import ObjectStoragePath
     from airflow_provider_apimart.generation.pricing.budget import Budget
     from airflow_provider_apimart.generation.purchase.decide import OnClear, OnUnknownSubmit
     from airflow_provider_apimart.generation.purchase.mismatch import OnMismatch
+    from airflow_provider_apimart.operators import models
 
 
 class VeoGenerateOperator(GenerationOperator):

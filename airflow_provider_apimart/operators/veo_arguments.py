@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from airflow_provider_apimart.client.errors import FieldProblem
-from airflow_provider_apimart.client.request import VeoRequest
 from airflow_provider_apimart.operators import arguments, budget, models
+
+if TYPE_CHECKING:
+    from airflow_provider_apimart.client.errors import FieldProblem
+    from airflow_provider_apimart.client.request import VeoRequest
 
 
 class VeoArguments(Protocol):

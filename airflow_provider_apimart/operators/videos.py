@@ -22,7 +22,7 @@ from airflow_provider_apimart.publishing.errors import VideoChangedError
 from airflow_provider_apimart.publishing.post import VideoFile
 from airflow_provider_apimart.publishing.source import VideoSource
 from airflow_provider_apimart.storage.files import Target, check_same_machine, read_small, stored_sha256, stored_size
-from airflow_provider_apimart.storage.places import is_absolute
+from airflow_provider_apimart.storage.naming import is_absolute
 
 ALLOWED = (
     "allowed: a generate task's output, one of its videos, a manifest's row, or the absolute path of a video, such as "

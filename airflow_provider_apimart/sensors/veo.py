@@ -22,7 +22,8 @@ from airflow_provider_apimart.generation.purchase.settling import may_fill
 from airflow_provider_apimart.generation.waiting.polling import last_word, poll_error_text
 from airflow_provider_apimart.hooks.apimart import ApimartHook
 from airflow_provider_apimart.operators import arguments
-from airflow_provider_apimart.operators.task import TRIGGERER_GRACE, record_without_request
+from airflow_provider_apimart.operators.arguments import TRIGGERER_GRACE
+from airflow_provider_apimart.operators.task import record_without_request
 from airflow_provider_apimart.operators.templates import AuthorTemplates
 from airflow_provider_apimart.sensors.deferral import DeferrableSensor
 from airflow_provider_apimart.triggers.veo import VeoGenerationTrigger

@@ -1,4 +1,4 @@
-"""What other tools call a stored file: one name for it, whatever connection it is read through.
+"""The names of stored files: what other tools call one, whatever connection it is read through.
 
 Names follow OpenLineage's naming specification (https://openlineage.io/docs/spec/naming/). An Airflow connection in a
 path (``s3://conn@bucket/key``) is no part of them: another DAG may reach the same file through another connection.
@@ -18,6 +18,15 @@ _KEYED = frozenset({"s3", "gs", "abfss"})
 _AZURE_HOSTS = (".dfs.core.windows.net", ".blob.core.windows.net")
 #: What has no meaning of its own in a URI's path.
 _PLAIN = "/:@!$&'()*+,;=~-._"
+
+
+def is_absolute(path: str) -> bool:
+    """Return whether a path means the same place in every process."""
+    scheme, separator, rest = path.partition("://")
+    if separator and scheme.lower() in ("file", "local"):
+        # In file://videos/ "videos" is not read as a host: it is a folder relative to the current process.
+        return rest.startswith("/") or rest.partition("/")[0].endswith("@")
+    return bool(separator) or path.startswith("/")
 
 
 @dataclass(frozen=True)

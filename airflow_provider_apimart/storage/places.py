@@ -24,15 +24,6 @@ from airflow_provider_apimart.storage.files import (
 log = logging.getLogger(__name__)
 
 
-def is_absolute(path: str) -> bool:
-    """Return whether a path means the same place in every process."""
-    scheme, separator, rest = path.partition("://")
-    if separator and scheme.lower() in ("file", "local"):
-        # In file://videos/ "videos" is not read as a host: it is a folder relative to the current process.
-        return rest.startswith("/") or rest.partition("/")[0].endswith("@")
-    return bool(separator) or path.startswith("/")
-
-
 def check_target(target: Target, name: str = "output_path") -> None:
     """Check, before anything is paid, that a video could be written to ``target``.
 

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from airflow_provider_apimart.client import errors, protocol
 from airflow_provider_apimart.client.errors import ApimartError, InvalidParameterError
 from airflow_provider_apimart.client.model_rules import MODELS
-from airflow_provider_apimart.client.models import Balance, Generation, read_number, read_text, read_time
+from airflow_provider_apimart.client.models import Balance, Generation
 from airflow_provider_apimart.client.protocol import Reply, retry_after
+from airflow_provider_apimart.client.readers import read_number, read_text, read_time
 from airflow_provider_apimart.client.request import VeoRequest
 from airflow_provider_apimart.client.settings import Settings
 

@@ -136,7 +136,7 @@ class Hurried:
 def hurried(monkeypatch: pytest.MonkeyPatch) -> Hurried:
     """No wait of the product takes time: not the polls', nor those of the retries and of the download."""
     from airflow_provider_apimart.generation.waiting import worker
-    from airflow_provider_apimart.operators import generation as operator_module
+    from airflow_provider_apimart.operators import tries as operator_module
 
     clock = Hurried()
     for module in (client_module, operator_module, worker, poller):

@@ -29,7 +29,7 @@ def emulator(apimart_emulator_conn: Emulator) -> Emulator:
 @pytest.fixture(autouse=True)
 def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     """Do not wait between polls."""
-    monkeypatch.setattr("airflow_provider_apimart.operators.generation.time.sleep", lambda seconds: None)
+    monkeypatch.setattr("airflow_provider_apimart.operators.tries.time.sleep", lambda seconds: None)
 
 
 @pytest.fixture

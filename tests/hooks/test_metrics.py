@@ -44,7 +44,7 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> Seen:
 @pytest.fixture(autouse=True)
 def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     """Do not wait between polls."""
-    monkeypatch.setattr("airflow_provider_apimart.operators.generation.time.sleep", lambda seconds: None)
+    monkeypatch.setattr("airflow_provider_apimart.operators.tries.time.sleep", lambda seconds: None)
 
 
 @pytest.fixture

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
 import pytest
 
 from airflow_provider_apimart._compat import BaseOperator
 from airflow_provider_apimart.emulator.server import Emulator
-from airflow_provider_apimart.operators import generation
 from tests.airflow_at_hand import HAS_STATE_STORE
 
 
@@ -77,7 +77,7 @@ def emulator(apimart_emulator_conn: Emulator) -> Emulator:
 def no_waiting(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """Do not wait between polls; keep what would have been waited."""
     waits: list[float] = []
-    monkeypatch.setattr(generation.time, "sleep", waits.append)
+    monkeypatch.setattr(time, "sleep", waits.append)
     return waits
 
 

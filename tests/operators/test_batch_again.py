@@ -16,8 +16,8 @@ from airflow_provider_apimart.client.errors import LandingError
 from airflow_provider_apimart.emulator.server import Emulator
 from airflow_provider_apimart.generation.batch.engine import error_verdicts
 from airflow_provider_apimart.hooks.apimart import ApimartHook
-from airflow_provider_apimart.operators import batch as batch_module
-from airflow_provider_apimart.operators.batching.end import BatchIncompleteError
+from airflow_provider_apimart.operators.batch import operator as batch_module
+from airflow_provider_apimart.operators.batch.end import BatchIncompleteError
 from airflow_provider_apimart.operators.veo import VeoGenerateBatchOperator
 from tests.client.failure_messages import AUDIO
 from tests.operators.batches import PRICE, batch, lines, paid, prompts, run

@@ -22,7 +22,7 @@ from airflow_provider_apimart.generation.batch import bill
 from airflow_provider_apimart.generation.pricing.ledger import Ledger, ledger_of
 from airflow_provider_apimart.hooks.storage.paths import target_of
 from airflow_provider_apimart.operators.arguments import InvalidVeoArgument
-from airflow_provider_apimart.operators.batching.end import BatchIncompleteError
+from airflow_provider_apimart.operators.batch.end import BatchIncompleteError
 from airflow_provider_apimart.operators.budget import Budget
 from tests.operators.batches import PRICE, batch, first_event, lines, paid, prompts, run
 from tests.operators.conftest import Tries

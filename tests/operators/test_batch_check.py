@@ -15,7 +15,7 @@ from airflow_provider_apimart.emulator.server import Emulator
 from airflow_provider_apimart.hooks.manifest import landed_rows, posts
 from airflow_provider_apimart.media import checking, extra
 from airflow_provider_apimart.operators.arguments import InvalidVeoArgument
-from airflow_provider_apimart.operators.batching.end import BatchIncompleteError
+from airflow_provider_apimart.operators.batch.end import BatchIncompleteError
 from tests.operators.batches import batch, lines, run
 from tests.operators.conftest import Tries
 

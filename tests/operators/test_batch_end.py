@@ -16,7 +16,7 @@ from airflow_provider_apimart.generation.batch.engine.error_verdicts import Stop
 from airflow_provider_apimart.generation.batch.manifest import Totals, manifest_target
 from airflow_provider_apimart.generation.batch.plan import Rules
 from airflow_provider_apimart.generation.batch.states import Outcome
-from airflow_provider_apimart.operators.batching.end import BatchIncompleteError, refuse, stop_of
+from airflow_provider_apimart.operators.batch.end import BatchIncompleteError, refuse, stop_of
 from airflow_provider_apimart.triggers.veo import VeoBatchTrigger
 from tests.generation.batch.engine.simulated import IDENTITY, local, planned
 from tests.operators.batches import first_event

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import time
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,6 @@ import pytest
 
 from airflow_provider_apimart._compat import AirflowFailException
 from airflow_provider_apimart.emulator.server import Emulator
-from airflow_provider_apimart.operators import generation
 from airflow_provider_apimart.operators.arguments import InvalidVeoArgument
 from airflow_provider_apimart.operators.veo import VeoGenerateOperator
 from tests.operators.conftest import Tries
@@ -20,7 +20,7 @@ from tests.operators.conftest import Tries
 @pytest.fixture(autouse=True)
 def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     """Do not wait between polls."""
-    monkeypatch.setattr(generation.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(time, "sleep", lambda seconds: None)
 
 
 def make(tmp_path: Path, **arguments: Any) -> VeoGenerateOperator:

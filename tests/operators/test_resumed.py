@@ -20,7 +20,7 @@ from airflow_provider_apimart.client.errors import GenerationParkedError
 from airflow_provider_apimart.emulator.server import Emulator
 from airflow_provider_apimart.generation.batch.engine.engine import Engine
 from airflow_provider_apimart.operators.arguments import UnusableArgument
-from airflow_provider_apimart.operators.batching.end import BatchIncompleteError
+from airflow_provider_apimart.operators.batch.end import BatchIncompleteError
 from airflow_provider_apimart.triggers.veo import VeoBatchTrigger
 from tests.airflow_at_hand import HAS_STATE_STORE
 from tests.operators.batches import batch, first_event, lines, paid, prompts, run

@@ -17,7 +17,7 @@ from airflow.sdk.definitions.xcom_arg import PlainXComArg
 from airflow_provider_apimart.decorators.veo import veo_task
 from airflow_provider_apimart.generation.tables.rows import read_rows
 from airflow_provider_apimart.hooks.tables import read_table, rows_as_kwargs
-from airflow_provider_apimart.operators.batching import arguments as batch_arguments
+from airflow_provider_apimart.operators.batch import arguments as batch_arguments
 from airflow_provider_apimart.operators.veo import VeoGenerateBatchOperator, VeoGenerateOperator
 
 #: What rendering would give away or change.

@@ -12,7 +12,7 @@ import pytest
 from airflow.providers.common.compat.sdk import TaskDeferred
 
 from airflow_provider_apimart.emulator.server import Emulator
-from airflow_provider_apimart.operators.batching.end import BatchIncompleteError
+from airflow_provider_apimart.operators.batch.end import BatchIncompleteError
 from airflow_provider_apimart.triggers.veo import VeoBatchTrigger
 from tests.operators.batches import batch, first_event, lines, prompts, run
 from tests.operators.conftest import Tries

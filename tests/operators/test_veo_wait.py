@@ -16,7 +16,8 @@ from airflow_provider_apimart._compat import TaskDeferralTimeout
 from airflow_provider_apimart.client import errors
 from airflow_provider_apimart.emulator.server import Emulator
 from airflow_provider_apimart.generation.waiting import worker
-from airflow_provider_apimart.operators import generation
+from airflow_provider_apimart.operators import tries as steps
+from airflow_provider_apimart.operators import waiting
 from airflow_provider_apimart.storage.localfs import part_file
 from tests.operators.conftest import Tries
 from tests.operators.single import make, run_trigger
@@ -31,7 +32,7 @@ def test_deadline_parks_and_the_next_try_goes_on(
     operator = make(tmp_path, timeout=60, poll_interval=1)
     # The operator's own clock, a second further at each look; the emulator in this process keeps the real one.
     ticks = itertools.count(time.time())
-    for module in (generation, worker):
+    for module in (steps, waiting, worker):
         monkeypatch.setattr(module, "time", SimpleNamespace(time=lambda: next(ticks), sleep=lambda seconds: None))
     with pytest.raises(errors.GenerationParkedError, match="re-attaches"):
         operator.execute(tries.next(operator))
@@ -57,7 +58,7 @@ def test_the_deadline_shows_a_status_that_is_not_known(
         else:
             ticks = itertools.count(time.time())
             clock = SimpleNamespace(time=lambda: next(ticks), sleep=lambda seconds: None)
-            for module in (generation, worker):
+            for module in (steps, waiting, worker):
                 monkeypatch.setattr(module, "time", clock)
             operator.execute(context)
     assert emulator.state()["posts"] == 1
@@ -104,7 +105,8 @@ def test_execution_timeout_counts_from_each_try_and_timeout_from_the_submission(
     emulator.fault("task", "task_status", value="processing", times=-1)
     operator = make(deferrable=True, timeout=600, execution_timeout=timedelta(seconds=60))
     began, passed = time.time(), [0.0]
-    monkeypatch.setattr(generation, "time", SimpleNamespace(time=lambda: time.time() + passed[-1]))
+    for module in (steps, waiting):
+        monkeypatch.setattr(module, "time", SimpleNamespace(time=lambda: time.time() + passed[-1]))
     deadlines = []
     for seconds in (0.0, 300.0, 570.0):
         passed.append(seconds)

@@ -9,7 +9,7 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import Any
 
-from airflow_provider_apimart.client.models import read_money
+from airflow_provider_apimart.client.readers import read_money
 from airflow_provider_apimart.generation.purchase.record import Record, RecordState
 
 

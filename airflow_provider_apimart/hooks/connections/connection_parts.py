@@ -15,7 +15,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from airflow_provider_apimart.client.errors import ConfigurationError
-from airflow_provider_apimart.client.models import read_number
+from airflow_provider_apimart.client.readers import read_number
 from airflow_provider_apimart.client.settings import shown
 
 #: A shorter password is not a key. Removing it from a text would only garble the text.

@@ -42,8 +42,9 @@ from airflow_provider_apimart.operators.approval.takes import (
     request_of,
     spent_of,
 )
+from airflow_provider_apimart.operators.arguments import DEFAULT_TIMEOUT
 from airflow_provider_apimart.operators.budget import spending_of
-from airflow_provider_apimart.operators.task import DEFAULT_TIMEOUT, identity_of
+from airflow_provider_apimart.operators.task import identity_of
 from airflow_provider_apimart.operators.videos import resolve_all
 from airflow_provider_apimart.publishing.approval import form
 from airflow_provider_apimart.publishing.approval.answer import (

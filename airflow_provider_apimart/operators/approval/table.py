@@ -18,7 +18,7 @@ from airflow_provider_apimart.operators.videos import all_video_problems
 from airflow_provider_apimart.publishing.approval.sheet import MOST_ROWS
 from airflow_provider_apimart.publishing.decision import Decision
 from airflow_provider_apimart.storage.files import storage_errors
-from airflow_provider_apimart.storage.places import is_absolute
+from airflow_provider_apimart.storage.naming import is_absolute
 
 MANIFEST_SUFFIXES = (".jsonl", ".parquet")
 #: A file of that name is what a sheet has written: it is never asked about, so names do not grow.

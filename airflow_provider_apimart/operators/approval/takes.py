@@ -31,7 +31,8 @@ from airflow_provider_apimart.generation.waiting.schedule import expected_second
 from airflow_provider_apimart.hooks.apimart import ApimartHook
 from airflow_provider_apimart.hooks.reports import metrics
 from airflow_provider_apimart.hooks.storage.paths import read_images
-from airflow_provider_apimart.operators.task import TRIGGERER_GRACE, final_word, waited_for_record
+from airflow_provider_apimart.operators.arguments import TRIGGERER_GRACE
+from airflow_provider_apimart.operators.task import final_word, waited_for_record
 from airflow_provider_apimart.publishing.approval.case import Candidate
 from airflow_provider_apimart.storage.files import Target
 from airflow_provider_apimart.storage.places import check_target

@@ -30,7 +30,7 @@ from airflow_provider_apimart.operators.media.poster import FRAME_FORMATS, frame
 from airflow_provider_apimart.operators.media.rendition import LOOK, look_paths, look_problems, shape_problems
 from airflow_provider_apimart.operators.task import map_index_of
 from airflow_provider_apimart.storage.files import Target, safe_name, stored_sha256, stored_size
-from airflow_provider_apimart.storage.places import is_absolute
+from airflow_provider_apimart.storage.naming import is_absolute
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context

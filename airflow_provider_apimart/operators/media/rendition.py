@@ -17,7 +17,7 @@ from airflow_provider_apimart.media.workshop import Source, make
 from airflow_provider_apimart.operators import arguments
 from airflow_provider_apimart.operators.media.base import MediaOperator
 from airflow_provider_apimart.operators.videos import find
-from airflow_provider_apimart.storage.places import is_absolute
+from airflow_provider_apimart.storage.naming import is_absolute
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context

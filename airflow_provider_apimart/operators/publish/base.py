@@ -29,10 +29,11 @@ from airflow_provider_apimart.hooks.reports import lineage, metrics
 from airflow_provider_apimart.hooks.stores.post_stores import keyed_post_store, post_store
 from airflow_provider_apimart.links.publish import PostLink, StudioLink
 from airflow_provider_apimart.operators import arguments
+from airflow_provider_apimart.operators.arguments import TRIGGERER_GRACE
 from airflow_provider_apimart.operators.labels import check_name
 from airflow_provider_apimart.operators.lineage import TellsLineage
 from airflow_provider_apimart.operators.publish.intent import Intent
-from airflow_provider_apimart.operators.task import TRIGGERER_GRACE, identity_of
+from airflow_provider_apimart.operators.task import identity_of
 from airflow_provider_apimart.operators.templates import AuthorTemplates
 from airflow_provider_apimart.operators.videos import path_of, resolve, sample_problems, source_of, video_problems
 from airflow_provider_apimart.publishing import report

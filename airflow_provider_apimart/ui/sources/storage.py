@@ -29,7 +29,7 @@ from airflow_provider_apimart.client.errors import ApimartError, ConfigurationEr
 from airflow_provider_apimart.hooks.storage.paths import file_of
 from airflow_provider_apimart.storage.files import OBJECT_STORES, Target, is_local, local_path, stored_size
 from airflow_provider_apimart.storage.links import signed_link
-from airflow_provider_apimart.storage.places import is_absolute
+from airflow_provider_apimart.storage.naming import is_absolute
 
 T = TypeVar("T")
 

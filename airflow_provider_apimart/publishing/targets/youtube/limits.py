@@ -12,7 +12,7 @@ from typing import Any
 
 from airflow_provider_apimart.client.errors import FieldProblem
 from airflow_provider_apimart.publishing.post import VideoFile
-from airflow_provider_apimart.storage.places import is_absolute
+from airflow_provider_apimart.storage.naming import is_absolute
 
 MAX_TITLE_CHARACTERS = 100
 MAX_DESCRIPTION_BYTES = 5000

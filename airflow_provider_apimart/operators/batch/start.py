@@ -35,7 +35,7 @@ from airflow_provider_apimart.generation.waiting.schedule import expected_second
 from airflow_provider_apimart.hooks.storage.paths import read_image
 from airflow_provider_apimart.hooks.tables import stream_table
 from airflow_provider_apimart.operators import arguments
-from airflow_provider_apimart.operators.batching.arguments import BatchArguments
+from airflow_provider_apimart.operators.batch.arguments import BatchArguments
 
 log = logging.getLogger(__name__)
 

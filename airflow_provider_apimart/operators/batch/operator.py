@@ -39,15 +39,16 @@ from airflow_provider_apimart.hooks.apimart import ApimartHook
 from airflow_provider_apimart.hooks.reports import lineage, notes
 from airflow_provider_apimart.hooks.storage.paths import target_of
 from airflow_provider_apimart.operators import arguments, models
-from airflow_provider_apimart.operators.batching import arguments as batch_arguments
-from airflow_provider_apimart.operators.batching import budget as batch_budget
-from airflow_provider_apimart.operators.batching import end as batch_end
-from airflow_provider_apimart.operators.batching import start as batch_start
-from airflow_provider_apimart.operators.batching import work as batch_work
+from airflow_provider_apimart.operators.arguments import DEFAULT_TIMEOUT, TRIGGERER_GRACE
+from airflow_provider_apimart.operators.batch import arguments as batch_arguments
+from airflow_provider_apimart.operators.batch import budget as batch_budget
+from airflow_provider_apimart.operators.batch import end as batch_end
+from airflow_provider_apimart.operators.batch import start as batch_start
+from airflow_provider_apimart.operators.batch import work as batch_work
 from airflow_provider_apimart.operators.labels import check_name
 from airflow_provider_apimart.operators.lineage import TellsLineage
 from airflow_provider_apimart.operators.recall import AS_IT_WAS
-from airflow_provider_apimart.operators.task import DEFAULT_TIMEOUT, TRIGGERER_GRACE, failures, identity_of
+from airflow_provider_apimart.operators.task import failures, identity_of
 from airflow_provider_apimart.operators.templates import AuthorTemplates
 from airflow_provider_apimart.storage.files import Target, is_local, local_path
 from airflow_provider_apimart.storage.places import check_listing, check_target
@@ -417,7 +418,7 @@ class VeoGenerateBatchOperator(TellsLineage, AuthorTemplates, BaseOperator):
     def _checks(self, plan: Plan, ledger: Ledger) -> dict[int, manifest.RowCheck] | None:
         if self.check is None:
             return None
-        from airflow_provider_apimart.operators.batching.check import check_rows
+        from airflow_provider_apimart.operators.batch.check import check_rows
 
         return check_rows(self.check, plan, ledger)
 

@@ -18,7 +18,7 @@ from airflow_provider_apimart.generation.batch.states import Ledger
 from airflow_provider_apimart.hooks.apimart import ApimartHook
 from airflow_provider_apimart.hooks.storage.paths import target_of
 from airflow_provider_apimart.operators import arguments, models
-from airflow_provider_apimart.operators.task import DEFAULT_TIMEOUT
+from airflow_provider_apimart.operators.arguments import DEFAULT_TIMEOUT
 from airflow_provider_apimart.storage.files import Target
 
 #: How many generations of one row may fail at APIMart per try before the row is given up.
