@@ -16,7 +16,7 @@ from airflow_provider_apimart.client.errors import LandingError
 from airflow_provider_apimart.emulator.server import Emulator
 from airflow_provider_apimart.generation.batch.engine import error_verdicts
 from airflow_provider_apimart.hooks.apimart import ApimartHook
-from airflow_provider_apimart.operators.batch import operator as batch_module
+from airflow_provider_apimart.operators.batch import tries as batch_module
 from airflow_provider_apimart.operators.batch.end import BatchIncompleteError
 from airflow_provider_apimart.operators.veo import VeoGenerateBatchOperator
 from tests.client.failure_messages import AUDIO

@@ -22,6 +22,7 @@ from airflow_provider_apimart.generation.batch import bill
 from airflow_provider_apimart.generation.pricing.ledger import Ledger, ledger_of
 from airflow_provider_apimart.hooks.storage.paths import target_of
 from airflow_provider_apimart.operators.arguments import InvalidVeoArgument
+from airflow_provider_apimart.operators.batch import tries as steps
 from airflow_provider_apimart.operators.batch.end import BatchIncompleteError
 from airflow_provider_apimart.operators.budget import Budget
 from tests.operators.batches import PRICE, batch, first_event, lines, paid, prompts, run
@@ -117,17 +118,19 @@ def test_rows_without_a_known_price_are_refused(
     assert emulator.requests("submit") == []
 
 
-def test_a_ledger_on_another_machine_pays_for_nothing(emulator: Emulator, tries: Tries, tmp_path: Path) -> None:
+def test_a_ledger_on_another_machine_pays_for_nothing(
+    emulator: Emulator, tries: Tries, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The triggerer has another disk: its ledger would be empty, and count from 0."""
     budget = of_a_month(tmp_path, 2)
     operator = batch(tmp_path, prompts(2), budget=budget, deferrable=True)
-    work = operator._work
+    work = steps._work
 
     def elsewhere(*args: Any) -> Any:
         shutil.rmtree(budget.folder)
         return work(*args)
 
-    operator._work = elsewhere  # type: ignore[method-assign]
+    monkeypatch.setattr(steps, "_work", elsewhere)
     with pytest.raises(BatchIncompleteError, match=r"the budget's ledger .* is not on this machine"):
         run(operator, tries)
     assert emulator.requests("submit") == []

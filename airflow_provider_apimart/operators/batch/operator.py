@@ -1,61 +1,34 @@
 """``VeoGenerateBatchOperator``: a table of prompts becomes landed videos and a manifest, each row paid for once.
 
-Thin on purpose. The rows come from ``hooks/tables.py``. ``generation/batch/engine/`` works through them, in the
-triggerer or in the worker. A journal beside the output keeps each row's outcome. The manifest is written from it.
+What a try does is in ``tries.py``, which loads when a task begins.
 """
 
 from __future__ import annotations
 
-import logging
-import os
-import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
-from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from airflow_provider_apimart._compat import (
-    AirflowException,
-    AirflowFailException,
     BaseOperator,
     ObjectStoragePath,
     TaskDeferralError,
     TaskDeferralTimeout,
 )
-from airflow_provider_apimart.client.client import ApimartClient
-from airflow_provider_apimart.generation.batch import manifest
-from airflow_provider_apimart.generation.batch.bill import Bill
-from airflow_provider_apimart.generation.batch.draft import PlanDraft
-from airflow_provider_apimart.generation.batch.engine import closing
-from airflow_provider_apimart.generation.batch.engine.error_verdicts import Stop, StopKind
-from airflow_provider_apimart.generation.batch.plan import STATE_FOLDER, Plan, read_plan, state_folder
-from airflow_provider_apimart.generation.batch.states import Ledger
-from airflow_provider_apimart.generation.pricing.balance import price_list
-from airflow_provider_apimart.generation.pricing.budget import Budget
-from airflow_provider_apimart.generation.purchase.decide import OnClear, OnUnknownSubmit
-from airflow_provider_apimart.generation.purchase.mismatch import OnMismatch
-from airflow_provider_apimart.generation.tables.rows import TableError
 from airflow_provider_apimart.hooks.apimart import ApimartHook
-from airflow_provider_apimart.hooks.reports import lineage, notes
-from airflow_provider_apimart.hooks.storage.paths import target_of
 from airflow_provider_apimart.operators import arguments, models
-from airflow_provider_apimart.operators.arguments import DEFAULT_TIMEOUT, TRIGGERER_GRACE
+from airflow_provider_apimart.operators.arguments import DEFAULT_TIMEOUT
 from airflow_provider_apimart.operators.batch import arguments as batch_arguments
-from airflow_provider_apimart.operators.batch import budget as batch_budget
-from airflow_provider_apimart.operators.batch import end as batch_end
-from airflow_provider_apimart.operators.batch import start as batch_start
-from airflow_provider_apimart.operators.batch import work as batch_work
-from airflow_provider_apimart.operators.labels import check_name
 from airflow_provider_apimart.operators.lineage import TellsLineage
-from airflow_provider_apimart.operators.recall import AS_IT_WAS
-from airflow_provider_apimart.operators.task import failures, identity_of
 from airflow_provider_apimart.operators.templates import AuthorTemplates
-from airflow_provider_apimart.storage.files import Target, is_local, local_path
-from airflow_provider_apimart.storage.places import check_listing, check_target
-from airflow_provider_apimart.triggers.batch import VeoBatchTrigger
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
+
+    from airflow_provider_apimart.generation.batch import manifest
+    from airflow_provider_apimart.generation.pricing.budget import Budget
+    from airflow_provider_apimart.generation.purchase.decide import OnClear, OnUnknownSubmit
+    from airflow_provider_apimart.generation.purchase.mismatch import OnMismatch
 
 
 class VeoGenerateBatchOperator(TellsLineage, AuthorTemplates, BaseOperator):
@@ -231,59 +204,18 @@ class VeoGenerateBatchOperator(TellsLineage, AuthorTemplates, BaseOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Read and check the table, write the plan, and carry it out here or in the triggerer."""
-        return self._run(context)
+        from airflow_provider_apimart.operators.batch import tries
+
+        return tries.run(self, context)
 
     def execute_after_reset(self, context: Context, event: Any = None) -> dict[str, Any]:
         """Go on with the rows that are left in the budget's next day or month, as a retry does.
 
         :param event: the trigger's event; see :class:`~airflow_provider_apimart.triggers.budget.BudgetResetTrigger`.
         """
-        return self._run(context)
+        from airflow_provider_apimart.operators.batch import tries
 
-    def _run(self, context: Context) -> dict[str, Any]:
-        arguments.refuse(self._owner, batch_arguments.late_problems(self))
-        check_name(self, context)
-        began = time.time()
-        with failures(self):
-            manifest.check_format(self.manifest_format)
-            output, root = self._output(), self._root()
-            check_target(output)
-            named = "output_path" if self.state_path is None else "state_path"
-            if self.state_path is not None:
-                check_target(root, named)
-            check_listing(root.child(STATE_FOLDER), named)
-            with PlanDraft() as draft, ApimartHook(self.apimart_conn_id).get_conn() as client:
-                try:
-                    planned = batch_start.plan_rows(self, draft, price_list(client), client)
-                except TableError as error:
-                    # A table error needs no help page, and there is no record to report.
-                    raise AirflowFailException(str(error)) from error
-                bill = planned.bill
-                if arguments.truth_of(self.dry_run_only):
-                    return self._bill_only(context, bill, planned.count)
-                plan = draft.write(
-                    state_folder(root, identity_of(context)),
-                    identity=identity_of(context),
-                    rules=batch_work.rules_of(self, context),
-                    output_uri=output.uri,
-                    apimart_conn_id=self.apimart_conn_id,
-                    median_seconds=planned.median_seconds,
-                )
-            ledger = batch_work.known(self, plan, root)
-            limit = arguments.money_of(self.max_cost_usd)
-            missing = batch_start.approve(self._owner, plan, ledger, bill, limit, planned.fallback_bill, self.check)
-            if missing and self.budget is not None:
-                batch_budget.look(self._owner, plan, self.budget, bill, planned.fallback_bill)
-        with batch_end.keeping_what_is_paid():
-            if missing:
-                del ledger
-                summary = {"rows": len(plan.index.slots), "left": missing}
-                notes.leave(context, lambda: notes.of_batch(self, outcome="running", manifest=None, summary=summary))
-                stop = self._work(plan, output, began, missing)
-            else:
-                self.log.info("Nothing to do: every row has its outcome.")
-                stop = None
-            return self._finish(context, plan, output, stop, began)
+        return tries.run(self, context)
 
     def execute_complete(
         self,
@@ -300,18 +232,9 @@ class VeoGenerateBatchOperator(TellsLineage, AuthorTemplates, BaseOperator):
         :param began: when the try began, in unix seconds; 0 if Airflow dropped it.
         :param manifest_format: the format when the try began; ``None`` if Airflow dropped it.
         """
-        with batch_end.keeping_what_is_paid():
-            plan = read_plan(target_of(batch_end.plan_uri_of(plan_uri, event)))
-            stop = batch_end.stop_of(event)
-            # Airflow has rendered the arguments again since then, and a template may give another value now.
-            self.manifest_format = manifest_format or self.manifest_format
-            for name, kept in (("output_path", plan.index.output_uri), ("apimart_conn_id", plan.index.apimart_conn_id)):
-                now = getattr(self, name)
-                # (A folder is the same with and without its slash.)
-                if str(now).rstrip("/") != kept.rstrip("/"):
-                    self.log.warning(AS_IT_WAS, name, kept, now)
-                    setattr(self, name, kept)
-            return self._finish(context, plan, target_of(plan.index.output_uri), stop, began)
+        from airflow_provider_apimart.operators.batch import tries
+
+        return tries.complete(self, context, event, plan_uri, began, manifest_format)
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """Resume. If Airflow itself ended the deferral, log what happens to the paid generations."""
@@ -342,91 +265,3 @@ class VeoGenerateBatchOperator(TellsLineage, AuthorTemplates, BaseOperator):
 
     def _query(self) -> tuple[str, str] | None:
         return None if arguments.is_unset(self.sql) else (str(self.sql), str(self.sql_conn_id))
-
-    def _output(self) -> Target:
-        return _folder(self.output_path)
-
-    def _root(self) -> Target:
-        return _folder(self.output_path if arguments.is_unset(self.state_path) else self.state_path)
-
-    def _work(self, plan: Plan, output: Target, began: float, missing: int) -> Stop | None:
-        # Airflow does not enforce execution_timeout while a task is deferred. In a worker it interrupts the process,
-        # but a callback of the event loop may swallow that interruption. So the engine gets a deadline of its own.
-        limit = self.execution_timeout
-        deadline = None if limit is None else began + limit.total_seconds()
-        if self.deferrable:
-            longest = closing.longest(plan.index.rules, missing) if limit is None else limit + TRIGGERER_GRACE
-            if is_local(output.fs):
-                # The triggerer looks for this folder, to find out whether it sees the same disk.
-                os.makedirs(local_path(output), exist_ok=True)
-            self.defer(
-                trigger=VeoBatchTrigger(
-                    plan_uri=plan.folder.uri,
-                    output_path=output.uri,
-                    apimart_conn_id=self.apimart_conn_id,
-                    rows=len(plan.index.slots),
-                    deadline=deadline,
-                ),
-                method_name="execute_complete",
-                kwargs={"plan_uri": plan.folder.uri, "began": began, "manifest_format": self.manifest_format},
-                timeout=longest,
-            )
-
-        return batch_work.here(plan, output, self.apimart_conn_id, self.log, deadline)
-
-    def _bill_only(self, context: Context, bill: Bill, rows: int) -> dict[str, Any]:
-        for line in bill.lines():
-            self.log.info("%s", line)
-        self.log.info("dry_run: nothing was submitted and nothing paid.")
-        found = {
-            **{"manifest": None, "rows": rows, "landed": 0, "reused": 0, "failed": 0, "left": rows},
-            **{"mismatched": 0, "outcomes": {}, "cost_usd": 0.0, "estimated_cost_usd": float(bill.usd), "fallbacks": 0},
-        }
-        self._tell(context, partial(lineage.of_batch, found, lineage.Tally()))
-        return found
-
-    def _finish(self, context: Context, plan: Plan, output: Target, stop: Stop | None, began: float) -> dict[str, Any]:
-        """Check what has landed, write the manifest, send the metrics, and succeed or fail by the user's policy."""
-        ledger = batch_budget.read_and_settle(plan)
-        totals, tally = manifest.Totals(), lineage.Tally()
-        target = manifest.manifest_target(output, plan, self.manifest_format)
-        checks = self._checks(plan, ledger)
-        left_why = None if stop is None else stop.text
-        lines = tally.over(manifest.manifest_lines(plan, ledger, totals, checks, left_why))
-        manifest.write_manifest(target, lines, self.manifest_format)
-        batch_end.count(plan, ledger, since=began)
-        level = logging.WARNING if totals.failed or totals.left or totals.mismatched else logging.INFO
-        self.log.log(level, "%s. The manifest: %s", batch_end.told(totals), target.uri)
-        short = gone = None
-        if stop is not None and stop.kind is StopKind.BALANCE:
-            short = self._ask(batch_end.what_is_held)
-        if totals.gone:
-            gone = self._ask(partial(batch_end.what_models_there_are, totals.gone))
-        rules = plan.index.rules
-        found = batch_end.result(totals, target.uri)
-        self._tell(context, partial(lineage.of_batch, found, tally))
-        try:
-            batch_end.refuse(totals, stop, target.uri, rules.max_failed_share, short, rules.on_mismatch, gone)
-        except AirflowException as error:
-            batch_budget.when_exhausted(self, stop, totals, str(error))
-            told = partial(notes.of_batch, self, outcome="failed", manifest=target.uri, summary=found, error=str(error))
-            notes.leave(context, told)
-            raise
-        notes.leave(context, lambda: notes.of_batch(self, outcome="completed", manifest=target.uri, summary=found))
-        return found
-
-    def _checks(self, plan: Plan, ledger: Ledger) -> dict[int, manifest.RowCheck] | None:
-        if self.check is None:
-            return None
-        from airflow_provider_apimart.operators.batch.check import check_rows
-
-        return check_rows(self.check, plan, ledger)
-
-    def _ask(self, question: Callable[[ApimartClient], str]) -> str:
-        with ApimartHook(self.apimart_conn_id).get_conn() as client:
-            return question(client)
-
-
-def _folder(path: str | ObjectStoragePath | None) -> Target:
-    uri = str(path)
-    return target_of(uri if uri.endswith("/") else f"{uri}/")
