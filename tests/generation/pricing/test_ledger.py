@@ -261,7 +261,7 @@ def _in_a_process(folder: str, number: int, gate: Any, results: Any) -> None:
 
 
 def test_processes_share_the_room_to_the_cent(tmp_path: Path) -> None:
-    context = multiprocessing.get_context("fork")
+    context = multiprocessing.get_context("spawn")
     gate, results = context.Barrier(8), context.Queue()
     children = [context.Process(target=_in_a_process, args=(str(tmp_path), n, gate, results)) for n in range(8)]
     for child in children:
