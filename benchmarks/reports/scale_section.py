@@ -53,7 +53,7 @@ def scale(found: dict[str, Any]) -> str:
         "one-time costs (connections, for example) show in the other rows. Where most of a contestant's triggers "
         "never started, the figure is too low.",
         "*Ours* skips polls on purpose: a process keeps few requests in flight and limits its requests per "
-        "second, so that the loop stays free for other triggers ([docs/polling.md](polling.md)). Where not all "
+        "second, so that the loop stays free for other triggers ([how it polls](polling.md)). Where not all "
         "polls fit, all triggers are polled less often, in turn: *pace kept* falls, and so does *asked at all* if "
         "the window is shorter than a turn. [How long a turn is, and whether every trigger gets "
         "one](#everybody-in-turn), is measured below.",

@@ -35,7 +35,11 @@ _NEXT: tuple[tuple[type[ApimartError] | tuple[type[ApimartError], ...], str, str
     # Its text says how to go on, and a retry is not a way.
     (BudgetExhaustedError, "", VEO_PAGE),
     (errors.ConfigurationError, "Correct the connection, argument or environment, then clear the task", VEO_PAGE),
-    (errors.AuthenticationError, "Put a valid API key into the connection's password, then clear the task", KEYS_PAGE),
+    (
+        errors.AuthenticationError,
+        "Put a valid API key into the connection's field API Key (its password), then clear the task",
+        KEYS_PAGE,
+    ),
     (errors.InsufficientBalanceError, "Top up the account or raise the key's quota, then clear the task", BALANCE_PAGE),
     (errors.PermissionDeniedError, "Check what the key may do (models, addresses) in APIMart's console", KEYS_PAGE),
     (errors.UploadTooLargeError, "Use a smaller image, then clear the task", UPLOAD_PAGE),

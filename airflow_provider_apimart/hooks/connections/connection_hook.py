@@ -58,7 +58,8 @@ class ConnectionHook(BaseHook):
         except AirflowNotFoundException:
             if os.environ.get(variable):
                 raise ConfigurationError(unreadable) from None
-            raise ConfigurationError(f"{lead}: there is no such Airflow connection; {self.remedy}") from None
+            where = f"in Admin > Connections, or as {variable} in the environment of all of Airflow's processes"
+            raise ConfigurationError(f"{lead}: there is no such Airflow connection; {self.remedy}, {where}") from None
         except AirflowException as error:
             if "invalid connection string" in str(error).lower():
                 raise ConfigurationError(unreadable) from None
