@@ -320,7 +320,7 @@ def test_wherever_it_dies_the_next_try_finishes(
 
 
 def killed_at_every_point(folder: str) -> None:
-    """End a process without a word at each point of a try, and let the next one finish. It forks: no threads, please."""
+    """End a process without a word at each point of a try, and let the next one finish. It forks, so no threads."""
     patch = pytest.MonkeyPatch()
     patch.setattr(workshop, "run_isolated", lambda job, arguments, **_: getattr(workshop_jobs, job)(**arguments))
     deaths = Deaths(patch, lambda: os._exit(9))
