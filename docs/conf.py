@@ -32,7 +32,7 @@ html_copy_source = False
 html_show_sphinx = False
 html_static_path = ["static"]
 html_css_files = ["site.css"]
-html_search_scorer = "static/scorer.js"
+html_search_scorer = str(Path(__file__).resolve().parent / "static" / "scorer.js")
 html_theme_options = {"navigation_with_keys": True}
 # External addresses are asked only by `make docs-links`.
 linkcheck_timeout = 20
