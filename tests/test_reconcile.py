@@ -52,7 +52,7 @@ def park(output: str, monkeypatch: pytest.MonkeyPatch, emulator: Emulator, **arg
         duration=4, deferrable=False, output_path=output, **{"task_id": "make", "prompt": "a cat", **arguments}
     )
     with monkeypatch.context() as patch:
-        patch.setattr(VeoGenerateOperator, "_wait", lambda *_: None)
+        patch.setattr("airflow_provider_apimart.operators.tries.wait", lambda *_: (None, ""))
         patch.setattr(time, "sleep", lambda seconds: None)
         with pytest.raises(GenerationParkedError):
             operator.execute(Tries().next(operator, store=False))

@@ -12,6 +12,9 @@ from typing import Any
 
 import av
 import av.error
+
+# PyAV loads it when it opens a file. By then the child's memory is bounded, and its code must not count.
+import av.subtitles.stream
 from av.stream import Disposition
 
 from airflow_provider_apimart.media.errors import raise_if_out_of_memory

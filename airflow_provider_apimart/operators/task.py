@@ -167,7 +167,7 @@ def failures(task: Any, context: Mapping[str, Any] | Context | None = None) -> I
     except ApimartError as error:
         task.help_url = report.help_page(error)
         record = known.record()
-        explanation = report.explained(error, record)
+        explanation = report.explained(error, record, getattr(task, "apimart_conn_id", None))
         text = str(explanation)
         if context is not None:
             parked = isinstance(error, GenerationParkedError)

@@ -224,7 +224,8 @@ def test_a_paid_generation_is_landed_whatever_a_schema_says(
     with pytest.raises(TaskDeferred):
         operator.execute(tries.next(operator, store=True))
     monkeypatch.setattr(
-        "airflow_provider_apimart.operators.models.schema_problems", lambda *_: pytest.fail("nothing is paid for")
+        "airflow_provider_apimart.generation.catalogue.schemas.schema_problems",
+        lambda *_: pytest.fail("nothing is paid for"),
     )
     assert finish(make(tmp_path, rules="schema", deferrable=False), tries, monkeypatch)["videos"]
 

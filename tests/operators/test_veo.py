@@ -243,7 +243,7 @@ def test_failed_generation_is_an_ordinary_failure(emulator: Emulator, tries: Tri
     ("status", "text", "for_good"),
     [
         (400, "Correct the request", True),
-        (401, "API key", True),
+        (401, r"API Key \(password\) of the connection 'apimart_default', then", True),
         (402, "Top up", True),
         (403, "Check what the key may do", True),
         (429, "Nothing was charged", False),

@@ -30,6 +30,8 @@ STATUS_PAGE = "https://docs.apimart.ai/en/api-reference/tasks/status"
 UPLOAD_PAGE = "https://docs.apimart.ai/en/api-reference/uploads/images"
 BALANCE_PAGE = "https://docs.apimart.ai/en/api-reference/account/user-balance"
 
+#: Stands for the connection's id, which the error does not know.
+_CONNECTION = " <connection>"
 _NEXT: tuple[tuple[type[ApimartError] | tuple[type[ApimartError], ...], str, str], ...] = (
     (errors.InvalidParameterError, "Correct the value and run the task again", VEO_PAGE),
     # Its text says how to go on, and a retry is not a way.
@@ -37,7 +39,7 @@ _NEXT: tuple[tuple[type[ApimartError] | tuple[type[ApimartError], ...], str, str
     (errors.ConfigurationError, "Correct the connection, argument or environment, then clear the task", VEO_PAGE),
     (
         errors.AuthenticationError,
-        "Put a valid API key into the connection's field API Key (its password), then clear the task",
+        "Put a valid API key into the field API Key (password) of the connection <connection>, then clear the task",
         KEYS_PAGE,
     ),
     (errors.InsufficientBalanceError, "Top up the account or raise the key's quota, then clear the task", BALANCE_PAGE),
@@ -117,10 +119,11 @@ def explain(error: ApimartError, record: Record | None) -> str:
     return str(explained(error, record))
 
 
-def explained(error: ApimartError, record: Record | None) -> Explanation:
+def explained(error: ApimartError, record: Record | None, conn_id: str | None = None) -> Explanation:
     """Return the error in parts, for a page; as text it is what the log says.
 
     :param record: the generation's, if it is known.
+    :param conn_id: the connection that was used.
     """
     money = _money(error, record)
     if isinstance(error, errors.GenerationParkedError):
@@ -137,7 +140,8 @@ def explained(error: ApimartError, record: Record | None) -> Explanation:
     if isinstance(error, errors.LandingError) and not error.terminal and not _is_paid(record):
         # The storage is also checked before anything is paid. Then nothing can be landed yet.
         advice = GO_ON
-    return Explanation(str(error), money, advice)
+    named = "" if conn_id is None else f" {conn_id!r}"
+    return Explanation(str(error), money, advice.replace(_CONNECTION, named))
 
 
 def _is_paid(record: Record | None) -> bool:

@@ -163,7 +163,7 @@ def test_scalars_of_numpy_are_what_they_hold() -> None:
         "price": numpy.float32(0.5),
         "flag": numpy.bool_(False),
         "day": numpy.datetime64("2026-01-02T03:04:05.123456789"),
-        "never": numpy.datetime64("NaT"),
+        "never": numpy.datetime64("NaT", "ns"),
         "tags": numpy.array([1, 2]),
         "wide": numpy.longdouble(2),
         "inner": {"a": numpy.int8(1)},

@@ -153,9 +153,18 @@ def test_the_duration_is_that_of_the_samples() -> None:
         assert read(data).duration_seconds == 1.0
 
 
+def ticks_a_second(*path: bytes) -> int:
+    """Return the timescale that a header names; which one the muxer takes depends on FFmpeg's version."""
+    start, _ = spot(PLAIN, b"moov", *path)
+    found: int = struct.unpack(">I", PLAIN[start + 20 : start + 24])[0]
+    return found
+
+
 def edited(*edits: tuple[int, int]) -> bytes:
-    """Return the file with another edit list: milliseconds and media time each."""
-    rows = b"".join(struct.pack(">IihH", *edit, 1, 0) for edit in edits)
+    """Return the file with another edit list: milliseconds, and the media time in 1/12288 s, each."""
+    movie, media = (ticks_a_second(b"mvhd"), ticks_a_second(b"trak", b"mdia", b"mdhd"))
+    ticks = [(length * movie // 1000, at if at < 0 else at * media // 12288) for length, at in edits]
+    rows = b"".join(struct.pack(">IihH", *edit, 1, 0) for edit in ticks)
     return replaced(PLAIN, (b"moov", b"trak", b"edts"), box(b"edts", full(b"elst", ">I", len(edits)) + rows))
 
 
