@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -299,10 +300,23 @@ def section(name: str, found: dict[str, Any]) -> str:
     return SECTIONS[name](found)
 
 
+def kept_sections(page: str) -> dict[str, str]:
+    """Return the sections of an earlier page by their parts: each names the command that measured it."""
+    found = {}
+    for text in re.split(r"^(?=## )", page, flags=re.MULTILINE)[1:]:
+        if command := re.search(r"BENCH_ARGS=['\"]?(\w+)", text):
+            found[command[1]] = text.strip()
+    return found
+
+
 def write(results: Path, docs: Path) -> None:
-    """Write the page and the pictures from whatever results there are."""
+    """Write the page and the pictures from whatever results there are; sections without results stay as they are."""
     found = {name: json.loads(path.read_text()) for name in SECTIONS if (path := results / f"{name}.json").exists()}
     (docs / "benchmarks").mkdir(parents=True, exist_ok=True)
     pictures.draw({name: each for name, each in found.items() if "error" not in each}, docs / "benchmarks")
-    page = "\n\n".join([INTRO.strip(), *[section(name, each) for name, each in found.items()]])
-    (docs / "benchmarks.md").write_text(page + "\n")
+    page = docs / "benchmarks.md"
+    sections = kept_sections(page.read_text("utf-8")) if page.exists() else {}
+    sections |= {name: section(name, each) for name, each in found.items()}
+    page.write_text(
+        "\n\n".join([INTRO.strip(), *[sections[name] for name in SECTIONS if name in sections]]) + "\n", "utf-8"
+    )

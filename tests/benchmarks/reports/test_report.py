@@ -86,3 +86,17 @@ def test_renditions_tell_ratios_or_why_there_are_none() -> None:
     assert "| YouTube | 10 s | 9.5 s | 0.95 | 480 MB | 500 MB | 0.96 |" in page
     page = report.section("renditions", {"skipped": "there is no ffmpeg on PATH", "about": ABOUT})
     assert "Nothing was measured: there is no ffmpeg on PATH." in page
+
+
+def test_a_part_that_was_not_measured_keeps_its_section(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pictures, "draw", lambda *_: None)
+    (tmp_path / "benchmarks.md").write_text(
+        "# Old\n\n## Slow\n\n`make bench BENCH_ARGS=triggerer`, 2025.\n\n### Inner\n\n12\n\n"
+        '## Old\n\n`make bench BENCH_ARGS="question --questions 3"`\n'
+    )
+    question = {**ABOUT, "at_once": 16, "answer_seconds": 0.02, "rounds": 3, "lines": []}
+    (tmp_path / "question.json").write_text(json.dumps(question))
+    report.write(tmp_path, tmp_path)
+    page = (tmp_path / "benchmarks.md").read_text()
+    assert "### Inner\n\n12" in page and "2025" in page
+    assert page.count("BENCH_ARGS=") == 1 and "\n## Old" not in page and "## One status question" in page
