@@ -94,7 +94,7 @@ def test_a_part_that_was_not_measured_keeps_its_section(tmp_path: Path, monkeypa
         "# Old\n\n## Slow\n\n`make bench BENCH_ARGS=triggerer`, 2025.\n\n### Inner\n\n12\n\n"
         '## Old\n\n`make bench BENCH_ARGS="question --questions 3"`\n'
     )
-    question = {**ABOUT, "at_once": 16, "answer_seconds": 0.02, "rounds": 3, "lines": []}
+    question = {"about": ABOUT, "at_once": 16, "answer_seconds": 0.02, "rounds": 3, "lines": []}
     (tmp_path / "question.json").write_text(json.dumps(question))
     report.write(tmp_path, tmp_path)
     page = (tmp_path / "benchmarks.md").read_text()
