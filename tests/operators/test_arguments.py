@@ -200,6 +200,8 @@ def test_defaults_are_the_documented_ones() -> None:
     ids=repr,
 )
 def test_relative_output_is_refused_in_whatever_shape(output: Any) -> None:
+    if isinstance(output, ObjectStoragePath) and str(output).startswith("/"):
+        pytest.skip("in Airflow 3.1 such a path is absolute at once")
     with pytest.raises(InvalidVeoArgument, match=r"output_path=.*has to be absolute"):
         VeoGenerateOperator(task_id="make", prompt="a cat", output_path=output)
     for name in ("output_path", "state_path"):

@@ -67,9 +67,9 @@ def test_the_deadline_parks_and_tells_of_the_402(poor: Emulator, tries: Tries, m
     no_waiting(monkeypatch, lambda number: clock.__setitem__(0, clock[0] + 60))
     operator = make(timeout=600)
     with pytest.raises(GenerationParkedError, match=r"insufficient balance \(current: 0\.044000 USD"):
-        operator.execute(tries.next(operator))
+        operator.execute(tries.next(operator, store=True))
     poor.top_up(1)
-    assert operator.execute(tries.next(operator))["status"] == "completed"
+    assert operator.execute(tries.next(operator, store=True))["status"] == "completed"
     assert len(poor.requests("submit")) == 1
 
 

@@ -201,10 +201,16 @@ def test_a_shot_is_never_submitted_without_the_frame_that_it_continues(emulator:
 def test_a_clear_of_all_pays_for_nothing_and_makes_nothing(emulator: Emulator, tmp_path: Path) -> None:
     run = Run(film(SHOTS, tmp_path))
     first = run.run_all()
-    files = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()}
+
+    def made() -> dict[Path, int]:
+        # (Before Airflow 3.3 the records lie there, too, and a clear notes itself in them.)
+        paths = [path for path in tmp_path.rglob("*") if path.is_file() and ".apimart-records" not in path.parts]
+        return {path: path.stat().st_mtime_ns for path in paths}
+
+    files = made()
     again = [run.run(name, cleared=1) for name in names(run.group)][-1]
     assert again == first and len(emulator.state()["generations"]) == 2
-    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()} == files
+    assert made() == files
 
 
 def test_a_shot_that_is_made_anew_is_continued_anew(emulator: Emulator, tmp_path: Path) -> None:
