@@ -119,6 +119,7 @@ def test_the_gallery_is_searched_sorted_and_filtered(open_window: OpenWindow, in
 
 def test_what_is_found_is_downloaded_as_csv(open_window: OpenWindow, indexed: LocalAirflow) -> None:
     page = open_window().open(GALLERY, ".apimart-card")
+    page.wait_for_function(CALM)
     choose(page, "Dag", "theirs")
     page.fill("input[type=search]", "product number 2")
     page.wait_for_function(f"{CARDS} < 24 && {CALM}")
