@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, TextIO
 
-from airflow_provider_apimart.records import first_line, folder_of
+from airflow_provider_apimart.records import first_line
 
 if TYPE_CHECKING:
     from airflow_provider_apimart.hooks.stores.post_listing import KeptPost
@@ -41,6 +41,7 @@ def tell(options: argparse.Namespace, out: TextIO, blind: Callable[[str], None])
 
 
 def _in_folder(folder: str) -> Iterator[KeptPost]:
+    from airflow_provider_apimart.hooks.storage.paths import folder_of
     from airflow_provider_apimart.hooks.stores import post_listing
 
     return post_listing.posts_in_folder(folder_of(folder))

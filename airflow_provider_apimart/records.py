@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from airflow_provider_apimart.generation.landing.reconcile import Kept
-    from airflow_provider_apimart.storage.files import Target
 
 
 def kept_records(
@@ -25,6 +24,7 @@ def kept_records(
     :param no_store: is called before Airflow 3.3, whose database keeps none.
     :param dag_id: those of this Dag alone.
     """
+    from airflow_provider_apimart.hooks.storage.paths import folder_of
     from airflow_provider_apimart.hooks.stores import record_stores
 
     if not options.no_database:
@@ -41,13 +41,6 @@ def kept_records(
                     yield kept
         except Exception as error:
             trouble(f"--folder {folder} cannot be looked at: {error_text(error)}")
-
-
-def folder_of(path: str) -> Target:
-    """Return a folder, whether or not its path ends in a slash."""
-    from airflow_provider_apimart.hooks.storage.paths import target_of
-
-    return target_of(path if path.endswith("/") else f"{path}/")
 
 
 def error_text(error: Exception) -> str:

@@ -70,7 +70,9 @@ class VeoDecoratedOperator(DecoratedOperator, VeoGenerateOperator):
         )
         if inspect.iscoroutinefunction(python_callable):
             allowed = "allowed: a function that returns a prompt or a request; this one is async"
-            arguments.refuse(self._owner, [FieldProblem("python_callable", python_callable.__name__, allowed)])
+            arguments.refuse(
+                arguments.owner_of(self), [FieldProblem("python_callable", python_callable.__name__, allowed)]
+            )
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Call the function, then generate what it asks for."""
@@ -109,7 +111,7 @@ class VeoDecoratedOperator(DecoratedOperator, VeoGenerateOperator):
         asked = self._read(self.python_callable(*self.op_args, **kwargs))
         # Checked before it is kept, so that a retry computes a refused result anew.
         problems = VeoRequest.problems({**self._request_values(), **asked})
-        arguments.refuse(self._owner, problems)
+        arguments.refuse(arguments.owner_of(self), problems)
         if store is not None:
             self._keep(store, {"epoch": epoch, "asked": asked})
         return asked
@@ -128,7 +130,9 @@ class VeoDecoratedOperator(DecoratedOperator, VeoGenerateOperator):
         if isinstance(returned, Mapping):
             unknown = [name for name in returned if name not in VeoRequest.FIELDS]
             allowed = f"no such parameter; allowed: {', '.join(VeoRequest.FIELDS)}"
-            arguments.refuse(self._owner, [FieldProblem(str(name), returned[name], allowed) for name in unknown])
+            arguments.refuse(
+                arguments.owner_of(self), [FieldProblem(str(name), returned[name], allowed) for name in unknown]
+            )
             # Kept for a retry as JSON, which has no paths.
             return {"prompt": None, **{name: path_text(value) for name, value in returned.items()}}
         return {"prompt": returned}

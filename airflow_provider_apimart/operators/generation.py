@@ -68,7 +68,7 @@ class GenerationOperator(TellsLineage, AuthorTemplates, BaseOperator):
         self.generation_id: str | None = None
         self.video_url: str | None = None
         self.help_url: str | None = None
-        arguments.refuse(self._owner, veo_arguments.literal_problems(self))
+        arguments.refuse(arguments.owner_of(self), veo_arguments.literal_problems(self))
 
     # --- arguments -----------------------------------------------------------------------------------------------
 
@@ -78,32 +78,29 @@ class GenerationOperator(TellsLineage, AuthorTemplates, BaseOperator):
             # For map_index_template, which Airflow renders next, and again at the end.
             self.labels = labels_of(self.labels)
 
-    @property
-    def _owner(self) -> str:
-        return arguments.owner_of(self)
-
     def _request_values(self) -> dict[str, Any]:
         """Return the request's parameters, by name."""
         return {name: getattr(self, name) for name in self.request_type.FIELDS}
 
     def _checked_request(self) -> VeoRequest:
         """Check all arguments, and return the request as it is rendered now."""
-        arguments.refuse(self._owner, veo_arguments.late_problems(self))
+        arguments.refuse(arguments.owner_of(self), veo_arguments.late_problems(self))
         return self.request_type.checked(self._request_values())
 
     # --- the two ends of the task --------------------------------------------------------------------------------
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Obtain the generation, wait for it here or in the triggerer, and land it."""
-        from airflow_provider_apimart.operators import tries
-
-        return tries.run(self, context)
+        return self._run(context)
 
     def execute_after_reset(self, context: Context, event: Any = None) -> dict[str, Any]:
         """Ask the budget again in its next day or month, and go on. Nothing was paid for when the wait began.
 
         :param event: the trigger's event; see :class:`~airflow_provider_apimart.triggers.budget.BudgetResetTrigger`.
         """
+        return self._run(context)
+
+    def _run(self, context: Context) -> dict[str, Any]:
         from airflow_provider_apimart.operators import tries
 
         return tries.run(self, context)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING, Any, Protocol
 
 from airflow_provider_apimart.generation.purchase.record import MAX_PATH_LENGTH, Record, RecordStore, clipped
 from airflow_provider_apimart.hooks.storage.paths import target_of
 from airflow_provider_apimart.operators import arguments
+from airflow_provider_apimart.operators.task import DeferringTask
 from airflow_provider_apimart.operators.veo_arguments import VeoArguments, argument_problems
 
 if TYPE_CHECKING:
@@ -16,15 +16,8 @@ if TYPE_CHECKING:
 AS_IT_WAS = "%s=%r is what it was when this was paid for. It goes on with that, not with %r, which it renders to now."
 
 
-class Resumed(VeoArguments, Protocol):
+class Resumed(VeoArguments, DeferringTask, Protocol):
     """A task that resumes after a deferral."""
-
-    task_id: str
-
-    @property
-    def log(self) -> logging.Logger | Any:
-        """The task's log."""
-        ...
 
 
 def recall(task: Resumed, record: Any, labels: Any) -> None:

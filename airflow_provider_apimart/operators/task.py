@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 from pydantic import ValidationError
 
@@ -32,6 +32,24 @@ if TYPE_CHECKING:
     from airflow_provider_apimart.client.client import ApimartClient
 
 log = logging.getLogger(__name__)
+
+
+class DeferringTask(Protocol):
+    """What a try needs of its operator, whatever it makes."""
+
+    task_id: str
+    execution_timeout: timedelta | None
+
+    @property
+    def log(self) -> logging.Logger | Any:
+        """The task's log."""
+        ...
+
+    def defer(self, *, trigger: Any, method_name: str, kwargs: dict[str, Any], timeout: timedelta) -> NoReturn:
+        """End this process; Airflow goes on in another one when the trigger says so."""
+        ...
+
+    def _tell(self, context: Any, made: Any) -> None: ...
 
 
 class Known:

@@ -65,12 +65,7 @@ class GenerationTask(WaitingTask, Protocol):
     generation_id: str | None
     video_url: str | None
 
-    @property
-    def _owner(self) -> str: ...
-
     def _checked_request(self) -> VeoRequest: ...
-
-    def _tell(self, context: Any, made: Any) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -141,7 +136,7 @@ def _approve(task: GenerationTask, request: VeoRequest, client: ApimartClient) -
         from airflow_provider_apimart.operators.checks import before_paying
 
         before_paying(task.check)
-    models.approve(task, task._owner, request, client)
+    models.approve(task, arguments.owner_of(task), request, client)
 
 
 def _carry_out(
@@ -174,10 +169,10 @@ def complete(
     task: GenerationTask,
     context: Context,
     event: Any,
-    record: Any = None,
-    request: Any = None,
-    labels: Any = None,
-    fallback_model: Any = None,
+    record: Any,
+    request: Any,
+    labels: Any,
+    fallback_model: Any,
 ) -> dict[str, Any]:
     """Land the generation that the trigger has waited for.
 
@@ -213,7 +208,7 @@ def complete(
                 if arguments.is_unset(task.fallback_model) or current.fallback_from:
                     raise models.with_advice(error, current.model, client) from None
         # The record says that the model is gone. What follows is what a next try would do.
-        arguments.refuse_for_now(task._owner, veo_arguments.argument_problems(task, arguments.always))
+        arguments.refuse_for_now(arguments.owner_of(task), veo_arguments.argument_problems(task, arguments.always))
         return _generate(task, context, store, paid, began)
 
 

@@ -22,12 +22,7 @@ if TYPE_CHECKING:
 class WaitingTask(Resumed, Protocol):
     """A task that waits for a generation."""
 
-    execution_timeout: timedelta | None
     resolution: Any
-
-    def defer(self, *, trigger: Any, method_name: str, kwargs: dict[str, Any], timeout: timedelta) -> None:
-        """End this process; Airflow goes on in another one when the trigger says so."""
-        ...
 
     def _kind(self, record: Record) -> str:
         """Return the kind of generation whose durations are like this one's."""
@@ -81,7 +76,6 @@ def defer(task: WaitingTask, record: Record, request: VeoRequest, began: float) 
         },
         timeout=timedelta(seconds=max(0.0, polling["deadline"] - time.time())) + TRIGGERER_GRACE,
     )
-    raise AssertionError("a deferral ends the method")
 
 
 def wait(task: WaitingTask, client: ApimartClient, record: Record) -> tuple[Generation | None, str]:

@@ -38,6 +38,11 @@ def jobs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(child, "_MODULE", "tests.media.workshop_child")
 
 
+def in_this_process(job: str, arguments: dict[str, Any], **_: Any) -> Any:
+    """Run a job without a child process."""
+    return getattr(workshop_jobs, job)(**arguments)
+
+
 @pytest.fixture
 def runs(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     """Run the jobs in this process; return the names of what each run has made."""
@@ -45,7 +50,7 @@ def runs(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
 
     def run(job: str, arguments: dict[str, Any], **_: Any) -> Any:
         made.append([output["name"] for output in arguments["outputs"]])
-        return getattr(workshop_jobs, job)(**arguments)
+        return in_this_process(job, arguments)
 
     monkeypatch.setattr(workshop, "run_isolated", run)
     return made
@@ -322,7 +327,7 @@ def test_wherever_it_dies_the_next_try_finishes(
 def killed_at_every_point(folder: str) -> None:
     """End a process without a word at each point of a try, and let the next one finish. It forks, so no threads."""
     patch = pytest.MonkeyPatch()
-    patch.setattr(workshop, "run_isolated", lambda job, arguments, **_: getattr(workshop_jobs, job)(**arguments))
+    patch.setattr(workshop, "run_isolated", in_this_process)
     deaths = Deaths(patch, lambda: os._exit(9))
     place = local(f"{folder}/")
     order = _order(_put(place.child("clip.mp4"), b"abc"))

@@ -133,6 +133,8 @@ def explained(error: ApimartError, record: Record | None, conn_id: str | None = 
     if isinstance(error, (errors.GenerationError, UnreadableRecordError)):
         return Explanation(str(error), money, "", whole=True)
     advice = next((text for kind, text, _ in _NEXT if isinstance(error, kind)), GO_ON)
+    # (In our own text only: APIMart's may follow.)
+    advice = advice.replace(_CONNECTION, "" if conn_id is None else f" {conn_id!r}")
     if isinstance(error, (errors.ModelGoneError, errors.NoChannelError)):
         if isinstance(error, errors.ModelGoneError) and error.charge is not Charge.NO:
             advice = MAYBE_MADE
@@ -140,8 +142,7 @@ def explained(error: ApimartError, record: Record | None, conn_id: str | None = 
     if isinstance(error, errors.LandingError) and not error.terminal and not _is_paid(record):
         # The storage is also checked before anything is paid. Then nothing can be landed yet.
         advice = GO_ON
-    named = "" if conn_id is None else f" {conn_id!r}"
-    return Explanation(str(error), money, advice.replace(_CONNECTION, named))
+    return Explanation(str(error), money, advice)
 
 
 def _is_paid(record: Record | None) -> bool:

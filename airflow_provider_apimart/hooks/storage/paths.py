@@ -49,6 +49,15 @@ def target_of(output_path: str | os.PathLike[str] | ObjectStoragePath) -> Target
     return _place(output_path, uri, "output_path")
 
 
+def folder_of(path: str | os.PathLike[str] | ObjectStoragePath) -> Target:
+    """Return the target of a folder, whether or not its path ends in a slash.
+
+    :raises ConfigurationError: if the storage cannot be used: an unknown scheme, a missing connection or package.
+    """
+    uri = str(path)
+    return target_of(uri if uri.endswith("/") else f"{uri}/")
+
+
 def file_of(path: str | os.PathLike[str] | ObjectStoragePath, name: str) -> Target:
     """Return the place of an existing file.
 

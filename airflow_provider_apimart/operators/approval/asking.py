@@ -74,10 +74,6 @@ class AskingOperator(AuthorTemplates, HITLOperator):
         self.poster_url: str | None = None
         self.poster_path: str | None = None
 
-    @property
-    def _owner(self) -> str:
-        return arguments.owner_of(self)
-
     def _problems(self, check: arguments.Check) -> list[Any]:
         """Return what is wrong with the arguments."""
         raise NotImplementedError
@@ -86,7 +82,7 @@ class AskingOperator(AuthorTemplates, HITLOperator):
 
     @contextmanager
     def _beginning(self, context: Context) -> Iterator[None]:
-        arguments.refuse(self._owner, self._problems(arguments.always))
+        arguments.refuse(arguments.owner_of(self), self._problems(arguments.always))
         check_name(self, context)
         with values.failing_for_good():
             yield
@@ -94,7 +90,7 @@ class AskingOperator(AuthorTemplates, HITLOperator):
     @contextmanager
     def _resumed(self) -> Iterator[None]:
         # Airflow has rendered the arguments anew. A budget that cannot be read now must not become no budget.
-        arguments.refuse_for_now(self._owner, self._problems(arguments.always))
+        arguments.refuse_for_now(arguments.owner_of(self), self._problems(arguments.always))
         with values.failing_for_good():
             yield
 

@@ -165,7 +165,7 @@ class VideoApprovalOperator(AskingOperator):
         self.apimart_conn_id = apimart_conn_id
         self.timeout = timeout
         self.poll_interval = poll_interval
-        arguments.refuse(self._owner, self._problems(arguments.unless_late(self)))
+        arguments.refuse(arguments.owner_of(self), self._problems(arguments.unless_late(self)))
 
     # --- arguments ------------------------------------------------------------------------------------------------
 

@@ -106,7 +106,7 @@ class VideoSheetApprovalOperator(AskingOperator):
             **kwargs,
         )
         self.videos = videos
-        arguments.refuse(self._owner, self._problems(arguments.unless_late(self)))
+        arguments.refuse(arguments.owner_of(self), self._problems(arguments.unless_late(self)))
 
     def _problems(self, check: arguments.Check) -> list[FieldProblem]:
         found = check(videos_problems, "videos", self.videos)

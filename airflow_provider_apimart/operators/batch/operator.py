@@ -194,25 +194,22 @@ class VeoGenerateBatchOperator(TellsLineage, AuthorTemplates, BaseOperator):
         self.manifest_format = manifest_format
         self.apimart_conn_id = apimart_conn_id
         self.help_url: str | None = None
-        arguments.refuse(self._owner, batch_arguments.literal_problems(self))
-
-    @property
-    def _owner(self) -> str:
-        return arguments.owner_of(self)
+        arguments.refuse(arguments.owner_of(self), batch_arguments.literal_problems(self))
 
     # --- the two ends of the task --------------------------------------------------------------------------------
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Read and check the table, write the plan, and carry it out here or in the triggerer."""
-        from airflow_provider_apimart.operators.batch import tries
-
-        return tries.run(self, context)
+        return self._run(context)
 
     def execute_after_reset(self, context: Context, event: Any = None) -> dict[str, Any]:
         """Go on with the rows that are left in the budget's next day or month, as a retry does.
 
         :param event: the trigger's event; see :class:`~airflow_provider_apimart.triggers.budget.BudgetResetTrigger`.
         """
+        return self._run(context)
+
+    def _run(self, context: Context) -> dict[str, Any]:
         from airflow_provider_apimart.operators.batch import tries
 
         return tries.run(self, context)
@@ -258,7 +255,7 @@ class VeoGenerateBatchOperator(TellsLineage, AuthorTemplates, BaseOperator):
             "completes. The next try, or a clear, goes on with it without paying again."
         )
 
-    # --- steps ---------------------------------------------------------------------------------------------------
+    # --- lineage -------------------------------------------------------------------------------------------------
 
     def _sources(self) -> Iterable[Any]:
         return (self.table,)

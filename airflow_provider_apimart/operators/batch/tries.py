@@ -10,7 +10,6 @@ import logging
 import os
 import time
 from collections.abc import Callable
-from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -27,7 +26,7 @@ from airflow_provider_apimart.generation.pricing.balance import price_list
 from airflow_provider_apimart.generation.tables.rows import TableError
 from airflow_provider_apimart.hooks.apimart import ApimartHook
 from airflow_provider_apimart.hooks.reports import lineage, notes
-from airflow_provider_apimart.hooks.storage.paths import target_of
+from airflow_provider_apimart.hooks.storage.paths import folder_of, target_of
 from airflow_provider_apimart.operators import arguments
 from airflow_provider_apimart.operators.arguments import TRIGGERER_GRACE
 from airflow_provider_apimart.operators.batch import arguments as batch_arguments
@@ -37,7 +36,7 @@ from airflow_provider_apimart.operators.batch import start as batch_start
 from airflow_provider_apimart.operators.batch import work as batch_work
 from airflow_provider_apimart.operators.labels import check_name
 from airflow_provider_apimart.operators.recall import AS_IT_WAS
-from airflow_provider_apimart.operators.task import failures, identity_of
+from airflow_provider_apimart.operators.task import DeferringTask, failures, identity_of
 from airflow_provider_apimart.storage.files import Target, is_local, local_path
 from airflow_provider_apimart.storage.places import check_listing, check_target
 from airflow_provider_apimart.triggers.batch import VeoBatchTrigger
@@ -45,33 +44,15 @@ from airflow_provider_apimart.triggers.batch import VeoBatchTrigger
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
-    from airflow_provider_apimart._compat import ObjectStoragePath
 
-
-class BatchTask(batch_arguments.BatchArguments, Protocol):
+class BatchTask(batch_arguments.BatchArguments, DeferringTask, Protocol):
     """The operator of a batch."""
-
-    task_id: str
-    execution_timeout: timedelta | None
-
-    @property
-    def log(self) -> logging.Logger | Any:
-        """The task's log."""
-        ...
-
-    @property
-    def _owner(self) -> str: ...
-
-    def _tell(self, context: Any, made: Any) -> None: ...
-
-    def defer(self, *, trigger: Any, method_name: str, kwargs: dict[str, Any], timeout: timedelta) -> None:
-        """End this process; Airflow goes on in another one when the trigger says so."""
-        ...
 
 
 def run(task: BatchTask, context: Context) -> dict[str, Any]:
     """Read and check the table, write the plan, and carry it out here or in the triggerer."""
-    arguments.refuse(task._owner, batch_arguments.late_problems(task))
+    owner = arguments.owner_of(task)
+    arguments.refuse(owner, batch_arguments.late_problems(task))
     check_name(task, context)
     began = time.time()
     with failures(task):
@@ -101,9 +82,11 @@ def run(task: BatchTask, context: Context) -> dict[str, Any]:
             )
         ledger = batch_work.known(task, plan, root)
         limit = arguments.money_of(task.max_cost_usd)
-        missing = batch_start.approve(task._owner, plan, ledger, bill, limit, planned.fallback_bill, task.check)
+        missing = batch_start.approve(
+            arguments.owner_of(task), plan, ledger, bill, limit, planned.fallback_bill, task.check
+        )
         if missing and task.budget is not None:
-            batch_budget.look(task._owner, plan, task.budget, bill, planned.fallback_bill)
+            batch_budget.look(owner, plan, task.budget, bill, planned.fallback_bill)
     with batch_end.keeping_what_is_paid():
         if missing:
             del ledger
@@ -143,11 +126,11 @@ def complete(
 
 
 def _output(task: BatchTask) -> Target:
-    return _folder(task.output_path)
+    return folder_of(task.output_path)
 
 
 def _root(task: BatchTask) -> Target:
-    return _folder(task.output_path if arguments.is_unset(task.state_path) else task.state_path)
+    return folder_of(task.output_path if arguments.is_unset(task.state_path) else task.state_path)
 
 
 def _work(task: BatchTask, plan: Plan, output: Target, began: float, missing: int) -> Stop | None:
@@ -232,8 +215,3 @@ def _checks(task: BatchTask, plan: Plan, ledger: Ledger) -> dict[int, manifest.R
 def _ask(task: BatchTask, question: Callable[[ApimartClient], str]) -> str:
     with ApimartHook(task.apimart_conn_id).get_conn() as client:
         return question(client)
-
-
-def _folder(path: str | ObjectStoragePath | None) -> Target:
-    uri = str(path)
-    return target_of(uri if uri.endswith("/") else f"{uri}/")

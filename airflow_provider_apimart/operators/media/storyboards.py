@@ -128,7 +128,9 @@ class ContinuedShotOperator(VeoGenerateOperator):
     def _checked_request(self) -> VeoRequest:
         if arguments.is_unset(self.first_frame_image):
             allowed = "the last frame of the shot before is needed, and its task has not returned one"
-            arguments.refuse(self._owner, [FieldProblem("first_frame_image", self.first_frame_image, allowed)])
+            arguments.refuse(
+                arguments.owner_of(self), [FieldProblem("first_frame_image", self.first_frame_image, allowed)]
+            )
         return super()._checked_request()
 
 

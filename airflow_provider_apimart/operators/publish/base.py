@@ -139,14 +139,10 @@ class PublishOperator(TellsLineage, AuthorTemplates, BaseOperator):
 
     # --- arguments ------------------------------------------------------------------------------------------------
 
-    @property
-    def _owner(self) -> str:
-        return arguments.owner_of(self)
-
     def _refuse_literals(self) -> None:
         """Check those arguments that are known while the DAG is parsed."""
         problems = arguments.fixed_problems("deferrable", self.deferrable, (True, False))
-        arguments.refuse(self._owner, problems + self._problems(arguments.unless_late(self)))
+        arguments.refuse(arguments.owner_of(self), problems + self._problems(arguments.unless_late(self)))
 
     def _problems(self, check: arguments.Check) -> list[FieldProblem]:
         problems = check(sample_problems, "sample", self.sample)
@@ -202,7 +198,7 @@ class PublishOperator(TellsLineage, AuthorTemplates, BaseOperator):
     def _intent(self) -> Intent:
         """Check the rendered arguments, find the video, and return what is to be posted."""
         began = time.time()
-        arguments.refuse(self._owner, self._problems(arguments.always))
+        arguments.refuse(arguments.owner_of(self), self._problems(arguments.always))
         video = resolve(self.video, self.sample).video
         return Intent(
             video=video,
